@@ -1,0 +1,64 @@
+/* Where the body of an answer goes, unpacked on the way. */
+#ifndef BULKJOB_SINK_H
+#define BULKJOB_SINK_H
+
+#include "buf.h"
+#include "queue.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/* gzip, or plain bytes passed through. A body that ends inside the gzip stream is an error that libcurl alone would not
+ * report, and unpacking behind the queue keeps a packed megabyte from becoming a gigabyte of memory. */
+struct unpacker {
+    void *stream; /* z_stream; NULL: plain */
+    bool ended;   /* the last member is complete */
+};
+
+enum unpack_event { UNPACK_OK, UNPACK_CORRUPT, UNPACK_NO_MEMORY };
+
+bool unpacker_init(struct unpacker *u, bool gzip);
+void unpacker_free(struct unpacker *u);
+/* Takes from in/in_len (both moved on) and fills out; *got bytes were written. */
+enum unpack_event unpacker_run(struct unpacker *u, const char **in, size_t *in_len, char *out, size_t room,
+                               size_t *got);
+/* Was what came in a whole body? Plain bytes always are. */
+bool unpacker_whole(const struct unpacker *u);
+
+enum sink_kind {
+    SINK_MEMORY, /* a buffer with a maximum */
+    SINK_FILE,   /* a file, from where its descriptor stands */
+    SINK_QUEUE,  /* bytes as they came, for the host to take and unpack */
+};
+
+enum sink_event { SINK_OK, SINK_FULL, SINK_TOO_LONG, SINK_NO_MEMORY, SINK_IO, SINK_CORRUPT };
+
+struct sink {
+    enum sink_kind kind;
+    struct buf memory;
+    int fd;         /* owned */
+    bool skip_line; /* leave out the first line: the header of a page that is not the first */
+    bool skipping;
+    struct queue queue;
+    struct unpacker unpacker; /* of memory and file */
+    bool gzip;
+    off_t written; /* unpacked bytes, memory and file */
+    int error;     /* errno of SINK_IO */
+};
+
+void sink_init_memory(struct sink *s, size_t max);
+void sink_init_file(struct sink *s, int fd, bool skip_line);
+bool sink_init_queue(struct sink *s); /* false: out of memory */
+void sink_free(struct sink *s);
+
+/* The body begins; `gzip` tells how it is packed. False: out of memory. */
+bool sink_begin(struct sink *s, bool gzip);
+
+/* Takes all of the bytes or none (SINK_FULL: ask again later). *wake: the host waits for it. */
+enum sink_event sink_write(struct sink *s, const char *data, size_t n, bool *wake);
+
+/* The body is complete as far as HTTP knows: is it, once unpacked? Not for queues, whose reader knows. */
+bool sink_whole(const struct sink *s);
+
+#endif

@@ -1,0 +1,48 @@
+/* Where the body of a request comes from. Read by the engine's thread only. */
+#ifndef BULKJOB_SOURCE_H
+#define BULKJOB_SOURCE_H
+
+#include "queue.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+enum source_kind {
+    SOURCE_NONE,  /* no body */
+    SOURCE_BYTES, /* memory that stays where it is until the transfer is done */
+    SOURCE_FILE,  /* a range of a file */
+    SOURCE_QUEUE, /* what the host puts in as it goes */
+};
+
+enum source_event { SOURCE_DATA, SOURCE_END, SOURCE_WAIT, SOURCE_FAILED };
+
+struct source {
+    enum source_kind kind;
+    const char *bytes;
+    size_t len;
+    char *owned; /* freed with the source; NULL when somebody else keeps the bytes */
+    int fd;      /* owned */
+    off_t first; /* of the file range */
+    off_t size;  /* of the file range */
+    struct queue queue;
+    off_t sent;      /* bytes read from it so far */
+    bool whole_sent; /* the end was reached */
+    int error;       /* errno of a failed read; 0 with SOURCE_FAILED: the file became shorter */
+};
+
+/* No body. Each init below makes it the source named, free() always fits. */
+void source_init(struct source *s);
+void source_init_bytes(struct source *s, const char *bytes, size_t len);
+void source_init_owned(struct source *s, char *bytes, size_t len);
+void source_init_file(struct source *s, int fd, off_t first, off_t size);
+bool source_init_queue(struct source *s); /* false: out of memory */
+void source_free(struct source *s);
+
+/* Bytes in all; -1 when nobody knows yet. */
+off_t source_size(const struct source *s);
+
+/* Reads up to `n` bytes. SOURCE_WAIT: none yet, the host has to put some in. *wake: the host waits for room, and there is. */
+enum source_event source_read(struct source *s, char *out, size_t n, size_t *got, bool *wake);
+
+#endif

@@ -1,0 +1,6 @@
+#ifndef BULKJOB_VERSION_H
+#define BULKJOB_VERSION_H
+
+#define BULKJOB_VERSION "0.1.0"
+
+#endif
