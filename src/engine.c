@@ -1,0 +1,645 @@
+#include "engine.h"
+
+#include "clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#endif
+
+enum {
+    KEPT_CONNECTIONS = 16,   /* idle ones; libcurl's own default grows with the number of transfers */
+    FIRST_SOCKETS = 16,
+    WAKE_SLOT = 0,           /* of the poll array */
+};
+
+/* One to each host: what runs there, and what waits until it may. */
+struct lane {
+    struct lane *next;
+    char *origin; /* "https://host:port" */
+    long active;
+    struct transfer *first; /* waiting, oldest first */
+    struct transfer **last;
+};
+
+/* A descriptor pair that one thread makes readable for another: an eventfd has both ends in one. */
+struct bell {
+    int in;
+    int out;
+};
+
+struct engine {
+    int refs;
+    pthread_t thread;
+    pid_t pid;
+    int nice;
+    struct bell to_engine;
+    struct bell to_host;
+    atomic_int news; /* transfers in the ready list */
+
+    pthread_mutex_t lock; /* guards what follows, and the fields of transfers marked so */
+    bool stopping;
+    struct transfer *commands;
+    struct transfer **commands_last;
+    struct transfer *ready;
+    struct transfer **ready_last;
+
+    /* The thread's own. */
+    CURLM *multi;
+    struct pollfd *sockets;
+    nfds_t socket_count;
+    nfds_t socket_room;
+    double timer; /* when libcurl wants to be called; negative: not at all */
+    struct lane *lanes;
+    struct transfer *active;
+
+    struct engine *next; /* in the list of all engines */
+};
+
+static pthread_mutex_t engines_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct engine *engines;
+
+static bool bell_open(struct bell *b)
+{
+#ifdef __linux__
+    b->in = b->out = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return b->in >= 0;
+#else
+    int fds[2];
+    b->in = b->out = -1;
+    if (pipe(fds) != 0)
+        return false;
+    for (int i = 0; i < 2; i++) {
+        fcntl(fds[i], F_SETFD, FD_CLOEXEC);
+        fcntl(fds[i], F_SETFL, O_NONBLOCK);
+    }
+    b->out = fds[0];
+    b->in = fds[1];
+    return true;
+#endif
+}
+
+static void bell_close(struct bell *b)
+{
+    if (b->in >= 0)
+        close(b->in);
+    if (b->out >= 0 && b->out != b->in)
+        close(b->out);
+    b->in = b->out = -1;
+}
+
+static void bell_ring(const struct bell *b)
+{
+    const uint64_t one = 1;
+    ssize_t n;
+    do
+        n = write(b->in, &one, sizeof one);
+    while (n < 0 && errno == EINTR);
+}
+
+static void bell_quiet(const struct bell *b)
+{
+    uint64_t buf[16];
+    ssize_t n;
+    do
+        n = read(b->out, buf, sizeof buf);
+    while ((n < 0 && errno == EINTR) || n == (ssize_t)sizeof buf);
+}
+
+/* ---- the ready list: engine's thread to host's ---- */
+
+static void tell_host(struct transfer *t)
+{
+    struct engine *e = t->engine;
+    bool ring = false;
+    pthread_mutex_lock(&e->lock);
+    if (!t->ready) {
+        t->ready = true;
+        t->ready_next = NULL;
+        *e->ready_last = transfer_ref(t);
+        e->ready_last = &t->ready_next;
+        ring = atomic_fetch_add(&e->news, 1) == 0;
+    }
+    pthread_mutex_unlock(&e->lock);
+    if (ring)
+        bell_ring(&e->to_host);
+}
+
+struct transfer *engine_next(struct engine *e)
+{
+    if (atomic_load_explicit(&e->news, memory_order_acquire) == 0 || engine_is_foreign(e))
+        return NULL;
+    pthread_mutex_lock(&e->lock);
+    struct transfer *t = e->ready;
+    if (t) {
+        e->ready = t->ready_next;
+        if (!e->ready)
+            e->ready_last = &e->ready;
+        t->ready = false;
+        if (atomic_fetch_sub(&e->news, 1) == 1)
+            bell_quiet(&e->to_host);
+    }
+    pthread_mutex_unlock(&e->lock);
+    return t;
+}
+
+/* ---- the command list: host's thread to engine's ---- */
+
+static bool command(struct engine *e, struct transfer *t, int what)
+{
+    if (engine_is_foreign(e))
+        return false;
+    pthread_mutex_lock(&e->lock);
+    bool stopping = e->stopping;
+    bool listed = stopping || t->commands != 0;
+    if (!stopping)
+        t->commands |= what;
+    if (!listed) {
+        t->command_next = NULL;
+        *e->commands_last = transfer_ref(t);
+        e->commands_last = &t->command_next;
+    }
+    pthread_mutex_unlock(&e->lock);
+    if (!listed)
+        bell_ring(&e->to_engine);
+    return !stopping;
+}
+
+bool engine_start(struct engine *e, struct transfer *t)
+{
+    t->engine = e;
+    t->news = tell_host;
+    t->started = clock_now();
+    return command(e, t, TRANSFER_START);
+}
+
+void engine_cancel(struct engine *e, struct transfer *t)
+{
+    command(e, t, TRANSFER_CANCEL);
+}
+
+void engine_unpause(struct engine *e, struct transfer *t)
+{
+    command(e, t, TRANSFER_UNPAUSE);
+}
+
+/* ---- the engine's thread: transfers ---- */
+
+static struct lane *find_lane(struct engine *e, const char *url)
+{
+    const char *host = strstr(url, "://");
+    size_t n = host ? (size_t)(host - url) + 3 + strcspn(host + 3, "/?#") : strlen(url);
+    for (struct lane *l = e->lanes; l; l = l->next)
+        if (strncmp(l->origin, url, n) == 0 && l->origin[n] == '\0')
+            return l;
+    struct lane *l = calloc(1, sizeof *l);
+    char *origin = strndup(url, n);
+    if (!l || !origin) {
+        free(l);
+        free(origin);
+        return NULL;
+    }
+    l->origin = origin;
+    l->last = &l->first;
+    l->next = e->lanes;
+    e->lanes = l;
+    return l;
+}
+
+/* The end of every transfer. Gives up the reference that the running or waiting list held. */
+static void finish(struct transfer *t, CURLcode code)
+{
+    transfer_finish(t, code);
+    atomic_store_explicit(&t->done, true, memory_order_release);
+    tell_host(t);
+    transfer_unref(t);
+}
+
+static void run(struct engine *e, struct transfer *t)
+{
+    t->started = t->last_byte = clock_now();
+    if (!transfer_setup(t) || curl_multi_add_handle(e->multi, t->easy) != CURLM_OK) {
+        t->stop = STOP_NO_MEMORY;
+        finish(t, CURLE_OUT_OF_MEMORY);
+        return;
+    }
+    t->lane->active++;
+    t->active_next = e->active;
+    t->active_at = &e->active;
+    if (e->active)
+        e->active->active_at = &t->active_next;
+    e->active = t;
+}
+
+static void run_waiting(struct engine *e, struct lane *l)
+{
+    while (l->first && l->active < l->first->settings->max_connections) {
+        struct transfer *t = l->first;
+        l->first = t->next;
+        if (!l->first)
+            l->last = &l->first;
+        run(e, t);
+    }
+}
+
+/* Takes a running transfer out of libcurl. */
+static void end_running(struct engine *e, struct transfer *t, CURLcode code)
+{
+    struct lane *l = t->lane;
+    curl_multi_remove_handle(e->multi, t->easy);
+    *t->active_at = t->active_next;
+    if (t->active_next)
+        t->active_next->active_at = t->active_at;
+    t->active_at = NULL;
+    l->active--;
+    finish(t, code);
+    run_waiting(e, l);
+}
+
+static void start(struct engine *e, struct transfer *t)
+{
+    transfer_ref(t);
+    t->lane = find_lane(e, t->url);
+    if (!t->lane) {
+        t->stop = STOP_NO_MEMORY;
+        finish(t, CURLE_OUT_OF_MEMORY);
+        return;
+    }
+    /* A transfer that the host can hold up must not wait for a place: the one that has it may be waiting for the host to
+     * read from this one. */
+    if (transfer_is_paced(t)) {
+        run(e, t);
+        return;
+    }
+    t->next = NULL;
+    *t->lane->last = t;
+    t->lane->last = &t->next;
+    run_waiting(e, t->lane);
+}
+
+static void cancel(struct engine *e, struct transfer *t, enum stop_reason why)
+{
+    if (atomic_load(&t->done) || !t->lane)
+        return;
+    t->stop = why;
+    if (t->active_at) {
+        end_running(e, t, CURLE_ABORTED_BY_CALLBACK);
+        return;
+    }
+    struct transfer **at = &t->lane->first;
+    while (*at != t)
+        at = &(*at)->next;
+    *at = t->next;
+    if (!*at)
+        t->lane->last = at;
+    finish(t, CURLE_ABORTED_BY_CALLBACK);
+}
+
+static void unpause(struct transfer *t)
+{
+    if (!t->easy || !(t->in_paused || t->out_paused))
+        return;
+    t->in_paused = t->out_paused = false;
+    t->last_byte = clock_now();
+    curl_easy_pause(t->easy, CURLPAUSE_CONT);
+}
+
+static bool take_commands(struct engine *e)
+{
+    pthread_mutex_lock(&e->lock);
+    struct transfer *list = e->commands;
+    e->commands = NULL;
+    e->commands_last = &e->commands;
+    bool stopping = e->stopping;
+    while (list) {
+        struct transfer *t = list;
+        list = t->command_next;
+        int what = t->commands;
+        t->commands = 0;
+        pthread_mutex_unlock(&e->lock);
+        if (what & TRANSFER_START)
+            start(e, t);
+        if (what & TRANSFER_UNPAUSE)
+            unpause(t);
+        if (what & TRANSFER_CANCEL)
+            cancel(e, t, STOP_CANCELLED);
+        transfer_unref(t);
+        pthread_mutex_lock(&e->lock);
+    }
+    pthread_mutex_unlock(&e->lock);
+    return !stopping;
+}
+
+/* Ends what has been silent for too long; answers when to look again (negative: no need). */
+static double check_silence(struct engine *e)
+{
+    double now = clock_now();
+    double soonest = -1;
+    struct transfer *next;
+    for (struct transfer *t = e->active; t; t = next) {
+        next = t->active_next;
+        if (t->in_paused || t->out_paused)
+            continue;
+        double at = t->last_byte + t->settings->timeout;
+        if (at <= now)
+            cancel(e, t, STOP_SILENCE);
+        else if (soonest < 0 || at < soonest)
+            soonest = at;
+    }
+    return soonest;
+}
+
+static void collect(struct engine *e)
+{
+    CURLMsg *m;
+    int left;
+    while ((m = curl_multi_info_read(e->multi, &left))) {
+        if (m->msg != CURLMSG_DONE)
+            continue;
+        char *t = NULL;
+        CURLcode code = m->data.result;
+        curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &t);
+        end_running(e, (struct transfer *)(void *)t, code);
+    }
+}
+
+/* ---- the engine's thread: sockets ---- */
+
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *socket_user)
+{
+    struct engine *e = user;
+    nfds_t slot = (nfds_t)(size_t)socket_user; /* 0, the wake slot, means that libcurl has not told us of it yet */
+    (void)easy;
+    if (what == CURL_POLL_REMOVE) {
+        if (slot) {
+            e->sockets[slot] = e->sockets[--e->socket_count];
+            if (slot < e->socket_count)
+                curl_multi_assign(e->multi, e->sockets[slot].fd, (void *)(size_t)slot);
+        }
+        return 0;
+    }
+    if (!slot) {
+        if (e->socket_count == e->socket_room) {
+            nfds_t room = e->socket_room * 2;
+            struct pollfd *more = realloc(e->sockets, room * sizeof *more);
+            if (!more)
+                return -1;
+            e->sockets = more;
+            e->socket_room = room;
+        }
+        slot = e->socket_count++;
+        e->sockets[slot].fd = fd;
+        e->sockets[slot].revents = 0;
+        curl_multi_assign(e->multi, fd, (void *)(size_t)slot);
+    }
+    e->sockets[slot].events = (short)((what & CURL_POLL_IN ? POLLIN : 0) | (what & CURL_POLL_OUT ? POLLOUT : 0));
+    return 0;
+}
+
+static int on_timer(CURLM *multi, long ms, void *user)
+{
+    struct engine *e = user;
+    (void)multi;
+    e->timer = ms < 0 ? -1 : clock_now() + (double)ms / 1000;
+    return 0;
+}
+
+static int poll_timeout(double at)
+{
+    if (at < 0)
+        return -1;
+    double ms = (at - clock_now()) * 1000;
+    if (ms <= 0)
+        return 0;
+    return ms > 60000 ? 60000 : (int)ms + 1;
+}
+
+/* Calls libcurl for each socket that is ready. The array changes under its feet, so nothing is kept across a call but an
+ * index, and a slot visited twice or too early only finds nothing to do. */
+static void serve_sockets(struct engine *e, int ready)
+{
+    int running;
+    for (nfds_t i = WAKE_SLOT + 1; i < e->socket_count && ready > 0; i++) {
+        short got = e->sockets[i].revents;
+        if (!got)
+            continue;
+        ready--;
+        e->sockets[i].revents = 0;
+        int what = (got & POLLIN ? CURL_CSELECT_IN : 0) | (got & POLLOUT ? CURL_CSELECT_OUT : 0);
+        if (got & (POLLERR | POLLHUP | POLLNVAL))
+            what |= CURL_CSELECT_ERR | CURL_CSELECT_IN;
+        curl_multi_socket_action(e->multi, e->sockets[i].fd, what, &running);
+    }
+}
+
+static void *engine_main(void *arg)
+{
+    struct engine *e = arg;
+    int running;
+#ifdef __linux__
+    if (e->nice)
+        setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), getpriority(PRIO_PROCESS, 0) + e->nice);
+#endif
+    while (take_commands(e)) {
+        collect(e);
+        double at = check_silence(e);
+        if (e->timer >= 0 && (at < 0 || e->timer < at))
+            at = e->timer;
+        int ready = poll(e->sockets, e->socket_count, poll_timeout(at));
+        if (ready > 0 && e->sockets[WAKE_SLOT].revents) {
+            e->sockets[WAKE_SLOT].revents = 0;
+            ready--;
+            bell_quiet(&e->to_engine);
+        }
+        if (ready > 0)
+            serve_sockets(e, ready);
+        if (e->timer >= 0 && e->timer <= clock_now()) {
+            e->timer = -1;
+            curl_multi_socket_action(e->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+        }
+    }
+    while (e->active)
+        cancel(e, e->active, STOP_CANCELLED);
+    for (struct lane *l = e->lanes; l; l = l->next)
+        while (l->first)
+            cancel(e, l->first, STOP_CANCELLED);
+    return NULL;
+}
+
+/* ---- life and death ---- */
+
+static void global_init(void)
+{
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+/* A program may leave by exit() while the thread is busy in OpenSSL, whose own exit handler would pull the ground from under
+ * it. Ours was registered later, so it runs earlier. */
+static void stop_thread(struct engine *e)
+{
+    pthread_mutex_lock(&e->lock);
+    bool again = e->stopping;
+    e->stopping = true;
+    pthread_mutex_unlock(&e->lock);
+    if (again)
+        return;
+    bell_ring(&e->to_engine);
+    pthread_join(e->thread, NULL);
+}
+
+static void stop_all(void)
+{
+    pthread_mutex_lock(&engines_lock);
+    for (struct engine *e = engines; e; e = e->next)
+        if (!engine_is_foreign(e))
+            stop_thread(e);
+    pthread_mutex_unlock(&engines_lock);
+}
+
+static void at_exit(void)
+{
+    atexit(stop_all);
+}
+
+static void release(struct engine *e)
+{
+    while (e->lanes) {
+        struct lane *l = e->lanes;
+        e->lanes = l->next;
+        free(l->origin);
+        free(l);
+    }
+    for (struct transfer *t; (t = e->ready);) {
+        e->ready = t->ready_next;
+        transfer_unref(t);
+    }
+    for (struct transfer *t; (t = e->commands);) {
+        e->commands = t->command_next;
+        transfer_unref(t);
+    }
+    if (e->multi)
+        curl_multi_cleanup(e->multi);
+    bell_close(&e->to_engine);
+    bell_close(&e->to_host);
+    pthread_mutex_destroy(&e->lock);
+    free(e->sockets);
+    free(e);
+}
+
+static bool prepare(struct engine *e)
+{
+    e->sockets = calloc(FIRST_SOCKETS, sizeof *e->sockets);
+    e->multi = curl_multi_init();
+    if (!e->sockets || !e->multi || !bell_open(&e->to_engine) || !bell_open(&e->to_host))
+        return false;
+    e->socket_room = FIRST_SOCKETS;
+    e->socket_count = 1;
+    e->sockets[WAKE_SLOT].fd = e->to_engine.out;
+    e->sockets[WAKE_SLOT].events = POLLIN;
+    e->timer = -1;
+    curl_multi_setopt(e->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+    curl_multi_setopt(e->multi, CURLMOPT_SOCKETDATA, e);
+    curl_multi_setopt(e->multi, CURLMOPT_TIMERFUNCTION, on_timer);
+    curl_multi_setopt(e->multi, CURLMOPT_TIMERDATA, e);
+    curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, (long)KEPT_CONNECTIONS);
+    return true;
+}
+
+static bool start_thread(struct engine *e)
+{
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    bool ok = pthread_create(&e->thread, NULL, engine_main, e) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return ok;
+}
+
+struct engine *engine_new(int nice, const char **why)
+{
+    static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
+    static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
+    pthread_once(&curl_once, global_init);
+    pthread_once(&exit_once, at_exit);
+    *why = "out of memory";
+    struct engine *e = calloc(1, sizeof *e);
+    if (!e)
+        return NULL;
+    e->refs = 1;
+    e->pid = getpid();
+    e->nice = nice;
+    e->to_engine.in = e->to_engine.out = e->to_host.in = e->to_host.out = -1;
+    e->commands_last = &e->commands;
+    e->ready_last = &e->ready;
+    atomic_init(&e->news, 0);
+    pthread_mutex_init(&e->lock, NULL);
+    if (!prepare(e)) {
+        release(e);
+        return NULL;
+    }
+    if (!start_thread(e)) {
+        *why = "no thread could be started";
+        release(e);
+        return NULL;
+    }
+    pthread_mutex_lock(&engines_lock);
+    e->next = engines;
+    engines = e;
+    pthread_mutex_unlock(&engines_lock);
+    return e;
+}
+
+void engine_stop(struct engine *e)
+{
+    if (engine_is_foreign(e))
+        return;
+    pthread_mutex_lock(&engines_lock);
+    for (struct engine **at = &engines; *at; at = &(*at)->next) {
+        if (*at == e) {
+            *at = e->next;
+            break;
+        }
+    }
+    pthread_mutex_unlock(&engines_lock);
+    stop_thread(e);
+}
+
+struct engine *engine_ref(struct engine *e)
+{
+    e->refs++;
+    return e;
+}
+
+void engine_unref(struct engine *e)
+{
+    if (--e->refs == 0 && !engine_is_foreign(e))
+        release(e);
+}
+
+bool engine_is_foreign(const struct engine *e)
+{
+    return e->pid != getpid();
+}
+
+int engine_fd(const struct engine *e)
+{
+    return e->to_host.out;
+}
+
+void engine_wait(struct engine *e, double seconds)
+{
+    if (atomic_load_explicit(&e->news, memory_order_acquire) != 0 || seconds == 0)
+        return;
+    struct pollfd p = {.fd = e->to_host.out, .events = POLLIN};
+    poll(&p, 1, seconds < 0 ? -1 : poll_timeout(clock_now() + seconds));
+}

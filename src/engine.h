@@ -1,0 +1,42 @@
+/* The thread that owns libcurl. One for each Lua state; started by its maker, joined by engine_free. */
+#ifndef BULKJOB_ENGINE_H
+#define BULKJOB_ENGINE_H
+
+#include "transfer.h"
+
+#include <stdbool.h>
+
+struct engine;
+
+/* Starts the thread with this nice value added to the process's (Linux only; 0: as the process). NULL with a reason. */
+struct engine *engine_new(int nice, const char **why);
+
+/* Ends all transfers and joins the thread. In a forked child the thread is not there, and nothing is touched. */
+void engine_stop(struct engine *e);
+
+/* Shared by all that may still ask it something; the last one frees it, after engine_stop. Host's thread only. */
+struct engine *engine_ref(struct engine *e);
+void engine_unref(struct engine *e);
+
+/* Was this process forked from the one that made the engine? Then it must not be used here. */
+bool engine_is_foreign(const struct engine *e);
+
+/* Hands a transfer over. It becomes `done` whatever happens. False when the engine was stopped or is another process's. */
+bool engine_start(struct engine *e, struct transfer *t);
+
+/* Asks for the end of a transfer; it becomes `done` soon. Never waits. */
+void engine_cancel(struct engine *e, struct transfer *t);
+
+/* The host has taken from the sink's queue, or put into the source's: lets a paused transfer go on. */
+void engine_unpause(struct engine *e, struct transfer *t);
+
+/* A descriptor that is readable when there is something for engine_next. */
+int engine_fd(const struct engine *e);
+
+/* The next transfer that has news (done, bytes to take, room to put), with a reference for the caller; NULL when none. */
+struct transfer *engine_next(struct engine *e);
+
+/* Sleeps until there is news, a signal came, or `seconds` have passed (negative: no limit). */
+void engine_wait(struct engine *e, double seconds);
+
+#endif

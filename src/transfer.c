@@ -1,0 +1,318 @@
+#include "transfer.h"
+
+#include "clock.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum {
+    HEADERS_MAX = 256 * 1024,
+    ERROR_BODY_MAX = 64 * 1024,
+    JSON_MAX = 16 * 1024 * 1024,
+    BUFFER_BYTES = 128 * 1024,
+    UPLOAD_BUFFER_BYTES = 256 * 1024,
+};
+
+struct transfer *transfer_new(struct settings *settings, const char *method, const char *url)
+{
+    struct transfer *t = calloc(1, sizeof *t);
+    if (!t)
+        return NULL;
+    atomic_init(&t->refs, 1);
+    atomic_init(&t->done, false);
+    atomic_init(&t->begun, false);
+    source_init(&t->source);
+    sink_init_memory(&t->sink, JSON_MAX);
+    buf_init(&t->headers_in, HEADERS_MAX);
+    t->method = method;
+    t->settings = settings_ref(settings);
+    t->url = strdup(url);
+    if (!t->url) {
+        transfer_unref(t);
+        return NULL;
+    }
+    return t;
+}
+
+struct transfer *transfer_ref(struct transfer *t)
+{
+    atomic_fetch_add(&t->refs, 1);
+    return t;
+}
+
+static void free_headers(struct curl_slist *list)
+{
+    for (struct curl_slist *h = list; h; h = h->next)
+        explicit_bzero(h->data, strlen(h->data));
+    curl_slist_free_all(list);
+}
+
+void transfer_unref(struct transfer *t)
+{
+    if (!t || atomic_fetch_sub(&t->refs, 1) != 1)
+        return;
+    free_headers(t->headers);
+    free(t->url);
+    source_free(&t->source);
+    sink_free(&t->sink);
+    buf_free(&t->headers_in);
+    settings_unref(t->settings);
+    free(t);
+}
+
+bool transfer_add_header(struct transfer *t, const char *name, const char *value)
+{
+    if (strpbrk(name, "\r\n") || strpbrk(value, "\r\n"))
+        return false;
+    struct buf line;
+    buf_init(&line, HEADERS_MAX);
+    bool ok = buf_add_string(&line, name) && buf_add_string(&line, ": ") && buf_add_string(&line, value);
+    if (ok) {
+        struct curl_slist *list = curl_slist_append(t->headers, buf_string(&line));
+        ok = list != NULL;
+        if (ok)
+            t->headers = list;
+    }
+    if (line.data)
+        explicit_bzero(line.data, line.len);
+    buf_free(&line);
+    return ok;
+}
+
+const char *transfer_header(const struct transfer *t, const char *name, size_t *len)
+{
+    size_t n = strlen(name);
+    const char *line = buf_string(&t->headers_in);
+    const char *end = line + t->headers_in.len;
+    while (line < end) {
+        const char *stop = memchr(line, '\n', (size_t)(end - line));
+        if (!stop)
+            stop = end;
+        if ((size_t)(stop - line) > n && line[n] == ':' && strncasecmp(line, name, n) == 0) {
+            const char *value = line + n + 1;
+            while (value < stop && (*value == ' ' || *value == '\t'))
+                value++;
+            const char *last = stop;
+            while (last > value && (last[-1] == ' ' || last[-1] == '\t' || last[-1] == '\r'))
+                last--;
+            *len = (size_t)(last - value);
+            return value;
+        }
+        line = stop + 1;
+    }
+    return NULL;
+}
+
+bool transfer_is_paced(const struct transfer *t)
+{
+    return t->source.kind == SOURCE_QUEUE || t->sink.kind == SINK_QUEUE;
+}
+
+static size_t on_read(char *out, size_t size, size_t n, void *user)
+{
+    struct transfer *t = user;
+    size_t got;
+    bool wake;
+    t->last_byte = clock_now();
+    enum source_event event = source_read(&t->source, out, size * n, &got, &wake);
+    if (wake)
+        t->news(t);
+    switch (event) {
+    case SOURCE_DATA:
+    case SOURCE_END:
+        return got;
+    case SOURCE_WAIT:
+        t->out_paused = true;
+        return CURL_READFUNC_PAUSE;
+    case SOURCE_FAILED:
+        break;
+    }
+    t->stop = STOP_SOURCE;
+    return CURL_READFUNC_ABORT;
+}
+
+/* libcurl would send a request again on its own when a kept connection turns out dead. Whether that is safe depends on the
+ * verb, so it is never done behind our back: the transfer fails and the layers above decide. */
+static int on_seek(void *user, curl_off_t offset, int origin)
+{
+    struct transfer *t = user;
+    if (origin == SEEK_SET && offset == 0 && t->source.sent == 0)
+        return CURL_SEEKFUNC_OK;
+    return CURL_SEEKFUNC_FAIL;
+}
+
+static size_t on_header(char *data, size_t size, size_t n, void *user)
+{
+    struct transfer *t = user;
+    size_t len = size * n;
+    t->last_byte = clock_now();
+    if (t->body_begun) /* trailers say nothing that we ask for, and the host may be reading the headers by now */
+        return len;
+    /* An interim answer (100, 103) or a proxy's is followed by another block; only the last one counts. */
+    if (t->header_ended) {
+        buf_clear(&t->headers_in);
+        t->header_ended = false;
+    }
+    if (len <= 2 && (data[0] == '\r' || data[0] == '\n'))
+        t->header_ended = true;
+    if (!buf_add(&t->headers_in, data, len)) {
+        t->stop = t->headers_in.overflown ? STOP_SINK : STOP_NO_MEMORY;
+        return 0;
+    }
+    return len;
+}
+
+static bool is_gzip(const struct transfer *t)
+{
+    size_t len;
+    const char *encoding = transfer_header(t, "Content-Encoding", &len);
+    return encoding && ((len == 4 && strncasecmp(encoding, "gzip", 4) == 0) ||
+                        (len == 6 && strncasecmp(encoding, "x-gzip", 6) == 0));
+}
+
+static bool begin_body(struct transfer *t)
+{
+    curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &t->status);
+    t->body_begun = true;
+    if (t->status / 100 != 2) {
+        /* The body of a refusal is kept whole only up to a size; its start says what is wrong. */
+        sink_free(&t->sink);
+        sink_init_memory(&t->sink, ERROR_BODY_MAX);
+    }
+    if (!sink_begin(&t->sink, is_gzip(t)))
+        return false;
+    if (t->status / 100 == 2) {
+        atomic_store_explicit(&t->begun, true, memory_order_release);
+        t->news(t);
+    }
+    return true;
+}
+
+static size_t on_write(char *data, size_t size, size_t n, void *user)
+{
+    struct transfer *t = user;
+    size_t len = size * n;
+    bool wake = false;
+    t->last_byte = clock_now();
+    if (!t->body_begun && !begin_body(t)) {
+        t->stop = STOP_NO_MEMORY;
+        return 0;
+    }
+    switch (sink_write(&t->sink, data, len, &wake)) {
+    case SINK_OK:
+        t->bytes_in += (curl_off_t)len;
+        if (wake)
+            t->news(t);
+        return len;
+    case SINK_FULL:
+        t->in_paused = true;
+        return CURL_WRITEFUNC_PAUSE;
+    case SINK_TOO_LONG:
+        if (t->status / 100 != 2)
+            return len;
+        t->stop = STOP_SINK;
+        break;
+    case SINK_IO:
+        t->stop = STOP_SINK;
+        break;
+    case SINK_CORRUPT:
+        t->stop = STOP_CORRUPT;
+        break;
+    case SINK_NO_MEMORY:
+        t->stop = STOP_NO_MEMORY;
+        break;
+    }
+    return 0;
+}
+
+static void setup_tls_and_proxy(CURL *c, const struct settings *s)
+{
+    curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, s->insecure ? 0L : 1L);
+    curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, s->insecure ? 0L : 2L);
+    curl_easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    if (s->ca_file)
+        curl_easy_setopt(c, CURLOPT_CAINFO, s->ca_file);
+    if (s->ca_path)
+        curl_easy_setopt(c, CURLOPT_CAPATH, s->ca_path);
+    if (s->client_cert)
+        curl_easy_setopt(c, CURLOPT_SSLCERT, s->client_cert);
+    if (s->client_key)
+        curl_easy_setopt(c, CURLOPT_SSLKEY, s->client_key);
+    if (s->proxy)
+        curl_easy_setopt(c, CURLOPT_PROXY, s->proxy);
+}
+
+static void setup_body(CURL *c, struct transfer *t)
+{
+    if (t->source.kind == SOURCE_NONE) {
+        if (strcmp(t->method, "GET") != 0)
+            curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, t->method);
+        return;
+    }
+    curl_easy_setopt(c, CURLOPT_UPLOAD, 1L);
+    curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, t->method);
+    curl_easy_setopt(c, CURLOPT_INFILESIZE_LARGE, (curl_off_t)source_size(&t->source));
+    curl_easy_setopt(c, CURLOPT_READFUNCTION, on_read);
+    curl_easy_setopt(c, CURLOPT_READDATA, t);
+    curl_easy_setopt(c, CURLOPT_SEEKFUNCTION, on_seek);
+    curl_easy_setopt(c, CURLOPT_SEEKDATA, t);
+    if (t->bulk)
+        curl_easy_setopt(c, CURLOPT_UPLOAD_BUFFERSIZE, (long)UPLOAD_BUFFER_BYTES);
+}
+
+bool transfer_setup(struct transfer *t)
+{
+    CURL *c = curl_easy_init();
+    if (!c)
+        return false;
+    t->easy = c;
+    curl_easy_setopt(c, CURLOPT_PRIVATE, t);
+    curl_easy_setopt(c, CURLOPT_URL, t->url);
+    curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
+    curl_easy_setopt(c, CURLOPT_HTTPHEADER, t->headers);
+    curl_easy_setopt(c, CURLOPT_ERRORBUFFER, t->error);
+    curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(c, CURLOPT_QUICK_EXIT, 1L);
+    curl_easy_setopt(c, CURLOPT_NOPROGRESS, 1L);
+    curl_easy_setopt(c, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_easy_setopt(c, CURLOPT_BUFFERSIZE, (long)BUFFER_BYTES);
+    curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)(t->settings->connect_timeout * 1000));
+    curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
+    curl_easy_setopt(c, CURLOPT_HEADERDATA, t);
+    curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_write);
+    curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
+    if (t->bulk) {
+        /* A paused stream would hold up the other requests of an HTTP/2 connection. */
+        curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    } else {
+        curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+        curl_easy_setopt(c, CURLOPT_PIPEWAIT, 1L);
+    }
+    if (t->settings->user_agent)
+        curl_easy_setopt(c, CURLOPT_USERAGENT, t->settings->user_agent);
+    setup_tls_and_proxy(c, t->settings);
+    setup_body(c, t);
+    return true;
+}
+
+void transfer_finish(struct transfer *t, CURLcode code)
+{
+    t->code = code;
+    if (t->easy) {
+        long request_bytes = 0;
+        if (t->status == 0)
+            curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &t->status);
+        curl_easy_getinfo(t->easy, CURLINFO_REQUEST_SIZE, &request_bytes);
+        curl_easy_getinfo(t->easy, CURLINFO_SIZE_UPLOAD_T, &t->bytes_out);
+        t->request_sent = request_bytes > 0;
+        curl_easy_cleanup(t->easy);
+        t->easy = NULL;
+    }
+    if (code == CURLE_OK && t->stop == STOP_NONE && t->body_begun && !sink_whole(&t->sink))
+        t->stop = STOP_CORRUPT;
+    if (t->sink.kind == SINK_QUEUE)
+        queue_end(&t->sink.queue);
+    t->seconds = clock_now() - t->started;
+}

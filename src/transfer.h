@@ -1,0 +1,96 @@
+/* One HTTP request and its answer. Made and read by the host's thread, carried out by the engine's. */
+#ifndef BULKJOB_TRANSFER_H
+#define BULKJOB_TRANSFER_H
+
+#include "buf.h"
+#include "settings.h"
+#include "sink.h"
+#include "source.h"
+
+#include <curl/curl.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+struct engine;
+struct lane;
+
+/* Why the engine itself ended a transfer; libcurl's own reasons are in `code`. */
+enum stop_reason {
+    STOP_NONE,
+    STOP_CANCELLED,
+    STOP_SILENCE,  /* no byte for settings->timeout seconds */
+    STOP_SOURCE,   /* the source could not be read */
+    STOP_SINK,     /* the sink could not be written, or took no more */
+    STOP_CORRUPT,  /* the gzip body is broken or cut */
+    STOP_NO_MEMORY,
+};
+
+enum { TRANSFER_START = 1, TRANSFER_CANCEL = 2, TRANSFER_UNPAUSE = 4 };
+
+struct transfer {
+    atomic_int refs; /* one by the host, one by each list of the engine that holds it */
+
+    /* What to do. Set before the start, untouched after. */
+    const char *method; /* static */
+    char *url;          /* owned */
+    struct curl_slist *headers; /* owned; holds the token, so it is wiped */
+    struct source source;
+    struct sink sink;         /* takes the body of a 2xx; that of any other answer goes to memory in its place */
+    struct settings *settings; /* a reference */
+    bool bulk;                /* rows, not a small call: it gets a connection of its own */
+
+    /* What came of it. The host reads these when `done` is set; `begun` says the same for status and headers. */
+    atomic_bool done;
+    atomic_bool begun; /* a 2xx with a body for the sink has begun */
+    CURLcode code;
+    enum stop_reason stop;
+    char error[CURL_ERROR_SIZE];
+    long status;         /* 0: no answer */
+    struct buf headers_in; /* the lines of the last header block */
+    bool request_sent;   /* at least a byte of the request went out */
+    double seconds;      /* from start to end */
+    curl_off_t bytes_out;
+    curl_off_t bytes_in;
+
+    /* The engine's own. */
+    void (*news)(struct transfer *); /* tells the host that there are bytes to take or room to put */
+    CURL *easy;
+    struct lane *lane;
+    bool header_ended;     /* the block in headers_in is complete */
+    bool body_begun;
+    bool in_paused;
+    bool out_paused;
+    double started;
+    double last_byte;
+    struct transfer *next;    /* in the waiting list of its lane */
+    struct transfer *active_next; /* among the running ones */
+    struct transfer **active_at;
+
+    /* Under the engine's lock. */
+    struct engine *engine;
+    int commands; /* TRANSFER_… not yet taken; in the command list while not 0 */
+    struct transfer *command_next;
+    bool ready; /* in the ready list */
+    struct transfer *ready_next;
+};
+
+/* NULL: out of memory. The URL is copied. The sink is a small memory one until the caller sets another. */
+struct transfer *transfer_new(struct settings *settings, const char *method, const char *url);
+struct transfer *transfer_ref(struct transfer *t);
+void transfer_unref(struct transfer *t);
+
+/* Adds "Name: value". False: out of memory, or a line break in it (which would begin another header). */
+bool transfer_add_header(struct transfer *t, const char *name, const char *value);
+
+/* The value of a header of the answer, or NULL. It ends at *len; it is not NUL-terminated. */
+const char *transfer_header(const struct transfer *t, const char *name, size_t *len);
+
+/* Can the host hold it up, by not taking or not giving bytes? */
+bool transfer_is_paced(const struct transfer *t);
+
+/* The engine's thread: makes the easy handle ready to be added. False: out of memory. */
+bool transfer_setup(struct transfer *t);
+/* The engine's thread: the transfer is over; takes what libcurl knows and frees the easy handle. */
+void transfer_finish(struct transfer *t, CURLcode code);
+
+#endif
