@@ -1,0 +1,522 @@
+#include "l_answer.h"
+
+#include "markup.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+enum { WORDS = 400, HEADER_TEXT = 200 };
+
+/* ---- small pieces ---- */
+
+/* Pushes `text` with every occurrence of the client's token struck out. A service or proxy may echo the request. */
+static void push_masked(lua_State *L, int call, const char *text, size_t len)
+{
+    bj_kept(L, call, "client");
+    const struct client *c = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    size_t n = c->token ? strlen(c->token) : 0;
+    if (n < 4 || !memmem(text, len, c->token, n)) {
+        lua_pushlstring(L, text, len);
+        return;
+    }
+    char *copy = lua_newuserdata(L, len);
+    memcpy(copy, text, len);
+    for (char *p = copy; (p = memmem(p, len - (size_t)(p - copy), c->token, n)); p += n)
+        memset(p, '*', n);
+    lua_pushlstring(L, copy, len);
+    explicit_bzero(copy, len);
+    lua_remove(L, -2);
+}
+
+static void push_header(lua_State *L, const struct transfer *t, const char *name)
+{
+    size_t len;
+    const char *value = transfer_header(t, name, &len);
+    if (value)
+        lua_pushlstring(L, value, len);
+    else
+        lua_pushnil(L);
+}
+
+/* libcurl's name of its error; the ones that users meet. */
+static const char *curl_name(CURLcode code)
+{
+    switch (code) {
+#define NAME(n) \
+    case n: \
+        return #n
+        NAME(CURLE_UNSUPPORTED_PROTOCOL);
+        NAME(CURLE_URL_MALFORMAT);
+        NAME(CURLE_COULDNT_RESOLVE_PROXY);
+        NAME(CURLE_COULDNT_RESOLVE_HOST);
+        NAME(CURLE_COULDNT_CONNECT);
+        NAME(CURLE_WEIRD_SERVER_REPLY);
+        NAME(CURLE_HTTP2);
+        NAME(CURLE_HTTP2_STREAM);
+        NAME(CURLE_PARTIAL_FILE);
+        NAME(CURLE_WRITE_ERROR);
+        NAME(CURLE_READ_ERROR);
+        NAME(CURLE_OUT_OF_MEMORY);
+        NAME(CURLE_OPERATION_TIMEDOUT);
+        NAME(CURLE_SSL_CONNECT_ERROR);
+        NAME(CURLE_ABORTED_BY_CALLBACK);
+        NAME(CURLE_GOT_NOTHING);
+        NAME(CURLE_SEND_ERROR);
+        NAME(CURLE_RECV_ERROR);
+        NAME(CURLE_SSL_CERTPROBLEM);
+        NAME(CURLE_SSL_CIPHER);
+        NAME(CURLE_PEER_FAILED_VERIFICATION);
+        NAME(CURLE_SEND_FAIL_REWIND);
+        NAME(CURLE_SSL_CACERT_BADFILE);
+        NAME(CURLE_SSL_ISSUER_ERROR);
+        NAME(CURLE_PROXY);
+#undef NAME
+    default:
+        return NULL;
+    }
+}
+
+static void push_curl_name(lua_State *L, CURLcode code)
+{
+    const char *name = curl_name(code);
+    if (name)
+        lua_pushstring(L, name);
+    else
+        lua_pushfstring(L, "CURLE_%d", (int)code);
+}
+
+/* Adds to the error on top what every error of a request carries. */
+static void describe(lua_State *L, int call, const struct transfer *t, const struct verb_run *run)
+{
+    lua_pushstring(L, t->method);
+    lua_setfield(L, -2, "method");
+    lua_pushstring(L, t->url);
+    lua_setfield(L, -2, "url");
+    if (t->status >= 200) {
+        bj_pushinteger(L, t->status);
+        lua_setfield(L, -2, "status");
+    }
+    bj_pushinteger(L, run->sends + (run->step == STEP_SEND));
+    lua_setfield(L, -2, "attempts");
+    bj_kept(L, call, "job");
+    if (!lua_isnil(L, -1)) {
+        lua_getfield(L, -1, "id");
+        lua_setfield(L, -3, "job_id");
+    }
+    lua_pop(L, 1);
+}
+
+static void protocol_error(lua_State *L, struct answer *a, const char *what)
+{
+    a->outcome = OUTCOME_LOST;
+    bj_push_error(L, BJ_ERR_PROTOCOL, NULL, "%s", what);
+}
+
+/* ---- no answer ---- */
+
+/* Pushes the error of a transfer that the engine or libcurl ended. */
+static void push_failure(lua_State *L, int call, const struct transfer *t, struct answer *a)
+{
+    const char *text = t->error[0] ? t->error : curl_easy_strerror(t->code);
+    a->outcome = OUTCOME_BROKEN;
+    switch (t->stop) {
+    case STOP_CANCELLED:
+        bj_push_error(L, BJ_ERR_CANCELLED, NULL, "the transfer was cancelled");
+        return;
+    case STOP_NO_MEMORY:
+        bj_push_error(L, BJ_ERR_IO, NULL, "not enough memory");
+        return;
+    case STOP_SOURCE:
+        bj_push_error(L, BJ_ERR_IO, NULL, "the file to upload: %s",
+                      t->source.error ? strerror(t->source.error) : "it became shorter while it was read");
+        return;
+    case STOP_SINK:
+        if (t->sink.error)
+            bj_push_error(L, BJ_ERR_IO, NULL, "the file to save to: %s", strerror(t->sink.error));
+        else
+            bj_push_error(L, BJ_ERR_PROTOCOL, NULL, "the answer is longer than any that is expected");
+        return;
+    case STOP_CORRUPT:
+        a->outcome = OUTCOME_LOST;
+        bj_push_error(L, BJ_ERR_PROTOCOL, NULL, "the gzip body of the answer is damaged or cut off");
+        return;
+    case STOP_SILENCE:
+        a->outcome = t->request_sent ? OUTCOME_LOST : OUTCOME_NOT_APPLIED;
+        bj_push_error(L, BJ_ERR_TIMEOUT, "CURLE_OPERATION_TIMEDOUT", "not a byte in either direction for %f seconds",
+                      t->settings->timeout);
+        return;
+    case STOP_NONE:
+        break;
+    }
+    a->outcome = outcome_of(t->code, t->request_sent, t->status, NULL);
+    push_masked(L, call, text, strlen(text));
+    push_curl_name(L, t->code);
+    bj_push_error(L, t->code == CURLE_OPERATION_TIMEDOUT ? BJ_ERR_TIMEOUT : BJ_ERR_NETWORK, lua_tostring(L, -1), "%s",
+                  lua_tostring(L, -2));
+    lua_replace(L, -3);
+    lua_pop(L, 1);
+}
+
+/* ---- refusals ---- */
+
+/* Pushes the string field `name` of the table on top, or nil. */
+static void push_text_field(lua_State *L, const char *name)
+{
+    lua_getfield(L, -1, name);
+    if (lua_type(L, -1) != LUA_TSTRING) {
+        lua_pop(L, 1);
+        lua_pushnil(L);
+    }
+}
+
+/* Replaces the decoded body on top by code and message (each may be nil). JSON comes as an array of errors, as a bare one,
+ * or as OAuth's object. */
+static void split_json_error(lua_State *L)
+{
+    if (lua_istable(L, -1)) {
+        lua_rawgeti(L, -1, 1);
+        if (lua_istable(L, -1))
+            lua_replace(L, -2);
+        else
+            lua_pop(L, 1);
+        push_text_field(L, "errorCode");
+        if (lua_isnil(L, -1)) {
+            lua_pop(L, 1);
+            push_text_field(L, "error");
+        }
+        lua_insert(L, -2); /* code, body */
+        push_text_field(L, "message");
+        if (lua_isnil(L, -1)) {
+            lua_pop(L, 1);
+            push_text_field(L, "error_description");
+        }
+        lua_remove(L, -2);
+    } else {
+        lua_pop(L, 1);
+        lua_pushnil(L);
+        lua_pushnil(L);
+    }
+}
+
+/* Pushes the content of the first of two XML elements that is there, or nil. */
+static void push_element(lua_State *L, const char *text, size_t len, const char *name, const char *other)
+{
+    size_t n;
+    const char *content = markup_element(text, len, name, &n);
+    if (!content)
+        content = markup_element(text, len, other, &n);
+    if (content)
+        lua_pushlstring(L, content, n);
+    else
+        lua_pushnil(L);
+}
+
+/* Pushes code and message of an error body in whatever shape, each a string or nil. */
+static void push_code_and_message(lua_State *L, const struct transfer *t)
+{
+    const char *text = t->sink.kind == SINK_MEMORY ? buf_string(&t->sink.memory) : "";
+    size_t len = t->sink.kind == SINK_MEMORY ? t->sink.memory.len : 0;
+    size_t at = 0;
+    while (at < len && isspace((unsigned char)text[at]))
+        at++;
+    if (at < len && (text[at] == '{' || text[at] == '[') && bj_json_decode(L, text, len)) {
+        split_json_error(L);
+        return;
+    }
+    push_element(L, text, len, "errorCode", "exceptionCode");
+    if (!lua_isnil(L, -1)) {
+        push_element(L, text, len, "message", "exceptionMessage");
+        return;
+    }
+    char words[WORDS];
+    size_t n = markup_words(text, len, words, sizeof words);
+    if (n)
+        lua_pushlstring(L, words, n);
+    else
+        lua_pushnil(L);
+}
+
+static int contains(const char *text, size_t len, const char *what)
+{
+    size_t n = strlen(what);
+    for (size_t i = 0; i + n <= len; i++)
+        if (strncasecmp(text + i, what, n) == 0)
+            return 1;
+    return 0;
+}
+
+/* Two 401s that no new token mends (so jsforce's http-api.ts, which learnt it from users). */
+static int is_hopeless(const char *message, size_t len)
+{
+    return contains(message, len, "not valid for use with the REST API") ||
+           contains(message, len, "Connected app is not attached to Agent");
+}
+
+static void push_refusal(lua_State *L, int call, const struct transfer *t, struct answer *a)
+{
+    size_t len = 0;
+    push_code_and_message(L, t); /* code, message */
+    const char *code = lua_tostring(L, -2);
+    a->outcome = outcome_of(t->code, t->request_sent, t->status, code);
+    if (a->outcome == OUTCOME_OK)
+        a->outcome = OUTCOME_REFUSED; /* an error array in a 2xx */
+    a->not_found = t->status == 404;
+    a->wrong_state = code && same_code(code, "INVALIDJOBSTATE");
+    const char *message = lua_tolstring(L, -1, &len);
+    if (message) {
+        a->has_contents = contains(message, len, "multiple contents");
+        if (a->outcome == OUTCOME_DEAD_TOKEN && is_hopeless(message, len))
+            a->outcome = OUTCOME_REFUSED;
+        push_masked(L, call, message, len);
+    } else if (t->status / 100 == 3) {
+        size_t n;
+        const char *to = transfer_header(t, "Location", &n);
+        push_masked(L, call, to ? to : "", to ? (n < HEADER_TEXT ? n : HEADER_TEXT) : 0);
+        lua_pushfstring(L, "redirected to %s, which is not followed: is instance_url right?", lua_tostring(L, -1));
+        lua_remove(L, -2);
+    } else {
+        lua_pushliteral(L, "refused without a word of explanation");
+    }
+    int is_auth = t->status == 401 || (code && same_code(code, "INVALIDSESSIONID"));
+    bj_push_error(L, is_auth ? BJ_ERR_AUTH : BJ_ERR_API, code, "");
+    lua_insert(L, -2);
+    lua_setfield(L, -2, "message"); /* code, message, err */
+    lua_replace(L, -3);
+    lua_pop(L, 1);
+    push_header(L, t, "Retry-After");
+    const char *after = lua_tolstring(L, -1, &len);
+    a->retry_after = after ? retry_after_seconds(after, len, time(NULL)) : -1;
+    lua_pop(L, 1);
+    if (a->retry_after >= 0) {
+        lua_pushnumber(L, a->retry_after);
+        lua_setfield(L, -2, "retry_after");
+    }
+}
+
+/* ---- good answers ---- */
+
+/* Is the id on top that of the call's job? 15 characters tell; the last three of 18 are a check on letter case. */
+static int is_our_job(lua_State *L, int call, const char *id)
+{
+    int same = 1;
+    bj_kept(L, call, "job");
+    if (!lua_isnil(L, -1)) {
+        lua_getfield(L, -1, "id");
+        same = strncmp(lua_tostring(L, -1), id, 15) == 0;
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+    return same;
+}
+
+static int is_id(const char *s, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (!isalnum((unsigned char)s[i]))
+            return 0;
+    return len == 15 || len == 18;
+}
+
+/* Replaces the decoded body on top by a job info table, or by an error. */
+static void check_job_info(lua_State *L, int call, const struct verb_run *run, struct answer *a)
+{
+    size_t len = 0;
+    bj_type_job_info(L, -1);
+    lua_getfield(L, -1, "id");
+    lua_getfield(L, -2, "state");
+    const char *id = lua_type(L, -2) == LUA_TSTRING ? lua_tolstring(L, -2, &len) : NULL;
+    const char *state = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
+    const char *wrong = NULL;
+    a->state = state ? job_state_from(state) : STATE_UNKNOWN;
+    if (!id || !is_id(id, len) || !state)
+        wrong = "job info was expected, and the answer is a JSON object without id and state";
+    else if (run->step != STEP_ABORT_STRAY && !is_our_job(L, call, id))
+        wrong = "the answer is about another job";
+    else if (run->step == STEP_SEND && ((run->verb == VERB_CLOSE && a->state != STATE_UPLOAD_COMPLETE) ||
+                                        (run->verb == VERB_ABORT && a->state != STATE_ABORTED)))
+        wrong = "the answer does not show the state that was asked for";
+    lua_pop(L, 2);
+    if (wrong) {
+        lua_pop(L, 1);
+        protocol_error(L, a, wrong);
+    }
+}
+
+static void push_object(lua_State *L, int call, const struct transfer *t, const struct verb_run *run,
+                        enum expect expect, struct answer *a)
+{
+    const struct buf *body = &t->sink.memory;
+    if (body->len == 0) {
+        protocol_error(L, a, "JSON was expected, and the answer is empty");
+        return;
+    }
+    if (!bj_json_decode(L, body->data, body->len) || !lua_istable(L, -1)) {
+        char words[WORDS];
+        size_t n = markup_words(body->data, body->len, words, sizeof words);
+        push_masked(L, call, words, n);
+        lua_pushfstring(L, "JSON was expected, and the answer reads: %s", lua_tostring(L, -1));
+        protocol_error(L, a, lua_tostring(L, -1));
+        return;
+    }
+    lua_rawgeti(L, -1, 1);
+    int array = !lua_isnil(L, -1);
+    lua_pop(L, 1);
+    if (array) { /* in theory errors come in a 2xx too */
+        push_refusal(L, call, t, a);
+        return;
+    }
+    if (expect == EXPECT_JOB)
+        check_job_info(L, call, run, a);
+    else
+        bj_type_plain(L, -1);
+}
+
+/* What the reader of a page of results has to know: { locator =, records = }, as the headers spell them. */
+static void push_page_facts(lua_State *L, const struct transfer *t)
+{
+    lua_createtable(L, 0, 2);
+    push_header(L, t, "Sforce-Locator");
+    lua_setfield(L, -2, "locator");
+    push_header(L, t, "Sforce-NumberOfRecords");
+    lua_setfield(L, -2, "records");
+}
+
+int bj_answer_is_csv(const struct transfer *t)
+{
+    size_t len;
+    const char *type = transfer_header(t, "Content-Type", &len);
+    return !type || !(contains(type, len, "html") || contains(type, len, "json") || contains(type, len, "xml"));
+}
+
+static void push_good(lua_State *L, int call, const struct transfer *t, const struct verb_run *run,
+                      enum expect expect, struct answer *a)
+{
+    a->outcome = OUTCOME_OK;
+    switch (expect) {
+    case EXPECT_NOTHING:
+        /* 201 and 204 come without a body. A page for people in its place means that somebody else answered. */
+        if (!bj_answer_is_csv(t) && t->sink.memory.len && contains(t->sink.memory.data, t->sink.memory.len, "<html"))
+            protocol_error(L, a, "an empty answer was expected, and a page of HTML came");
+        else
+            lua_pushboolean(L, 1);
+        return;
+    case EXPECT_CSV:
+    case EXPECT_FILE:
+        if (!bj_answer_is_csv(t)) {
+            push_header(L, t, "Content-Type");
+            lua_pushfstring(L, "CSV was expected, and the answer is %s", lua_tostring(L, -1));
+            protocol_error(L, a, lua_tostring(L, -1));
+        } else {
+            push_page_facts(L, t);
+        }
+        return;
+    case EXPECT_JOB:
+    case EXPECT_OBJECT:
+        push_object(L, call, t, run, expect, a);
+        return;
+    }
+}
+
+void bj_push_answer(lua_State *L, int call, const struct transfer *t, const struct verb_run *run, enum expect expect,
+                    struct answer *a)
+{
+    int top = lua_gettop(L);
+    bool csv_refused = expect == EXPECT_CSV && t->status / 100 == 2 && !bj_answer_is_csv(t);
+    memset(a, 0, sizeof *a);
+    a->retry_after = -1;
+    /* A refusal counts even when its body was cut off. */
+    if (t->status / 100 >= 3 && t->stop == STOP_NONE)
+        push_refusal(L, call, t, a);
+    else if ((t->code != CURLE_OK || t->stop != STOP_NONE) && !csv_refused)
+        push_failure(L, call, t, a);
+    else
+        push_good(L, call, t, run, expect, a);
+    lua_insert(L, top + 1);
+    lua_settop(L, top + 1);
+    if (a->outcome != OUTCOME_OK)
+        describe(L, call, t, run);
+}
+
+/* ---- lists ---- */
+
+double bj_answer_clock(const struct transfer *t)
+{
+    char text[64];
+    size_t len;
+    const char *date = transfer_header(t, "Date", &len);
+    if (date && len < sizeof text) {
+        memcpy(text, date, len);
+        text[len] = '\0';
+        time_t at = curl_getdate(text, NULL);
+        if (at != (time_t)-1)
+            return (double)at;
+    }
+    return (double)time(NULL);
+}
+
+/* "2026-03-04T09:15:27.000+0000", always UTC; -1 when it is something else. */
+static double parse_date(const char *s)
+{
+    struct tm tm;
+    memset(&tm, 0, sizeof tm);
+    if (!s || sscanf(s, "%4d-%2d-%2dT%2d:%2d:%2d", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour, &tm.tm_min,
+                     &tm.tm_sec) != 6)
+        return -1;
+    tm.tm_year -= 1900;
+    tm.tm_mon -= 1;
+    return (double)timegm(&tm);
+}
+
+/* Is field `name` of the record on top the same as that of the spec? Absent and absent are. */
+static int same_field(lua_State *L, int spec, const char *name)
+{
+    lua_getfield(L, -1, name);
+    lua_getfield(L, spec, name);
+    int same = lua_rawequal(L, -1, -2);
+    lua_pop(L, 2);
+    return same;
+}
+
+int bj_may_be_stray(lua_State *L, int spec, int open_only, double oldest)
+{
+    static const double rounding = 2; /* both clocks show whole seconds */
+    if (!same_field(L, spec, "object") || !same_field(L, spec, "operation") ||
+        !same_field(L, spec, "externalIdFieldName"))
+        return 0;
+    lua_getfield(L, -1, "state");
+    const char *state = lua_tostring(L, -1);
+    int fits = !open_only || (state && job_state_from(state) == STATE_OPEN);
+    lua_pop(L, 1);
+    lua_getfield(L, -1, "id");
+    size_t len = 0;
+    const char *id = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &len) : NULL;
+    fits = fits && id && is_id(id, len);
+    lua_pop(L, 1);
+    lua_getfield(L, -1, "createdDate");
+    fits = fits && parse_date(lua_tostring(L, -1)) >= oldest - rounding;
+    lua_pop(L, 1);
+    return fits;
+}
+
+int bj_push_next_page(lua_State *L)
+{
+    lua_getfield(L, -1, "done");
+    int done = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    lua_getfield(L, -1, "nextRecordsUrl");
+    const char *url = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
+    const char *at = url ? strstr(url, "queryLocator=") : NULL;
+    if (done || !at) {
+        lua_pop(L, 1);
+        return 0;
+    }
+    at += strlen("queryLocator=");
+    lua_pushlstring(L, at, strcspn(at, "&"));
+    lua_remove(L, -2);
+    return 1;
+}

@@ -1,0 +1,24 @@
+/* From a finished transfer to a Lua value, or to an error table. */
+#ifndef BULKJOB_L_ANSWER_H
+#define BULKJOB_L_ANSWER_H
+
+#include "l_bulkjob.h"
+
+/* Pushes what the answer says: the value that `expect` names, or an error. Fills `a`. `call` is the stack index of the call,
+ * for its client and job. */
+void bj_push_answer(lua_State *L, int call, const struct transfer *t, const struct verb_run *run, enum expect expect,
+                    struct answer *a);
+
+/* Does the answer that has begun hold what a request for CSV wants? Pages for people and JSON are something else. */
+int bj_answer_is_csv(const struct transfer *t);
+
+/* The service's time of day, by the Date header; ours when there is none. */
+double bj_answer_clock(const struct transfer *t);
+
+/* Is the record on top one that a create of `spec`, sent at `oldest` or later (service's time), may have made? */
+int bj_may_be_stray(lua_State *L, int spec, int open_only, double oldest);
+
+/* Pushes the locator of the page that follows the job list page on top, and answers 1; or answers 0. */
+int bj_push_next_page(lua_State *L);
+
+#endif

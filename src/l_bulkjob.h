@@ -1,0 +1,153 @@
+/* What the binding files share. Above the line: only l_*.c include this. */
+#ifndef BULKJOB_L_BULKJOB_H
+#define BULKJOB_L_BULKJOB_H
+
+#include "compat.h"
+#include "engine.h"
+#include "job.h"
+#include "retry.h"
+
+struct csv_reader;
+
+/* ---- l_core.c ---- */
+
+/* Makes the metatable `name` with `methods` as __index, `meta` as metamethods, and a __metatable that hides it. Leaves
+ * the stack as it was. */
+void bj_new_class(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta);
+
+/* A userdata of `size` zero bytes with the metatable of `name` and an empty table as its user value, on top of the stack:
+ * valid and closed before anything that can fail. */
+void *bj_new_object(lua_State *L, const char *name, size_t size);
+
+/* Each pops one value into (or pushes one from) the user value table of the userdata at `i`. */
+void bj_keep(lua_State *L, int i, const char *name);
+void bj_kept(lua_State *L, int i, const char *name);
+
+/* ---- l_error.c ---- */
+
+/* The kinds of error a user can tell apart (err.kind). */
+#define BJ_ERR_API "api"
+#define BJ_ERR_AUTH "auth"
+#define BJ_ERR_NETWORK "network"
+#define BJ_ERR_TIMEOUT "timeout"
+#define BJ_ERR_PROTOCOL "protocol"
+#define BJ_ERR_IO "io"
+#define BJ_ERR_CSV "csv"
+#define BJ_ERR_JOB "job"
+#define BJ_ERR_CANCELLED "cancelled"
+
+/* Pushes an error table with kind, code (absent when NULL) and a formatted message (luaL's formats: %s %d %f %c %%). */
+void bj_push_error(lua_State *L, const char *kind, const char *code, const char *format, ...);
+
+/* Pushes nil and such an error; returns 2, so that a C function can end with it. */
+int bj_fail(lua_State *L, const char *kind, const char *code, const char *format, ...);
+
+/* ---- l_json.c ---- */
+
+/* Decodes `text`. Pushes the value and answers 1, or pushes nothing and answers 0. */
+int bj_json_decode(lua_State *L, const char *text, size_t len);
+
+/* Replaces the value on top by its JSON text. Raises for what JSON cannot hold. */
+void bj_json_encode(lua_State *L);
+
+/* Is the value at `i` JSON's null? */
+int bj_is_null(lua_State *L, int i);
+
+/* ---- l_schema.c ---- */
+
+/* Gives the fields of the job info table at `i` the types of the service's schema, and removes nulls. */
+void bj_type_job_info(lua_State *L, int i);
+
+/* Makes every whole number in the table at `i` an integer, at any depth, and removes nulls. */
+void bj_type_plain(lua_State *L, int i);
+
+/* ---- l_engine.c ---- */
+
+/* The engine of this Lua state, started now if it does not run yet, with a reference for the caller. Raises when it cannot
+ * be started. */
+struct engine *bj_engine(lua_State *L, int nice);
+
+/* Keeps the value at `i` alive until `t` is done. */
+void bj_pin(lua_State *L, struct transfer *t, int i);
+
+/* ---- l_client.c ---- */
+
+struct client {
+    struct settings *settings;
+    struct retry_policy retry;
+    char *base;    /* "https://host", no slash at the end */
+    char *version; /* "66.0" */
+    char *token;   /* NULL: none yet */
+    int nice;
+    int renewable; /* there is an auth source to ask for a token */
+    int watched;   /* there is an on_event */
+    int closed;
+};
+
+/* The client at `i`; raises when it is none or closed. */
+struct client *bj_check_client(lua_State *L, int i);
+
+/* ---- l_job.c ---- */
+
+struct job {
+    enum job_kind kind;
+    enum job_state state;
+    int ours;     /* made by this handle's client, not opened by its id */
+    int uploaded; /* an upload was acknowledged */
+};
+
+struct job *bj_check_job(lua_State *L, int i);
+
+/* A new handle for `client` (a stack index) and the id on top of the stack, which it replaces. */
+struct job *bj_push_job(lua_State *L, int client, enum job_kind kind);
+
+/* Takes over what the info table at `info` tells about the job at `i`, and pushes a fresh table of all that is known. */
+void bj_update_job(lua_State *L, int i, int info);
+
+/* ---- l_call.c ---- */
+
+/* What a 2xx answer has to hold. */
+enum expect {
+    EXPECT_NOTHING, /* 201 of an upload, 204 of a delete */
+    EXPECT_JOB,     /* a job info object */
+    EXPECT_OBJECT,  /* any JSON object */
+    EXPECT_CSV,     /* read by the host as it comes */
+    EXPECT_FILE,    /* CSV into a file */
+};
+
+struct call;
+
+/* Pushes a call: `verb` for `client` (and `job`, or 0), by `method` on the path (below /services/data/vXX.X/) on top of the
+ * stack, which it replaces. */
+struct call *bj_push_call(lua_State *L, enum verb verb, int client, int job, const char *method, enum expect expect);
+
+/* Gives the call at `i` the string on top of the stack as its body, and pops it. `type` is static; NULL: what is kept as
+ * "body_type". */
+void bj_call_body(lua_State *L, int i, const char *type);
+/* At most this many tries, where the client's policy would allow more. */
+void bj_call_tries(lua_State *L, int i, int tries);
+/* A range of a file; the descriptor then belongs to the call. */
+void bj_call_file(struct call *c, const char *type, int fd, off_t first, off_t size);
+/* What the host will push. `repeatable`: it can do so again from the start. */
+void bj_call_queue(struct call *c, const char *type, int repeatable);
+/* Where an EXPECT_FILE goes; the descriptor then belongs to the call. */
+void bj_call_sink(struct call *c, int fd, int skip_line);
+
+/* ---- l_csv.c ---- */
+
+/* The reader behind a core.csv_reader userdata at `i`; raises when it is none or closed. */
+struct csv_reader *bj_check_csv_reader(lua_State *L, int i);
+
+/* ---- each adds its functions to the module table on top of the stack ---- */
+
+void bj_open_error(lua_State *L);
+void bj_open_json(lua_State *L);
+void bj_open_schema(lua_State *L);
+void bj_open_csv(lua_State *L);
+void bj_open_file(lua_State *L);
+void bj_open_engine(lua_State *L);
+void bj_open_client(lua_State *L);
+void bj_open_job(lua_State *L);
+void bj_open_call(lua_State *L);
+
+#endif

@@ -1,0 +1,58 @@
+/* lua-cjson, in an instance of our own so that the host's settings stay the host's. */
+#include "l_bulkjob.h"
+
+static const char decode_key;
+static const char encode_key;
+
+int bj_is_null(lua_State *L, int i)
+{
+    return lua_islightuserdata(L, i) && lua_touserdata(L, i) == NULL;
+}
+
+int bj_json_decode(lua_State *L, const char *text, size_t len)
+{
+    bj_rawgetp(L, LUA_REGISTRYINDEX, &decode_key);
+    lua_pushlstring(L, text, len);
+    if (lua_pcall(L, 1, 1, 0) == 0)
+        return 1;
+    lua_pop(L, 1);
+    return 0;
+}
+
+void bj_json_encode(lua_State *L)
+{
+    bj_rawgetp(L, LUA_REGISTRYINDEX, &encode_key);
+    lua_insert(L, -2);
+    lua_call(L, 1, 1);
+}
+
+/* core.json_decode(text) -> value | nil: nil when it is not JSON. */
+static int json_decode(lua_State *L)
+{
+    size_t len;
+    const char *text = luaL_checklstring(L, 1, &len);
+    if (!bj_json_decode(L, text, len))
+        lua_pushnil(L);
+    return 1;
+}
+
+void bj_open_json(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        {"json_decode", json_decode},
+        {NULL, NULL},
+    };
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "cjson");
+    lua_call(L, 1, 1); /* cjson */
+    lua_getfield(L, -1, "new");
+    lua_call(L, 0, 1); /* cjson, ours */
+    lua_getfield(L, -1, "decode");
+    bj_rawsetp(L, LUA_REGISTRYINDEX, &decode_key);
+    lua_getfield(L, -1, "encode");
+    bj_rawsetp(L, LUA_REGISTRYINDEX, &encode_key);
+    lua_pop(L, 2);
+    bj_setfuncs(L, functions);
+    lua_pushlightuserdata(L, NULL); /* the same value as cjson.null and ngx.null */
+    lua_setfield(L, -2, "null");
+}
