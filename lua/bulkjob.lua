@@ -1,0 +1,38 @@
+--- Salesforce Bulk API 2.0: a bulk job is a transaction.
+---
+--- Misuse (a wrong type, an unknown option) raises. Everything else that can go wrong returns `nil, err`, where `err` is a
+--- `bulkjob.Error`. Iterators have no place for a second value, so they raise that table.
+local core = require "bulkjob.core"
+local client = require "bulkjob.client"
+local csv = require "bulkjob.csv"
+local job = require "bulkjob.job"
+
+---@class bulkjob.Error
+---@field kind "api"|"auth"|"network"|"timeout"|"protocol"|"io"|"csv"|"job"|"cancelled"
+---@field code string|nil as the service spelt it, or libcurl's name
+---@field message string
+---@field status integer|nil of the HTTP answer
+---@field method string|nil
+---@field url string|nil
+---@field job_id string|nil
+---@field state string|nil the state the job was found in, when that is what stood in the way
+---@field attempts integer|nil how often the request was sent
+---@field retry_after number|nil seconds the service asked to wait
+---@field also bulkjob.Error[]|nil what failed while cleaning up
+---@field strays string[]|nil ids of `Open` jobs that a create with a lost answer may have left behind
+
+local bulkjob = {
+  _VERSION = "bulkjob 0.1.0",
+  --- Clears a field: written as `#N/A`. The same value as `cjson.null` and `ngx.null`.
+  null = core.null,
+  client = client.new,
+  csv = csv,
+  loop = { block = require "bulkjob.loop.block" },
+  with = job.with,
+  is_error = core.is_error,
+}
+
+assert(bulkjob._VERSION == "bulkjob " .. core.version,
+  "bulkjob.core is version " .. core.version .. ", expected the one of " .. bulkjob._VERSION)
+
+return bulkjob

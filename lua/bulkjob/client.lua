@@ -1,0 +1,222 @@
+--- What a client does beside reaching the service: creating, listing, limits.
+local call = require "bulkjob.call"
+local core = require "bulkjob.core"
+local source = require "bulkjob.source"
+require "bulkjob.job"
+
+---@class bulkjob.Client
+local methods = core.client_methods
+
+local client = {}
+
+-- The guide, create_job: data of a multipart request. Four bytes are the longest character.
+local MULTIPART_CHARACTERS = 100000
+
+local SPEC_FIELDS = {
+  object = true, operation = true, externalIdFieldName = true, assignmentRuleId = true, columnDelimiter = true,
+  lineEnding = true, contentType = true, query = true, data = true,
+}
+local DELIMITERS = { BACKQUOTE = true, CARET = true, COMMA = true, PIPE = true, SEMICOLON = true, TAB = true }
+local LINE_ENDINGS = { LF = true, CRLF = true }
+local NEEDS_OBJECT = { insert = true, update = true, upsert = true, delete = true, hardDelete = true }
+
+---@class bulkjob.Options
+---@field instance_url string|nil "https://acme.my.salesforce.com"; may come from `auth`
+---@field access_token string|nil
+---@field auth (fun(): string|nil, string|nil)|nil gives a token, and if need be the instance URL; asked before the first
+---  request and when a token is dead
+---@field api_version string|nil "66.0" by default
+---@field timeout number|nil seconds without a byte in either direction, 120 by default
+---@field connect_timeout number|nil seconds, 30 by default
+---@field retry { tries: integer|nil, base: number|nil, cap: number|nil }|nil 5 tries, pauses from 1 s to 30 s by default
+---@field proxy string|nil
+---@field ca_file string|nil
+---@field ca_path string|nil
+---@field client_cert string|nil
+---@field client_key string|nil
+---@field insecure boolean|nil do not verify certificates, and allow http
+---@field max_connections integer|nil requests under way to one host at the same time, 8 by default
+---@field user_agent string|nil
+---@field compress boolean|nil ask for gzip answers, true by default
+---@field loop (fun(waiting: table))|nil how to wait, see bulkjob.loop
+---@field nice integer|nil added to the nice value of the engine's thread
+---@field on_event fun(event: table)|nil called for each request, retry, change of state and stray job
+
+--- A client for one org. Makes no request and starts no thread. Raises for a wrong or unknown option.
+---@param options bulkjob.Options
+---@return bulkjob.Client
+function client.new(options)
+  return core.client(options)
+end
+
+local function misuse(text)
+  error("bulkjob: create: " .. text, 3)
+end
+
+local function check_spec(spec)
+  if type(spec) ~= "table" then
+    misuse("a table expected, got " .. type(spec))
+  end
+  for key, value in pairs(spec) do
+    if not SPEC_FIELDS[key] then
+      misuse("unknown field '" .. tostring(key) .. "'")
+    elseif key ~= "data" and type(value) ~= "string" then
+      misuse(key .. ": a string expected, got " .. type(value))
+    end
+  end
+  local is_query = spec.operation == "query" or spec.operation == "queryAll"
+  if not spec.operation then
+    misuse("operation is missing")
+  elseif is_query and not spec.query then
+    misuse("query is missing: the SOQL to run")
+  elseif is_query and (spec.data ~= nil or spec.object) then
+    misuse("a query job takes neither data nor object")
+  elseif not is_query and spec.query then
+    misuse("query goes with operation = \"query\" or \"queryAll\" only")
+  elseif NEEDS_OBJECT[spec.operation] and not spec.object then
+    misuse("object is missing")
+  elseif spec.operation == "upsert" and not spec.externalIdFieldName then
+    misuse("externalIdFieldName is missing: an upsert needs the field to match on")
+  elseif spec.columnDelimiter and not DELIMITERS[spec.columnDelimiter] then
+    misuse("columnDelimiter: BACKQUOTE, CARET, COMMA, PIPE, SEMICOLON or TAB expected, got " .. spec.columnDelimiter)
+  elseif spec.lineEnding and not LINE_ENDINGS[spec.lineEnding] then
+    misuse("lineEnding: LF or CRLF expected, got " .. spec.lineEnding)
+  end
+  return is_query
+end
+
+local function multipart_text(spec)
+  local text, err = source.text(spec.data, spec, 4 * MULTIPART_CHARACTERS)
+  if text then
+    local _, characters = text:gsub("[^\128-\191]", "")
+    if characters <= MULTIPART_CHARACTERS then
+      return text
+    end
+    err = core.error("csv", "data of " .. characters .. " characters, and " .. MULTIPART_CHARACTERS
+      .. " are the most for one request: create the job without data, then upload and close")
+  end
+  return nil, err
+end
+
+--- Creates a job. With `data`, a small ingest job is created, filled and closed in one request.
+---@param spec table the fields of the request body, and `data`
+---@return bulkjob.Job|nil job, bulkjob.Error|nil err
+function methods:create(spec)
+  local is_query = check_spec(spec)
+  local body, text = {}, nil
+  for key, value in pairs(spec) do
+    body[key] = value
+  end
+  body.data = nil
+  if spec.data ~= nil then
+    local err
+    text, err = multipart_text(spec)
+    if not text then
+      return nil, err
+    end
+  end
+  return call.run(self, core.create(self, body, is_query and "query" or "ingest", text))
+end
+
+--- A handle on an existing job. Makes no request.
+---@param id string of 15 or 18 characters
+---@param kind "ingest"|"query"|nil without it the first call finds out
+---@return bulkjob.Job
+function methods:job(id, kind)
+  return core.job(self, id, kind)
+end
+
+--- What the org has left today.
+---@return table<string, { Max: integer, Remaining: integer }>|nil limits, bulkjob.Error|nil err
+function methods:limits()
+  return call.run(self, core.read(self, "limits"))
+end
+
+local SENT_FILTERS = { jobType = true, concurrencyMode = true, isPkChunkingEnabled = true }
+local LOCAL_FILTERS = { state = true, object = true, operation = true, createdById = true, apiVersion = true }
+
+local function list_path(filter)
+  local parts = {}
+  for key in pairs(SENT_FILTERS) do
+    if filter[key] ~= nil then
+      local value = tostring(filter[key])
+      if value:find("[^%w]") then
+        error("bulkjob: jobs: " .. key .. ": letters and digits expected, got '" .. value .. "'", 3)
+      end
+      parts[#parts + 1] = key .. "=" .. value
+    end
+  end
+  table.sort(parts)
+  return "jobs/" .. (filter.kind or "ingest") .. "?" .. table.concat(parts, "&")
+end
+
+local function check_filter(filter)
+  for key in pairs(filter) do
+    if key ~= "kind" and not SENT_FILTERS[key] and not LOCAL_FILTERS[key] then
+      error("bulkjob: jobs: unknown filter '" .. tostring(key) .. "'", 3)
+    end
+  end
+  if filter.kind and filter.kind ~= "ingest" and filter.kind ~= "query" then
+    error("bulkjob: jobs: kind: \"ingest\" or \"query\" expected, got " .. tostring(filter.kind), 3)
+  end
+end
+
+local function matches(info, filter)
+  for key in pairs(LOCAL_FILTERS) do
+    if filter[key] ~= nil and info[key] ~= filter[key] then
+      return false
+    end
+  end
+  return true
+end
+
+-- Only the locator is taken from the service's link: that of a query list points at the ingest list (the guide's own example
+-- does, query_get_all_jobs).
+local function next_locator(page, seen)
+  local locator = page.done ~= true and type(page.nextRecordsUrl) == "string"
+    and page.nextRecordsUrl:match("[?&]queryLocator=([^&]*)")
+  if not locator or locator == "" then
+    return nil
+  elseif seen[locator] then
+    error(core.error("protocol", "the job list leads in a circle: queryLocator=" .. locator .. " came twice"), 0)
+  end
+  seen[locator] = true
+  return locator
+end
+
+--- Walks over all jobs of the org, page after page, in no particular order.
+---@param filter table|nil `kind` ("ingest" by default), `jobType`, `concurrencyMode`, `isPkChunkingEnabled` (by the service),
+---  `state`, `object`, `operation`, `createdById`, `apiVersion` (here)
+---@return fun(): table|nil next job info after job info; raises the error of a page that cannot be had
+function methods:jobs(filter)
+  filter = filter or {}
+  check_filter(filter)
+  local path = list_path(filter)
+  local seen, records, i, locator, ended = {}, {}, 0, nil, false
+  return function()
+    while true do
+      i = i + 1
+      local info = records[i]
+      if info then
+        core.type_job_info(info)
+        if matches(info, filter) then
+          return info
+        end
+      elseif ended then
+        return nil
+      else
+        local page, err = call.run(self, core.read(self, locator and path .. "&queryLocator=" .. locator or path))
+        if not page then
+          error(err, 0)
+        elseif type(page.records) ~= "table" then
+          error(core.error("protocol", "a page of the job list has no records"), 0)
+        end
+        records, i = page.records, 0
+        locator = next_locator(page, seen)
+        ended = locator == nil
+      end
+    end
+  end
+end
+
+return client

@@ -1,0 +1,339 @@
+--- The verbs of a job, each taken to its end.
+local call = require "bulkjob.call"
+local core = require "bulkjob.core"
+local results = require "bulkjob.results"
+local source = require "bulkjob.source"
+
+---@class bulkjob.Job
+---@field id string
+---@field kind "ingest"|"query"|nil nil as long as nobody has asked the service
+---@field state string|nil the last one seen
+local methods = core.job_methods
+
+local job = {}
+
+local FINAL = { JobComplete = true, Failed = true, Aborted = true }
+
+-- Seconds between two looks at a job. Each costs one of the org's API calls.
+local FIRST_POLL, POLL_GROWTH, LONGEST_POLL = 0.2, 1.6, 20
+
+-- Tries of an abort that nobody asked for: whoever waits has an error already.
+local CLEANUP_TRIES = 2
+
+-- Jobs whose close was sent and not answered: whether they run is not known. Weak, so that it keeps no job alive.
+local in_doubt = setmetatable({}, { __mode = "k" })
+
+local function run(self, this)
+  return call.run(core.job_facts(self).client, this)
+end
+
+local function read_as(self, kind)
+  core.set_kind(self, kind)
+  return run(self, core.info(self))
+end
+
+-- Finds out what kind of job an id stands for, with one request for an ingest job and two for a query.
+local function find_kind(self)
+  local info, err = read_as(self, "ingest")
+  if info or err.status ~= 404 then
+    core.set_kind(self, info and self.kind)
+    return info, err
+  end
+  info = read_as(self, "query")
+  if not info then
+    core.set_kind(self, nil)
+    return nil, err
+  end
+  return info
+end
+
+-- The method `name` of `self`, after finding out its kind if need be: `begin` makes the call.
+local function verb(name, begin)
+  return function(self, ...)
+    if not self.kind then
+      local info, err = find_kind(self)
+      if not info then
+        return nil, err
+      elseif name == "info" then
+        return info
+      end
+    end
+    return begin(self, ...)
+  end
+end
+
+local function local_error(self, message)
+  return nil, core.error("job", message, { job_id = self.id, state = self.state })
+end
+
+local function ingest_only(self, name)
+  if self.kind == "query" then
+    error("bulkjob: a query job has no " .. name, 3)
+  end
+end
+
+--- What the service knows about the job now.
+---@return table|nil info, bulkjob.Error|nil err
+methods.info = verb("info", function(self)
+  return run(self, core.info(self))
+end)
+
+--- Deletes the job and what the service keeps of it. Rows that were processed stay.
+---@return true|nil ok, bulkjob.Error|nil err
+methods.delete = verb("delete", function(self)
+  return run(self, core.delete(self))
+end)
+
+local function add_also(err, another)
+  err.also = err.also or {}
+  table.insert(err.also, another)
+end
+
+-- Rolls back a job whose upload failed: it is Open, so nothing can have been processed.
+local function roll_back(self, err)
+  local info, why = run(self, core.abort(self, CLEANUP_TRIES))
+  if not info then
+    add_also(err, why)
+  end
+end
+
+local function source_error(err)
+  return core.is_error(err) and err or core.error("io", "the source failed: " .. tostring(err))
+end
+
+-- Feeds a call from `open`, which gives a function of chunks and can be called again for another try. The first chunk is made
+-- before the first request, so that a source that fails at once costs none.
+local function pump(client, this, open)
+  local chunks, chunk, at
+  local function take()
+    local err
+    chunk, err = chunks()
+    at = 1
+    if chunk ~= nil and type(chunk) ~= "string" then
+      error("bulkjob: upload: a string or nil expected from the source, got " .. type(chunk), 0)
+    elseif chunk == nil and err ~= nil then
+      this:cancel(source_error(err))
+    end
+  end
+  local function begin()
+    local err
+    chunks, err = open()
+    if chunks then
+      take()
+    else
+      this:cancel(source_error(err))
+    end
+  end
+  begin()
+  while true do
+    local need = call.advance(client, this)
+    if need == "done" then
+      return
+    elseif need == "restart" then
+      begin()
+    elseif chunk then
+      at = at + this:push(chunk, at)
+      if at > #chunk then
+        take()
+      end
+    else
+      this:finish()
+    end
+  end
+end
+
+-- The settings that rows are written with, from the service when this handle does not know them.
+local function row_format(self)
+  local info, err = core.job_facts(self).info, nil
+  if not info.lineEnding then
+    info, err = run(self, core.info(self))
+  end
+  return info, err
+end
+
+local function begin_upload(self, src)
+  local kind = source.kind(src)
+  if kind == "text" or kind == "file" then
+    return core.upload(self, kind, src)
+  end
+  local format, err
+  if kind == "rows" then
+    format, err = row_format(self)
+    if not format then
+      return nil, err
+    end
+  end
+  return core.upload(self, "queue", source.is_repeatable(src)), nil, function()
+    return source.chunks(src, format)
+  end
+end
+
+--- Uploads the job's data. A job takes one upload. When it fails after something was sent, the job is aborted: it is Open, so
+--- nothing was processed, and the service might refuse a second one.
+---@param src bulkjob.Source
+---@return true|nil ok, bulkjob.Error|nil err
+methods.upload = verb("upload", function(self, src)
+  ingest_only(self, "upload")
+  local facts = core.job_facts(self)
+  if facts.uploaded then
+    return local_error(self, "this job has its data already: one upload for each job")
+  end
+  local this, err, open = begin_upload(self, src)
+  if not this then
+    return nil, err
+  end
+  local good, why = pcall(open and pump or call.run, facts.client, this, open)
+  if not good then
+    this:cancel()
+  end
+  local ok
+  ok, err = this:result()
+  if not ok and this:was_sent() then
+    roll_back(self, err)
+  end
+  if not good then
+    error(why, 0)
+  end
+  return ok, err
+end)
+
+--- Commits: the service begins to process. Safe to repeat. Refused here as long as no upload was acknowledged, unless the
+--- handle was made from an id.
+---@return table|nil info state "UploadComplete", or a later one if the answer was lost and the job has moved on
+---@return bulkjob.Error|nil err
+methods.close = verb("close", function(self)
+  ingest_only(self, "close: it runs from the start")
+  local facts = core.job_facts(self)
+  if facts.ours and not facts.uploaded and self.state == "Open" then
+    return local_error(self, "nothing was uploaded to this job: upload first, or abort")
+  end
+  local info, err = run(self, core.close(self))
+  in_doubt[self] = not info and self.state == "Open" and err.kind ~= "auth" and (err.status == nil or err.status >= 500)
+    or nil
+  return info, err
+end)
+
+--- Rolls back what is Open. A job that runs is stopped: rows that were processed stay. Safe to repeat.
+---@return table|nil info state "Aborted"
+---@return bulkjob.Error|nil err
+methods.abort = verb("abort", function(self)
+  local upload = core.job_facts(self).upload
+  if upload then
+    upload:cancel()
+  end
+  return run(self, core.abort(self))
+end)
+
+--- Looks at the job until it is in a final state, less and less often. A time-out or a failed look leaves the job alone.
+---@param options { timeout: number|nil, on_progress: fun(info: table)|nil }|nil `timeout` in seconds, none by default
+---@return table|nil info state "JobComplete", "Failed" or "Aborted"
+---@return bulkjob.Error|nil err
+methods.wait = verb("wait", function(self, options)
+  options = options or {}
+  for key in pairs(options) do
+    if key ~= "timeout" and key ~= "on_progress" then
+      error("bulkjob: wait: unknown option '" .. tostring(key) .. "'", 2)
+    end
+  end
+  local facts = core.job_facts(self)
+  local deadline = options.timeout and core.now() + options.timeout
+  local pause = FIRST_POLL
+  while true do
+    local info, err = run(self, core.info(self))
+    if not info then
+      return nil, err
+    end
+    if options.on_progress then
+      options.on_progress(info)
+    end
+    if FINAL[info.state] then
+      return info
+    elseif info.state == "Open" and facts.ours then
+      return local_error(self, "the job is Open: it does not run before close")
+    end
+    local left = deadline and deadline - core.now() or math.huge
+    if left <= 0 then
+      return nil, core.error("timeout", "the job is still " .. info.state .. " after " .. options.timeout
+        .. " seconds; it goes on without us", { job_id = self.id, state = info.state })
+    end
+    -- Jitter, so that many waiters do not ask in step.
+    call.sleep(facts.client, math.min(pause * (0.8 + 0.4 * math.random()), left))
+    pause = math.min(pause * POLL_GROWTH, LONGEST_POLL)
+  end
+end)
+
+local function result_set(tail)
+  return function(self)
+    ingest_only(self, tail)
+    return results.new(self, "/" .. tail, {}, find_kind)
+  end
+end
+
+--- The rows that were processed, with `sf__Id` and `sf__Created`. No request before the first use of the set.
+---@return bulkjob.ResultSet
+methods.successful_results = result_set("successfulResults")
+
+--- The rows that were refused, with `sf__Id` and `sf__Error`.
+---@return bulkjob.ResultSet
+methods.failed_results = result_set("failedResults")
+
+--- The rows that were never looked at, because the job failed or was aborted.
+---@return bulkjob.ResultSet
+methods.unprocessed_records = result_set("unprocessedrecords")
+
+--- The rows of a query job, page after page.
+---@param options { max_records: integer|nil, locator: string|nil }|nil rows for each page; where to begin
+---@return bulkjob.ResultSet
+function methods:results(options)
+  if self.kind == "ingest" then
+    error("bulkjob: an ingest job has successful_results, failed_results and unprocessed_records", 2)
+  end
+  options = options or {}
+  for key in pairs(options) do
+    if key ~= "max_records" and key ~= "locator" then
+      error("bulkjob: results: unknown option '" .. tostring(key) .. "'", 2)
+    end
+  end
+  return results.new(self, "/results", options, find_kind)
+end
+
+-- What happens when a scope that held the job is left. Only a job that is Open, and surely so, is rolled back.
+local function leave(self, err)
+  local facts = core.job_facts(self)
+  if self.kind ~= "ingest" or self.state ~= "Open" or in_doubt[self] then
+    return
+  end
+  if facts.upload then
+    facts.upload:cancel()
+  end
+  local info, why = run(self, core.abort(self, CLEANUP_TRIES))
+  if info then
+    return
+  elseif core.is_error(err) then
+    add_also(err, why)
+  elseif err == nil then
+    error(why, 0)
+  end
+end
+
+-- `local job <close> = …` in Lua 5.4.
+core.job_meta.__close = leave
+
+local function finish(self, ok, ...)
+  if not ok then
+    leave(self, (...))
+    error((...), 0)
+  end
+  leave(self, nil)
+  return ...
+end
+
+--- What `<close>` does, for the Lua versions that lack it: calls `fn(job)`, and aborts the job if it is still Open then.
+---@param self bulkjob.Job
+---@param fn fun(job: bulkjob.Job): ...
+---@return ... what `fn` returns; raises what it raises
+function job.with(self, fn)
+  return finish(self, pcall(fn, self))
+end
+
+return job

@@ -1,0 +1,275 @@
+--- Result sets: the rows of a job, streamed.
+local call = require "bulkjob.call"
+local core = require "bulkjob.core"
+
+---@class bulkjob.ResultSet
+local methods = {}
+
+local results = {}
+
+local set_meta = { __index = methods, __name = "bulkjob.result_set" }
+
+--- A set over the resource `tail` of a job. Makes no request.
+---@param job bulkjob.Job
+---@param tail string "/successfulResults" and so on
+---@param options { max_records: integer|nil, locator: string|nil }
+---@param find_kind fun(job): table|nil, table|nil
+function results.new(job, tail, options, find_kind)
+  return setmetatable({
+    job = job,
+    tail = tail,
+    options = options,
+    find_kind = find_kind,
+    locator = options.locator,
+    seen = {},
+    client = core.job_facts(job).client,
+  }, set_meta)
+end
+
+local function escape(text)
+  return (text:gsub("[^%w%-%._~]", function(c)
+    return string.format("%%%02X", c:byte())
+  end))
+end
+
+local function page_tail(self)
+  local query = {}
+  if self.locator then
+    query[#query + 1] = "locator=" .. escape(self.locator)
+  end
+  if self.options.max_records then
+    query[#query + 1] = string.format("maxRecords=%d", self.options.max_records)
+  end
+  return self.tail .. (#query > 0 and "?" .. table.concat(query, "&") or "")
+end
+
+local function begin_page(self, ...)
+  if not self.job.kind then
+    local info, err = self.find_kind(self.job)
+    if not info then
+      return nil, err
+    end
+  end
+  return core.results(self.job, page_tail(self), ...)
+end
+
+local function broken(self, message)
+  return nil, core.error("protocol", message, { job_id = self.job.id })
+end
+
+-- After a page came whole: the locator of the next one, false when there is none, or nil, err. Only a query has pages; its
+-- last one says so with the word null (the guide, query_get_job_results), so a missing header is no end.
+local function next_locator(self, page, rows)
+  if self.job.kind ~= "query" then
+    return false
+  end
+  local expected = tonumber(page.records)
+  if not page.locator then
+    return broken(self, "a page of results came without the Sforce-Locator header")
+  elseif rows and expected and rows ~= expected then
+    return broken(self, string.format("a page of results holds %d rows, and Sforce-NumberOfRecords says %d", rows, expected))
+  elseif page.locator == "null" then
+    return false
+  elseif self.seen[page.locator] then
+    return broken(self, "the locator " .. page.locator .. " came twice")
+  end
+  self.seen[page.locator] = true
+  return page.locator
+end
+
+-- Brings more bytes into the reader. True: look again; false: the page is over; nil, err.
+local function fill(self)
+  local moved, err = self.call:fill(self.reader)
+  if not moved then
+    return nil, err
+  elseif moved > 0 or call.advance(self.client, self.call) ~= "done" then
+    return true
+  end
+  local page
+  page, err = self.call:result()
+  if not page then
+    return nil, err
+  end
+  self.page = page
+  self.reader:finish()
+  return true
+end
+
+local function open_page(self)
+  local err
+  self.call, err = begin_page(self)
+  if not self.call then
+    return nil, err
+  end
+  self.reader = core.csv_reader {}
+  self.page = nil
+  self.count = 0
+  return true
+end
+
+local function close_page(self)
+  if self.call then
+    self.call:cancel()
+    self.reader:close()
+    self.call, self.reader = nil, nil
+  end
+end
+
+-- The next row of the page at hand; false at its end; nil, err.
+local function next_row(self)
+  while true do
+    local row, err = self.reader:next()
+    if row then
+      self.count = self.count + 1
+      return row
+    elseif row == false then
+      return false
+    elseif err then
+      err.job_id = self.job.id
+      return nil, err
+    end
+    local ok
+    ok, err = fill(self)
+    if not ok then
+      return nil, err
+    end
+  end
+end
+
+local function fail(self, err)
+  self:close()
+  error(err, 0)
+end
+
+--- The next row, or nil at the end. Raises an error table.
+---@return table<string, string>|nil row
+function methods:next()
+  while not self.closed do
+    local row, err
+    if not self.call then
+      local ok
+      ok, err = open_page(self)
+      if not ok then
+        fail(self, err)
+      end
+    end
+    row, err = next_row(self)
+    if row then
+      return row
+    elseif row == nil then
+      fail(self, err)
+    end
+    local locator
+    locator, err = next_locator(self, self.page, self.count)
+    if locator == nil then
+      fail(self, err)
+    end
+    close_page(self)
+    self.locator = locator
+    if not locator then
+      self:close()
+    end
+  end
+  return nil
+end
+
+--- For `for row in set:rows() do`. Left early, the download ends (in Lua 5.4 at once, else when the set is collected or
+--- closed).
+function methods:rows()
+  return self.next, self, nil, self
+end
+
+--- The whole CSV text, in memory.
+---@return string|nil text, bulkjob.Error|nil err
+function methods:read()
+  local parts = {}
+  while not self.closed do
+    local this, err = begin_page(self)
+    if not this then
+      return nil, err
+    end
+    self.call, self.reader = this, core.csv_reader {}
+    local skip = #parts > 0
+    repeat
+      local text = this:read()
+      if skip then
+        local line_end = text:find("\n", 1, true)
+        text = line_end and text:sub(line_end + 1) or ""
+        skip = not line_end
+      end
+      parts[#parts + 1] = text ~= "" and text or nil
+    until text == "" and call.advance(self.client, this) == "done"
+    local page, locator
+    page, err = this:result()
+    if page then
+      locator, err = next_locator(self, page)
+    end
+    close_page(self)
+    if not page or locator == nil then
+      self:close()
+      return nil, err
+    end
+    self.locator = locator
+    if not locator then
+      self:close()
+    end
+  end
+  return table.concat(parts)
+end
+
+local function save_pages(self, path)
+  local append = false
+  repeat
+    local this, err = begin_page(self, path, append)
+    if not this then
+      return nil, err
+    end
+    local page
+    page, err = call.run(self.client, this)
+    if not page then
+      return nil, err
+    end
+    local locator
+    locator, err = next_locator(self, page)
+    if locator == nil then
+      return nil, err
+    end
+    self.locator = locator
+    append = true
+  until not locator
+  return true
+end
+
+--- Saves the CSV as it comes, without passing through Lua. The file appears under its name only when it is whole.
+---@param path string
+---@return true|nil ok, bulkjob.Error|nil err
+function methods:save(path)
+  if type(path) ~= "string" then
+    error("bulkjob: save: a path expected, got " .. type(path), 2)
+  end
+  local part = path .. ".part"
+  local ok, err = save_pages(self, part)
+  self:close()
+  if ok then
+    ok, err = core.publish(part, path)
+  end
+  if not ok then
+    os.remove(part)
+    return nil, err
+  end
+  return true
+end
+
+--- Ends the download, if there is one. Twice is harmless.
+function methods:close()
+  self.closed = true
+  close_page(self)
+end
+
+set_meta.__call = methods.next
+set_meta.__close = methods.close
+function set_meta:__tostring()
+  return "bulkjob.result_set of " .. tostring(self.job) .. self.tail
+end
+
+return results

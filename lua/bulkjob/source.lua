@@ -1,0 +1,191 @@
+--- What can be uploaded: text, a file, rows, a function. Rows and functions become chunks of CSV.
+local core = require "bulkjob.core"
+
+local source = {}
+
+-- Large enough that the calls do not count, small enough that nobody notices the memory.
+local CHUNK = 64 * 1024
+
+---@alias bulkjob.Source string|fun(): string|nil|bulkjob.FileSource|bulkjob.RowSource
+
+---@class bulkjob.FileSource
+---@field file string
+---@field first integer|nil the first byte, counted from 1 as in string.sub
+---@field last integer|nil the last byte, included
+
+---@class bulkjob.RowSource
+---@field rows table[]|fun(): table|nil
+---@field columns string[]|nil which fields, in this order; an array needs none (the union of all names, sorted), an iterator
+---  then takes those of its first row and refuses any other
+
+local function check_keys(t, allowed)
+  for key in pairs(t) do
+    if not allowed[key] then
+      error("bulkjob: unknown field '" .. tostring(key) .. "' in the source", 0)
+    end
+  end
+end
+
+--- What kind of source it is. Raises when it is none.
+---@return "text"|"file"|"rows"|"chunks"
+function source.kind(s)
+  if type(s) == "string" then
+    return "text"
+  elseif type(s) == "function" then
+    return "chunks"
+  elseif type(s) == "table" and s.file ~= nil then
+    check_keys(s, { file = true, first = true, last = true })
+    if type(s.file) ~= "string" then
+      error("bulkjob: source.file: a path expected, got " .. type(s.file), 0)
+    end
+    return "file"
+  elseif type(s) == "table" and s.rows ~= nil then
+    check_keys(s, { rows = true, columns = true })
+    if type(s.rows) ~= "table" and type(s.rows) ~= "function" then
+      error("bulkjob: source.rows: an array or an iterator expected, got " .. type(s.rows), 0)
+    end
+    return "rows"
+  end
+  error("bulkjob: a source expected (a CSV string, { file = path }, { rows = rows } or a function), got "
+    .. (type(s) == "table" and "a table without file or rows" or type(s)), 0)
+end
+
+--- Can it be read from its start again?
+function source.is_repeatable(s)
+  return type(s) == "table" and type(s.rows) == "table"
+end
+
+local function sorted_keys(row)
+  local keys = {}
+  for key in pairs(row) do
+    keys[#keys + 1] = key
+  end
+  table.sort(keys)
+  return keys
+end
+
+-- A function that gives row after row, and the columns: all of the array's, or the first row's of an iterator.
+local function open_rows(s)
+  local columns = s.columns
+  if type(s.rows) == "table" then
+    local rows, i = s.rows, 0
+    if not columns then
+      local err
+      columns, err = core.csv_columns(rows)
+      if not columns then
+        return nil, err
+      end
+    end
+    return function()
+      i = i + 1
+      return rows[i]
+    end, columns
+  end
+  local next_row = s.rows
+  if columns then
+    return next_row, columns
+  end
+  local first = next_row()
+  if first == nil then
+    return nil, core.error("csv", "no rows, and no columns given to make a header from")
+  elseif type(first) ~= "table" then
+    return nil, core.error("csv", "row 1: a table expected, got " .. type(first))
+  end
+  return function()
+    local row = first
+    if row ~= nil then
+      first = nil
+      return row
+    end
+    return next_row()
+  end, sorted_keys(first), true
+end
+
+local function row_chunks(s, format)
+  local next_row, columns, strict = open_rows(s)
+  if not next_row then
+    local err = columns
+    return nil, err
+  elseif #columns == 0 then
+    return nil, core.error("csv", "there are no columns")
+  end
+  local writer = core.csv_writer {
+    columns = columns,
+    delimiter = format.columnDelimiter or "COMMA",
+    line_ending = format.lineEnding or "LF",
+  }
+  writer:header()
+  local ended = false
+  return function()
+    while not ended and writer:size() < CHUNK do
+      local row = next_row()
+      if row == nil then
+        ended = true
+      else
+        local ok, err = writer:row(row, strict)
+        if not ok then
+          return nil, err
+        end
+      end
+    end
+    if writer:size() > 0 then
+      return writer:take()
+    end
+  end
+end
+
+--- A function that gives the source's text in chunks, then nil, or `nil, err`.
+---@param s bulkjob.Source rows or a function
+---@param format { columnDelimiter: string|nil, lineEnding: string|nil } for rows
+function source.chunks(s, format)
+  if type(s) == "function" then
+    return s
+  end
+  return row_chunks(s, format)
+end
+
+local function file_text(s, most)
+  local file, why = io.open(s.file, "rb")
+  if not file then
+    return nil, core.error("io", why)
+  end
+  local first = s.first or 1
+  local want = (s.last or math.huge) - first + 1
+  file:seek("set", first - 1)
+  local text = file:read(math.min(want, most + 1)) or ""
+  file:close()
+  return text
+end
+
+--- The whole text of a source, for a request that carries it. `nil, err` when it is longer than `most` bytes.
+function source.text(s, format, most)
+  local kind = source.kind(s)
+  local text, err
+  if kind == "text" then
+    text = s
+  elseif kind == "file" then
+    text, err = file_text(s, most)
+  else
+    local chunks
+    chunks, err = source.chunks(s, format)
+    local parts, size = {}, 0
+    while chunks and size <= most do
+      local chunk
+      chunk, err = chunks()
+      if not chunk then
+        break
+      end
+      parts[#parts + 1] = chunk
+      size = size + #chunk
+    end
+    text = not err and table.concat(parts) or nil
+  end
+  if not text then
+    return nil, core.is_error(err) and err or core.error("io", "the source failed: " .. tostring(err))
+  elseif #text > most then
+    return nil, core.error("csv", "the data is longer than " .. most .. " bytes")
+  end
+  return text
+end
+
+return source
