@@ -1,0 +1,108 @@
+--- The CSV that the service speaks, read and written row by row.
+local core = require "bulkjob.core"
+local source = require "bulkjob.source"
+
+local csv = {}
+
+local PIECE = 64 * 1024
+
+-- A function that gives the text of a source in pieces, and one that lets go of it; or nil, err.
+local function open(from)
+  if type(from) == "function" then
+    return from, function() end
+  elseif type(from) == "string" then
+    local text = from
+    return function()
+      local piece = text
+      text = nil
+      return piece
+    end, function() end
+  elseif type(from) ~= "table" or type(from.file) ~= "string" then
+    error("bulkjob.csv: CSV text, { file = path } or a function expected, got " .. type(from), 3)
+  end
+  local file, why = io.open(from.file, "rb")
+  if not file then
+    return nil, core.error("io", why)
+  end
+  return function()
+    return file and file:read(PIECE)
+  end, function()
+    if file then
+      file:close()
+      file = nil
+    end
+  end
+end
+
+--- Reads CSV. The delimiter is found in the header; both line endings are known; values are always strings.
+---@param from string|{ file: string }|fun(): string|nil text, a file, or a function that gives pieces until nil
+---@param options { delimiter: string|nil, max_record: integer|nil }|nil the delimiter as a character or by the service's name;
+---  the longest record in bytes, 16 MiB by default
+---@return fun(): table<string, string>|nil next_row raises the error of bad data; nil, err from here when a file cannot be opened
+function csv.rows(from, options)
+  local read, close = open(from)
+  if not read then
+    return nil, close
+  end
+  local reader = core.csv_reader(options or {})
+  local ended = false
+  local closer = setmetatable({}, { __close = close })
+  return function()
+    while not ended do
+      local row, err = reader:next()
+      if row then
+        return row
+      elseif row == false or err then
+        ended = true
+        close()
+        reader:close()
+        if err then
+          error(err, 0)
+        end
+      else
+        local piece = read()
+        if piece == nil then
+          reader:finish()
+        else
+          local ok
+          ok, err = reader:feed(piece)
+          if not ok then
+            error(err, 0)
+          end
+        end
+      end
+    end
+  end, nil, nil, closer
+end
+
+--- Writes CSV.
+---@param rows table[]|fun(): table|nil
+---@param columns string[]|nil an array needs none: the union of all names, sorted; an iterator then takes those of its first
+---  row and refuses any other
+---@param options { delimiter: string|nil, line_ending: "LF"|"CRLF"|nil }|nil
+---@return string|nil text, bulkjob.Error|nil err
+function csv.encode(rows, columns, options)
+  if type(rows) ~= "table" and type(rows) ~= "function" then
+    error("bulkjob.csv: rows: an array or an iterator expected, got " .. type(rows), 2)
+  end
+  options = options or {}
+  local chunks, err = source.chunks({ rows = rows, columns = columns },
+    { columnDelimiter = options.delimiter, lineEnding = options.line_ending })
+  if not chunks then
+    return nil, err
+  end
+  local parts = {}
+  while true do
+    local chunk
+    chunk, err = chunks()
+    if not chunk then
+      if err then
+        return nil, err
+      end
+      return table.concat(parts)
+    end
+    parts[#parts + 1] = chunk
+  end
+end
+
+return csv

@@ -1,0 +1,363 @@
+local bulkjob = require "bulkjob"
+local core = require "bulkjob.core"
+local helper = require "spec.helper"
+
+local CSV = "Name,Ext__c\nOne,A-1\nTwo,A-2\n"
+
+-- What can happen to the PATCH. `lost`: no answer that can be read came, so the state has to be read back.
+local FAULTS = {
+  { name = "reset before it took effect", fault = { reset = "before" }, applied = false },
+  { name = "reset after it took effect", fault = { reset = "after" }, applied = true },
+  { name = "closed without an answer", fault = { close = "after" }, applied = true },
+  { name = "500 before", fault = { status = 500, effect = false }, applied = false },
+  { name = "500 after", fault = { status = 500, effect = true }, applied = true },
+  { name = "502 before", fault = { status = 502, effect = false, body = "<h1>Bad gateway</h1>" }, applied = false },
+  { name = "503 before", fault = { status = 503, effect = false }, applied = false },
+  { name = "503 after", fault = { status = 503, effect = true }, applied = true },
+  { name = "504 after", fault = { status = 504, effect = true, body = "" }, applied = true },
+  { name = "429 before", fault = { status = 429, effect = false }, applied = false },
+  { name = "an unreadable 200 before", fault = { status = 200, effect = false, body = "<html>Sign in</html>" }, applied = false },
+  { name = "an unreadable 200 after", fault = { status = 200, effect = true, body = "<html>Sign in</html>" }, applied = true },
+  { name = "an empty 200 after", fault = { status = 200, effect = true, body = "" }, applied = true },
+  { name = "a cut 200 after", fault = { effect = true, cut = 20 }, applied = true },
+  { name = "a stall before, past the time-out", fault = { stall = 3, stall_when = "before" }, timeout = 0.4, either = true },
+  { name = "a stall after, past the time-out", fault = { stall = 3, stall_when = "after" }, timeout = 0.4, applied = true },
+}
+
+describe("close and abort", function()
+  local org, client
+
+  setup(function()
+    org = helper.org()
+  end)
+
+  teardown(function()
+    org:stop()
+  end)
+
+  before_each(function()
+    org:reset()
+    org:set { hold = true } -- jobs stay in UploadComplete, so that states can be compared
+    client = helper.client(org)
+  end)
+
+  after_each(function()
+    client:close()
+    org:release()
+    assert.are.equal("", org:errors())
+  end)
+
+  local function open_job(with)
+    local job = assert((with or client):create { object = "Account", operation = "insert" })
+    assert(job:upload(CSV))
+    return job
+  end
+
+  local function transitions(id, state)
+    return (org:job(id).transitions or {})[state] or 0
+  end
+
+  describe("without trouble", function()
+    it("close returns all that is known, with the state UploadComplete", function()
+      local job = open_job()
+      local info = assert(job:close())
+      assert.are.equal("UploadComplete", info.state)
+      assert.are.equal(job.id, info.id)
+      assert.are.equal("66.0", info.apiVersion)
+      -- Not in the answer to a PATCH; create told it.
+      assert.are.equal("LF", info.lineEnding)
+      assert.are.equal("COMMA", info.columnDelimiter)
+      assert.is_nil(info.contentUrl)
+      assert.are.equal("UploadComplete", job.state)
+      assert.are.equal(1, transitions(job.id, "UploadComplete"))
+    end)
+
+    it("abort returns all that is known, with the state Aborted", function()
+      local job = open_job()
+      local info = assert(job:abort())
+      assert.are.equal("Aborted", info.state)
+      assert.are.equal("Account", info.object)
+      assert.are.equal("Aborted", org:job(job.id).state)
+    end)
+
+    it("sends one PATCH with exactly one field", function()
+      local job = open_job()
+      org:clear_requests()
+      assert(job:close())
+      local requests = org:requests()
+      assert.are.equal(1, #requests)
+      assert.are.equal("PATCH", requests[1].method)
+      assert.are.equal("26", requests[1].headers.content_length) -- {"state":"UploadComplete"}
+    end)
+
+    it("asking for the state that the job is in succeeds", function()
+      local job = open_job()
+      assert(job:close())
+      assert.are.equal("UploadComplete", assert(job:close()).state)
+      assert(job:abort())
+      assert.are.equal("Aborted", assert(job:abort()).state)
+      assert.are.equal(1, transitions(job.id, "UploadComplete"))
+      assert.are.equal(1, transitions(job.id, "Aborted"))
+    end)
+
+    it("works for any job, by its id alone", function()
+      local id = open_job().id
+      assert.are.equal("UploadComplete", assert(client:job(id):close()).state)
+      assert.are.equal("Aborted", assert(client:job(id, "ingest"):abort()).state)
+    end)
+  end)
+
+  for _, verb in ipairs { "close", "abort" } do
+    local wanted = verb == "close" and "UploadComplete" or "Aborted"
+    for _, case in ipairs(FAULTS) do
+      it(verb .. " survives " .. case.name, function()
+        local mine = case.timeout and helper.client(org, { timeout = case.timeout }) or client
+        local job = open_job(mine)
+        case.fault.method = "PATCH"
+        org:fault(case.fault)
+        org:clear_requests()
+        local info = assert(job[verb](job))
+        assert.are.equal(wanted, info.state)
+        assert.are.equal("LF", info.lineEnding)
+        assert.are.equal(wanted, org:job(job.id).state)
+        assert.are.equal(1, transitions(job.id, wanted))
+        if not case.either then
+          -- Sent again only if the first one had no effect.
+          assert.are.equal(case.applied and 1 or 2, #org:requests { method = "PATCH" })
+        end
+        assert.are.equal(0, helper.states(org).Open or 0)
+      end)
+    end
+  end
+
+  it("close succeeds when the answer was lost and the job is done already", function()
+    org:set { hold = false, queue_seconds = 0, processing_seconds = 0 }
+    local job = open_job()
+    org:fault { method = "PATCH", effect = true, status = 503 }
+    org:fault { method = "GET", status = 503 } -- gives the job the time to finish
+    local info = assert(job:close())
+    assert.is_true(info.state == "JobComplete" or info.state == "InProgress" or info.state == "UploadComplete")
+    assert.are.equal("JobComplete", assert(job:wait()).state)
+    assert.are.equal(2, org:count "Account")
+  end)
+
+  it("gives up after so many tries, and names the last error", function()
+    local job = open_job()
+    org:fault { method = "PATCH", status = 503, effect = false, count = 10 }
+    local info, err = job:close()
+    assert.is_nil(info)
+    assert.are.equal("api", err.kind)
+    assert.are.equal(503, err.status)
+    assert.are.equal(4, err.attempts)
+    assert.are.equal(job.id, err.job_id)
+    assert.are.equal("Open", org:job(job.id).state)
+  end)
+
+  it("says that it does not know when the state cannot be read back either", function()
+    local job = open_job()
+    org:fault { method = "PATCH", reset = "after" }
+    org:fault { method = "GET", status = 503, count = 10 }
+    local info, err = job:close()
+    assert.is_nil(info)
+    assert.are.equal("network", err.kind)
+    assert.are.equal("PATCH", err.method)
+    assert.are.equal(503, err.also[1].status)
+    assert.are.equal(job.id, err.job_id)
+  end)
+
+  describe("in another state", function()
+    it("close of a finished job is INVALIDJOBSTATE with the state found", function()
+      org:set { hold = false }
+      local job = open_job()
+      assert(job:close())
+      assert(job:wait())
+      local info, err = job:close()
+      assert.is_nil(info)
+      assert.are.equal("api", err.kind)
+      assert.are.equal("INVALIDJOBSTATE", err.code)
+      assert.are.equal("JobComplete", err.state)
+      assert.are.equal(400, err.status)
+      assert.truthy(tostring(err):find("the job is JobComplete", 1, true))
+    end)
+
+    it("abort of a finished job is INVALIDJOBSTATE with the state found", function()
+      org:set { hold = false }
+      local job = open_job()
+      assert(job:close())
+      assert(job:wait())
+      local info, err = job:abort()
+      assert.is_nil(info)
+      assert.are.equal("INVALIDJOBSTATE", err.code)
+      assert.are.equal("JobComplete", err.state)
+    end)
+
+    it("close of an aborted job is refused with the state", function()
+      local job = open_job()
+      assert(job:abort())
+      local info, err = job:close()
+      assert.is_nil(info)
+      assert.are.equal("Aborted", err.state)
+    end)
+
+    it("a close that was lost and found Failed is an error that names it", function()
+      org:set { hold = false, queue_seconds = 0, processing_seconds = 0 }
+      local job = assert(client:create { object = "Account", operation = "insert" })
+      assert(job:upload "No_Such_Field__c\nx\n")
+      org:fault { method = "PATCH", reset = "after" }
+      org:fault { method = "GET", status = 503, count = 2 }
+      local info, err = job:close()
+      if info then -- read back before the job had failed
+        assert.are.equal("Failed", assert(job:wait()).state)
+      else
+        assert.are.equal("job", err.kind)
+        assert.are.equal("Failed", err.state)
+        assert.truthy(tostring(err):find("No_Such_Field__c", 1, true))
+      end
+    end)
+
+    it("abort of a running job keeps what was processed", function()
+      org:set { hold = "InProgress", hold_rows = 1, slice_rows = 1 }
+      local job = open_job()
+      assert(job:close())
+      repeat
+        local info = assert(job:info())
+      until info.numberRecordsProcessed == 1
+      assert.are.equal("Aborted", assert(job:abort()).state)
+      assert.are.equal("Aborted", assert(job:wait()).state)
+      assert.are.equal(1, org:count "Account")
+      local done, left = 0, 0
+      for _ in job:successful_results():rows() do
+        done = done + 1
+      end
+      for row in job:unprocessed_records():rows() do
+        left = left + 1
+        assert.are.equal("Two", row.Name)
+      end
+      assert.are.equal(1, done)
+      assert.are.equal(1, left)
+    end)
+
+    it("a deleted job is NOT_FOUND", function()
+      local job = open_job()
+      assert(job:abort())
+      assert(job:delete())
+      local info, err = job:close()
+      assert.is_nil(info)
+      assert.are.equal("NOT_FOUND", err.code)
+      assert.are.equal(404, err.status)
+    end)
+  end)
+
+  describe("before an upload", function()
+    it("close is refused here, without a request", function()
+      local job = assert(client:create { object = "Account", operation = "insert" })
+      org:clear_requests()
+      local info, err = job:close()
+      assert.is_nil(info)
+      assert.are.equal("job", err.kind)
+      assert.are.equal("Open", err.state)
+      assert.are.equal(0, #org:requests())
+    end)
+
+    it("close of a handle made from an id goes to the service", function()
+      local id = assert(client:create { object = "Account", operation = "insert" }).id
+      assert.are.equal("UploadComplete", assert(client:job(id):close()).state)
+    end)
+
+    it("close of a query job raises", function()
+      local query = assert(client:create { operation = "query", query = "SELECT Id FROM Account" })
+      assert.has_error(function()
+        query:close()
+      end)
+    end)
+  end)
+
+  describe("leaving a scope", function()
+    local function leave(job, err)
+      return core.job_meta.__close(job, err)
+    end
+
+    it("aborts a job that is still Open", function()
+      local job = open_job()
+      assert.has_no.errors(function()
+        bulkjob.with(job, function() end)
+      end)
+      assert.are.equal("Aborted", org:job(job.id).state)
+    end)
+
+    it("aborts it after an error, and passes the error on", function()
+      local job = open_job()
+      local ok, err = pcall(bulkjob.with, job, function()
+        error("ours", 0)
+      end)
+      assert.is_false(ok)
+      assert.are.equal("ours", err)
+      assert.are.equal("Aborted", org:job(job.id).state)
+    end)
+
+    it("returns what the function returns, and leaves a closed job alone", function()
+      local job = open_job()
+      local a, b = bulkjob.with(job, function(same)
+        assert.are.equal(job, same)
+        assert(same:close())
+        return 1, "two"
+      end)
+      assert.are.equal(1, a)
+      assert.are.equal("two", b)
+      assert.are.equal("UploadComplete", org:job(job.id).state)
+    end)
+
+    it("leaves a closed job alone after an error too: it belongs to the service", function()
+      local job = open_job()
+      assert(job:close())
+      pcall(bulkjob.with, job, function()
+        error "later"
+      end)
+      assert.are.equal("UploadComplete", org:job(job.id).state)
+    end)
+
+    it("never aborts a job that is in doubt", function()
+      local job = open_job()
+      org:fault { method = "PATCH", reset = "after" }
+      org:fault { method = "GET", status = 503, count = 4 }
+      local ok = pcall(bulkjob.with, job, function()
+        assert(job:close())
+      end)
+      assert.is_false(ok)
+      assert.are.equal("UploadComplete", org:job(job.id).state)
+      assert.are.equal(1, #org:requests { method = "PATCH" })
+    end)
+
+    it("lists what failed while cleaning up in the first error", function()
+      local job = open_job()
+      org:fault { method = "PATCH", status = 400, effect = false, count = 1,
+        body = '[{"errorCode":"INVALIDUSER","message":"not yours"}]' }
+      local first = core.error("io", "the first one")
+      local ok, err = pcall(bulkjob.with, job, function()
+        error(first, 0)
+      end)
+      assert.is_false(ok)
+      assert.are.equal(first, err)
+      assert.are.equal("INVALIDUSER", err.also[1].code)
+    end)
+
+    it("raises when nothing else failed but the rollback", function()
+      local job = open_job()
+      org:fault { method = "PATCH", status = 400, effect = false, body = '[{"errorCode":"INVALIDUSER","message":"not yours"}]' }
+      local ok, err = pcall(leave, job, nil)
+      assert.is_false(ok)
+      assert.are.equal("INVALIDUSER", err.code)
+    end)
+
+    it("is what <close> does", function()
+      local load = loadstring or load -- luacheck: ignore
+      local chunk = load "local job = ... ; local held <close> = job; error('left', 0)"
+      if not chunk then
+        return -- no <close> in this Lua
+      end
+      local job = open_job()
+      assert.is_false(pcall(chunk, job))
+      assert.are.equal("Aborted", org:job(job.id).state)
+    end)
+  end)
+end)

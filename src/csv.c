@@ -1,0 +1,445 @@
+#include "csv.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    DEFAULT_MAX_RECORD = 16 * 1024 * 1024,
+    FIRST_FIELDS = 32,
+    MAX_FIELDS = 65536, /* the service takes 5,000 */
+    ERROR_TEXT = 200,
+};
+
+enum state {
+    FIELD_START,
+    UNQUOTED,
+    QUOTED,
+    QUOTE_SEEN, /* in a quoted value: its end, or the first of two that stand for one */
+    CR_SEEN,    /* outside quotes: LF must follow */
+};
+
+/* What a byte can mean outside quotes. */
+enum class { PLAIN, DELIMITER, QUOTE, CR, LF };
+
+struct span {
+    size_t at; /* from the start of the record */
+    size_t len;
+};
+
+struct csv_reader {
+    char *data;
+    size_t cap;
+    size_t start; /* of the record at hand */
+    size_t end;   /* of the bytes that came */
+    size_t max_record;
+    bool finished;
+    bool failed;
+    bool begun;   /* past the place where a byte order mark may stand */
+    char delimiter;
+    unsigned char classes[256];
+
+    /* The record at hand; positions count from `start`. Values are unescaped in place, so `out` is never ahead of `in`. */
+    enum state state;
+    size_t in;
+    size_t out;
+    size_t field; /* where the value at hand begins */
+    unsigned long long quote_line;
+    struct span *spans;
+    struct csv_field *fields;
+    size_t count;
+    size_t room;
+
+    size_t columns; /* of the first record; 0: none yet */
+    unsigned long long line;        /* that `in` is in */
+    unsigned long long record_line; /* that the record begins in */
+    unsigned long long base;        /* bytes before `start` */
+    unsigned long long error_byte;
+    char error[ERROR_TEXT];
+};
+
+static const struct {
+    const char *name;
+    char byte;
+} delimiters[] = {
+    {"COMMA", ','}, {"SEMICOLON", ';'}, {"TAB", '\t'}, {"PIPE", '|'}, {"CARET", '^'}, {"BACKQUOTE", '`'},
+};
+
+enum { DELIMITERS = sizeof delimiters / sizeof delimiters[0] };
+
+char csv_delimiter_char(const char *name)
+{
+    for (size_t i = 0; i < DELIMITERS; i++)
+        if (strcmp(delimiters[i].name, name) == 0)
+            return delimiters[i].byte;
+    return 0;
+}
+
+/* ---- reading ---- */
+
+struct csv_reader *csv_reader_new(const struct csv_options *options)
+{
+    struct csv_reader *r = calloc(1, sizeof *r);
+    if (!r)
+        return NULL;
+    r->max_record = options->max_record ? options->max_record : DEFAULT_MAX_RECORD;
+    r->delimiter = options->delimiter;
+    r->line = r->record_line = 1;
+    r->classes['"'] = QUOTE;
+    r->classes['\r'] = CR;
+    r->classes['\n'] = LF;
+    if (r->delimiter) {
+        r->classes[(unsigned char)r->delimiter] = DELIMITER;
+    } else {
+        for (size_t i = 0; i < DELIMITERS; i++)
+            r->classes[(unsigned char)delimiters[i].byte] = DELIMITER;
+    }
+    return r;
+}
+
+void csv_reader_free(struct csv_reader *r)
+{
+    if (!r)
+        return;
+    free(r->data);
+    free(r->spans);
+    free(r->fields);
+    free(r);
+}
+
+static enum csv_event fail(struct csv_reader *r, const char *format, ...)
+{
+    va_list args;
+    r->failed = true;
+    r->error_byte = r->base + r->in + 1;
+    int n = snprintf(r->error, sizeof r->error, "line %llu, byte %llu: ", r->line, r->error_byte);
+    va_start(args, format);
+    vsnprintf(r->error + n, sizeof r->error - (size_t)n, format, args);
+    va_end(args);
+    return CSV_FAILED;
+}
+
+const char *csv_reader_error(const struct csv_reader *r)
+{
+    return r->error;
+}
+
+void csv_reader_place(const struct csv_reader *r, unsigned long long *line, unsigned long long *byte)
+{
+    *line = r->line;
+    *byte = r->error_byte;
+}
+
+char *csv_reader_space(struct csv_reader *r, size_t want)
+{
+    size_t kept = r->end - r->start;
+    if (kept > r->max_record) {
+        fail(r, "a record longer than %zu bytes (it begins in line %llu)", r->max_record, r->record_line);
+        return NULL;
+    }
+    if (r->cap - r->end >= want)
+        return r->data + r->end;
+    if (r->start) {
+        memmove(r->data, r->data + r->start, kept);
+        r->start = 0;
+        r->end = kept;
+    }
+    if (r->cap - r->end < want) {
+        size_t cap = r->cap * 2 > kept + want ? r->cap * 2 : kept + want;
+        char *data = realloc(r->data, cap);
+        if (!data) {
+            fail(r, "not enough memory");
+            return NULL;
+        }
+        r->data = data;
+        r->cap = cap;
+    }
+    return r->data + r->end;
+}
+
+void csv_reader_filled(struct csv_reader *r, size_t n)
+{
+    r->end += n;
+}
+
+void csv_reader_finish(struct csv_reader *r)
+{
+    r->finished = true;
+}
+
+static bool more_fields(struct csv_reader *r)
+{
+    size_t room = r->room ? r->room * 2 : FIRST_FIELDS;
+    if (r->count >= MAX_FIELDS)
+        return false;
+    struct span *spans = realloc(r->spans, room * sizeof *spans);
+    if (!spans)
+        return false;
+    r->spans = spans;
+    struct csv_field *fields = realloc(r->fields, room * sizeof *fields);
+    if (!fields)
+        return false;
+    r->fields = fields;
+    r->room = room;
+    return true;
+}
+
+/* The value at hand is complete. */
+static bool end_field(struct csv_reader *r)
+{
+    if (r->count == r->room && !more_fields(r)) {
+        fail(r, r->count >= MAX_FIELDS ? "too many fields in a record" : "not enough memory");
+        return false;
+    }
+    r->spans[r->count].at = r->field;
+    r->spans[r->count].len = r->out - r->field;
+    r->count++;
+    r->field = r->out;
+    r->state = FIELD_START;
+    return true;
+}
+
+/* The first delimiter outside quotes in the first record is the delimiter. */
+static void settle_delimiter(struct csv_reader *r, char c)
+{
+    r->delimiter = c;
+    for (size_t i = 0; i < DELIMITERS; i++)
+        if (delimiters[i].byte != c)
+            r->classes[(unsigned char)delimiters[i].byte] = PLAIN;
+}
+
+/* Hands out the record that ended at `in`. */
+static enum csv_event end_record(struct csv_reader *r, struct csv_row *row)
+{
+    if (!end_field(r))
+        return CSV_FAILED;
+    if (r->columns && r->count != r->columns) {
+        r->line = r->record_line;
+        r->in = 0;
+        return fail(r, "%zu field%s in this record, and %zu in the first", r->count, r->count == 1 ? "" : "s", r->columns);
+    }
+    if (!r->columns && !r->delimiter)
+        settle_delimiter(r, ',');
+    r->columns = r->count;
+    for (size_t i = 0; i < r->count; i++) {
+        r->fields[i].data = r->data + r->start + r->spans[i].at;
+        r->fields[i].len = r->spans[i].len;
+    }
+    row->fields = r->fields;
+    row->count = r->count;
+    row->line = r->record_line;
+    row->byte = r->base;
+    r->base += r->in;
+    r->start += r->in;
+    r->in = r->out = r->field = r->count = 0;
+    r->record_line = r->line;
+    return CSV_ROW;
+}
+
+/* Moves `n` bytes from `in` to `out`. */
+static void keep(struct csv_reader *r, size_t n)
+{
+    char *record = r->data + r->start;
+    if (r->in != r->out)
+        memmove(record + r->out, record + r->in, n);
+    r->in += n;
+    r->out += n;
+}
+
+/* Inside quotes: all up to the next quote is value. */
+static void take_quoted(struct csv_reader *r)
+{
+    const char *at = r->data + r->start + r->in;
+    const char *end = r->data + r->end;
+    const char *quote = memchr(at, '"', (size_t)(end - at));
+    size_t n = (size_t)((quote ? quote : end) - at);
+    for (const char *p = at; (p = memchr(p, '\n', (size_t)(at + n - p))); p++)
+        r->line++;
+    keep(r, n);
+    if (quote) {
+        r->in++;
+        r->state = QUOTE_SEEN;
+    }
+}
+
+static void take_unquoted(struct csv_reader *r)
+{
+    const unsigned char *at = (const unsigned char *)r->data + r->start + r->in;
+    const unsigned char *end = (const unsigned char *)r->data + r->end;
+    const unsigned char *p = at;
+    while (p < end && r->classes[*p] == PLAIN)
+        p++;
+    keep(r, (size_t)(p - at));
+}
+
+/* Outside quotes, at a byte that is not plain. Answers CSV_MORE to go on, CSV_ROW when the record is complete. */
+static enum csv_event take_special(struct csv_reader *r, char c)
+{
+    switch ((enum class)r->classes[(unsigned char)c]) {
+    case DELIMITER:
+        if (!r->delimiter)
+            settle_delimiter(r, c);
+        r->in++;
+        /* `out` only counts value bytes, so the next value may begin where this one ends. */
+        return end_field(r) ? CSV_MORE : CSV_FAILED;
+    case LF:
+        r->in++;
+        r->line++;
+        return CSV_ROW;
+    case CR:
+        r->in++;
+        r->state = CR_SEEN;
+        return CSV_MORE;
+    case QUOTE:
+        if (r->state == UNQUOTED)
+            return fail(r, "a quote in a value that does not begin with one");
+        r->in++;
+        r->quote_line = r->line;
+        r->state = QUOTED;
+        return CSV_MORE;
+    case PLAIN:
+        break;
+    }
+    return fail(r, "more text after a closing quote");
+}
+
+static enum csv_event take_byte(struct csv_reader *r)
+{
+    char c = r->data[r->start + r->in];
+    switch (r->state) {
+    case FIELD_START:
+        if (r->classes[(unsigned char)c] == PLAIN) {
+            r->state = UNQUOTED;
+            take_unquoted(r);
+            return CSV_MORE;
+        }
+        return take_special(r, c);
+    case UNQUOTED:
+        if (r->classes[(unsigned char)c] == PLAIN) {
+            take_unquoted(r);
+            return CSV_MORE;
+        }
+        return take_special(r, c);
+    case QUOTED:
+        take_quoted(r);
+        return CSV_MORE;
+    case QUOTE_SEEN:
+        if (c == '"') {
+            keep(r, 1);
+            r->state = QUOTED;
+            return CSV_MORE;
+        }
+        return take_special(r, c);
+    case CR_SEEN:
+        break;
+    }
+    if (c != '\n')
+        return fail(r, "a carriage return without a line feed behind it");
+    return take_special(r, c);
+}
+
+/* True when enough has come to know whether the data begins with a byte order mark, which is then skipped. */
+static bool skip_mark(struct csv_reader *r)
+{
+    static const char mark[] = "\xEF\xBB\xBF";
+    size_t n = r->end - r->start < 3 ? r->end - r->start : 3;
+    if (n < 3 && !r->finished && memcmp(r->data + r->start, mark, n) == 0)
+        return false;
+    r->begun = true;
+    if (n == 3 && memcmp(r->data + r->start, mark, 3) == 0) {
+        r->start += 3;
+        r->base += 3;
+    }
+    return true;
+}
+
+/* All bytes are used up. */
+static enum csv_event at_end(struct csv_reader *r, struct csv_row *row)
+{
+    if (!r->finished)
+        return CSV_MORE;
+    switch (r->state) {
+    case QUOTED:
+        return fail(r, "the data ends inside a quoted value (opened in line %llu)", r->quote_line);
+    case CR_SEEN:
+        return fail(r, "the data ends with a carriage return and no line feed");
+    case FIELD_START:
+        if (r->in == 0)
+            return CSV_END;
+        break;
+    case UNQUOTED:
+    case QUOTE_SEEN:
+        break;
+    }
+    return end_record(r, row);
+}
+
+enum csv_event csv_reader_next(struct csv_reader *r, struct csv_row *row)
+{
+    if (r->failed)
+        return CSV_FAILED;
+    if (!r->begun && (r->end > r->start || r->finished) && !skip_mark(r))
+        return CSV_MORE;
+    while (r->start + r->in < r->end) {
+        enum csv_event e = take_byte(r);
+        if (e == CSV_ROW)
+            return end_record(r, row);
+        if (e == CSV_FAILED)
+            return e;
+    }
+    return at_end(r, row);
+}
+
+/* ---- writing ---- */
+
+static bool needs_quotes(const struct csv_format *f, const char *data, size_t len)
+{
+    if (len == 0)
+        return false;
+    if (data[0] == ' ' || data[len - 1] == ' ')
+        return true;
+    for (size_t i = 0; i < len; i++)
+        if (data[i] == f->delimiter || data[i] == '"' || data[i] == '\r' || data[i] == '\n')
+            return true;
+    return false;
+}
+
+bool csv_write_field(struct buf *out, const struct csv_format *f, bool first, const char *data, size_t len)
+{
+    if (!first && !buf_add_char(out, f->delimiter))
+        return false;
+    if (!needs_quotes(f, data, len))
+        return buf_add(out, data, len);
+    const char *end = data + len;
+    if (!buf_add_char(out, '"'))
+        return false;
+    while (data < end) {
+        const char *quote = memchr(data, '"', (size_t)(end - data));
+        const char *stop = quote ? quote + 1 : end;
+        if (!buf_add(out, data, (size_t)(stop - data)) || (quote && !buf_add_char(out, '"')))
+            return false;
+        data = stop;
+    }
+    return buf_add_char(out, '"');
+}
+
+bool csv_write_end(struct buf *out, const struct csv_format *f, bool empty)
+{
+    return (!empty || buf_add_string(out, "\"\"")) && buf_add_string(out, f->crlf ? "\r\n" : "\n");
+}
+
+size_t csv_format_number(char out[CSV_NUMBER_MAX], double n)
+{
+    int len = 0;
+    for (int digits = 15; digits <= 17; digits++) {
+        len = snprintf(out, CSV_NUMBER_MAX, "%.*g", digits, n);
+        if (strtod(out, NULL) == n)
+            break;
+    }
+    for (int i = 0; i < len; i++)
+        if (out[i] == ',')
+            out[i] = '.';
+    return (size_t)len;
+}

@@ -1,0 +1,441 @@
+/* CSV for Lua: a reader that is fed and gives row tables, a writer that takes row tables and gives text. */
+#include "l_bulkjob.h"
+
+#include "csv.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define READER_CLASS "bulkjob.csv_reader"
+#define WRITER_CLASS "bulkjob.csv_writer"
+
+/* A user reads what was written long before this. */
+#define WRITER_MAX ((size_t)1 << 30)
+
+/* The delimiter that the option on top names: by the service's name, or itself. 0 for nil. */
+static char check_delimiter(lua_State *L)
+{
+    if (lua_isnil(L, -1))
+        return 0;
+    size_t len;
+    const char *name = luaL_checklstring(L, -1, &len);
+    char c = len == 1 ? name[0] : csv_delimiter_char(name);
+    if (!c || c == '"' || c == '\n' || c == '\r')
+        luaL_error(L, "bulkjob.csv: delimiter: one character, or BACKQUOTE, CARET, COMMA, PIPE, SEMICOLON or TAB "
+                      "expected, got '%s'", name);
+    return c;
+}
+
+/* ---- reader ---- */
+
+struct csv_box {
+    struct csv_reader *reader; /* NULL: closed */
+};
+
+struct csv_reader *bj_check_csv_reader(lua_State *L, int i)
+{
+    struct csv_box *box = luaL_checkudata(L, i, READER_CLASS);
+    if (!box->reader)
+        luaL_error(L, "bulkjob.csv: this reader is closed");
+    return box->reader;
+}
+
+/* core.csv_reader { delimiter =, max_record = } -> reader: all optional; without a delimiter it is found in the header */
+static int new_reader(lua_State *L)
+{
+    struct csv_options options = {0};
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_getfield(L, 1, "delimiter");
+    options.delimiter = check_delimiter(L);
+    lua_getfield(L, 1, "max_record");
+    options.max_record = (size_t)luaL_optnumber(L, -1, 0);
+    struct csv_box *box = bj_new_object(L, READER_CLASS, sizeof *box);
+    box->reader = csv_reader_new(&options);
+    if (!box->reader)
+        return luaL_error(L, "not enough memory");
+    return 1;
+}
+
+static int fail(lua_State *L, const struct csv_reader *r)
+{
+    unsigned long long line;
+    unsigned long long byte;
+    csv_reader_place(r, &line, &byte);
+    bj_fail(L, BJ_ERR_CSV, NULL, "%s", csv_reader_error(r));
+    bj_pushinteger(L, (long long)line);
+    lua_setfield(L, -2, "line");
+    bj_pushinteger(L, (long long)byte);
+    lua_setfield(L, -2, "byte");
+    return 2;
+}
+
+/* reader:feed(text) -> true | nil, err */
+static int reader_feed(lua_State *L)
+{
+    struct csv_reader *r = bj_check_csv_reader(L, 1);
+    size_t len;
+    const char *text = luaL_checklstring(L, 2, &len);
+    char *room = csv_reader_space(r, len);
+    if (!room)
+        return fail(L, r);
+    memcpy(room, text, len);
+    csv_reader_filled(r, len);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* reader:finish(): no more text comes */
+static int reader_finish(lua_State *L)
+{
+    csv_reader_finish(bj_check_csv_reader(L, 1));
+    return 0;
+}
+
+/* Takes the first record as the names of the columns; the reader is at 1. Answers 0, or the results of a failure. */
+static int take_header(lua_State *L, const struct csv_row *row)
+{
+    lua_createtable(L, (int)row->count, 0); /* columns */
+    lua_createtable(L, 0, (int)row->count); /* columns, place of each name */
+    for (size_t i = 0; i < row->count; i++) {
+        int n = (int)i + 1;
+        if (row->fields[i].len == 0)
+            return bj_fail(L, BJ_ERR_CSV, NULL, "the header has no name for column %d", n);
+        lua_pushlstring(L, row->fields[i].data, row->fields[i].len);
+        lua_pushvalue(L, -1);
+        lua_rawget(L, -3);
+        if (!lua_isnil(L, -1))
+            return bj_fail(L, BJ_ERR_CSV, NULL, "the header names '%s' twice, in columns %d and %d", lua_tostring(L, -2),
+                           (int)lua_tonumber(L, -1), n);
+        lua_pop(L, 1);
+        lua_pushvalue(L, -1);
+        lua_rawseti(L, -4, n);
+        lua_pushnumber(L, n);
+        lua_rawset(L, -3);
+    }
+    lua_pop(L, 1);
+    bj_keep(L, 1, "columns");
+    return 0;
+}
+
+static void push_row(lua_State *L, const struct csv_row *row)
+{
+    bj_kept(L, 1, "columns");
+    lua_createtable(L, 0, (int)row->count); /* columns, row */
+    for (size_t i = 0; i < row->count; i++) {
+        lua_rawgeti(L, -2, (int)i + 1);
+        lua_pushlstring(L, row->fields[i].data, row->fields[i].len);
+        lua_rawset(L, -3);
+    }
+}
+
+/* reader:next() -> { name = value, … } | nil (more text is needed) | false (the end) | nil, err */
+static int reader_next(lua_State *L)
+{
+    struct csv_reader *r = bj_check_csv_reader(L, 1);
+    struct csv_row row;
+    lua_settop(L, 1);
+    for (;;) {
+        switch (csv_reader_next(r, &row)) {
+        case CSV_MORE:
+            return 0;
+        case CSV_END:
+            lua_pushboolean(L, 0);
+            return 1;
+        case CSV_FAILED:
+            return fail(L, r);
+        case CSV_ROW:
+            break;
+        }
+        bj_kept(L, 1, "columns");
+        if (!lua_isnil(L, -1)) {
+            lua_pop(L, 1);
+            push_row(L, &row);
+            return 1;
+        }
+        int failed = take_header(L, &row);
+        if (failed)
+            return failed;
+        lua_settop(L, 1);
+    }
+}
+
+/* reader:columns() -> the names of the columns | nil as long as they are not known */
+static int reader_columns(lua_State *L)
+{
+    bj_check_csv_reader(L, 1);
+    bj_kept(L, 1, "columns");
+    return 1;
+}
+
+static int reader_close(lua_State *L)
+{
+    struct csv_box *box = luaL_checkudata(L, 1, READER_CLASS);
+    struct csv_reader *r = box->reader;
+    box->reader = NULL;
+    csv_reader_free(r);
+    return 0;
+}
+
+/* ---- writer ---- */
+
+struct csv_writer {
+    struct buf out;
+    struct csv_format format;
+    int open;
+    int columns;
+    long long rows;
+};
+
+static struct csv_writer *check_writer(lua_State *L, int i)
+{
+    struct csv_writer *w = luaL_checkudata(L, i, WRITER_CLASS);
+    if (!w->open)
+        luaL_error(L, "bulkjob.csv: this writer is closed");
+    return w;
+}
+
+static void need(lua_State *L, bool ok)
+{
+    if (!ok)
+        luaL_error(L, "not enough memory");
+}
+
+/* core.csv_writer { columns =, delimiter =, line_ending = } -> writer: "COMMA" and "LF" by default */
+static int new_writer(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    struct csv_writer *w = bj_new_object(L, WRITER_CLASS, sizeof *w);
+    buf_init(&w->out, WRITER_MAX);
+    w->open = 1;
+    lua_getfield(L, 1, "delimiter");
+    w->format.delimiter = check_delimiter(L);
+    if (!w->format.delimiter)
+        w->format.delimiter = ',';
+    lua_getfield(L, 1, "line_ending");
+    const char *ending = luaL_optstring(L, -1, "LF");
+    w->format.crlf = strcmp(ending, "CRLF") == 0;
+    if (!w->format.crlf && strcmp(ending, "LF") != 0)
+        return luaL_error(L, "bulkjob.csv: line_ending: LF or CRLF expected, got '%s'", ending);
+    lua_getfield(L, 1, "columns");
+    luaL_checktype(L, -1, LUA_TTABLE);
+    w->columns = (int)lua_rawlen(L, -1);
+    /* A copy, in which the names are keys too: columns[3] = "Name", columns.Name = true. */
+    lua_createtable(L, w->columns, w->columns);
+    for (int i = 1; i <= w->columns; i++) {
+        lua_rawgeti(L, -2, i);
+        if (lua_type(L, -1) != LUA_TSTRING || lua_rawlen(L, -1) == 0)
+            return luaL_error(L, "bulkjob.csv: columns[%d]: a name expected, got %s", i, luaL_typename(L, -1));
+        lua_pushvalue(L, -1);
+        lua_pushboolean(L, 1);
+        lua_rawset(L, -4);
+        lua_rawseti(L, -2, i);
+    }
+    bj_keep(L, 2, "columns");
+    lua_settop(L, 2);
+    return 1;
+}
+
+/* writer:header(): appends the names of the columns */
+static int writer_header(lua_State *L)
+{
+    struct csv_writer *w = check_writer(L, 1);
+    bj_kept(L, 1, "columns");
+    for (int i = 1; i <= w->columns; i++) {
+        size_t len;
+        lua_rawgeti(L, -1, i);
+        const char *name = lua_tolstring(L, -1, &len);
+        need(L, csv_write_field(&w->out, &w->format, i == 1, name, len));
+        lua_pop(L, 1);
+    }
+    need(L, csv_write_end(&w->out, &w->format, false));
+    return 0;
+}
+
+/* The text of the value on top, which stays there or in `number`; NULL when there is none. */
+static const char *value_text(lua_State *L, char number[CSV_NUMBER_MAX], size_t *len)
+{
+    switch (lua_type(L, -1)) {
+    case LUA_TNIL:
+        *len = 0;
+        return "";
+    case LUA_TSTRING:
+        return lua_tolstring(L, -1, len);
+    case LUA_TBOOLEAN:
+        *len = lua_toboolean(L, -1) ? 4 : 5;
+        return lua_toboolean(L, -1) ? "true" : "false";
+    case LUA_TNUMBER:
+        if (bj_isinteger(L, -1))
+            *len = (size_t)snprintf(number, CSV_NUMBER_MAX, "%lld", (long long)lua_tointeger(L, -1));
+        else if (isfinite(lua_tonumber(L, -1)))
+            *len = csv_format_number(number, lua_tonumber(L, -1));
+        else
+            return NULL;
+        return number;
+    case LUA_TLIGHTUSERDATA:
+        *len = 4;
+        return bj_is_null(L, -1) ? "#N/A" : NULL;
+    default:
+        return NULL;
+    }
+}
+
+/* Looks for a key of the row at 2 that is no column (they are on top). Answers 0, or the results of a failure. */
+static int check_keys(lua_State *L, const struct csv_writer *w)
+{
+    int columns = lua_gettop(L);
+    lua_pushnil(L);
+    while (lua_next(L, 2)) {
+        lua_pop(L, 1);
+        lua_pushvalue(L, -1);
+        if (lua_type(L, -1) == LUA_TSTRING)
+            lua_rawget(L, columns);
+        else
+            lua_pushnil(L);
+        int known = !lua_isnil(L, -1);
+        lua_pop(L, 1);
+        if (!known)
+            return bj_fail(L, BJ_ERR_CSV, NULL, "row %d has a field '%s', which is none of the columns",
+                           (int)w->rows + 1, lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : luaL_typename(L, -1));
+    }
+    return 0;
+}
+
+/* writer:row(row [, strict]) -> true | nil, err: appends a record, or nothing at all. `strict`: a field that is no column is an
+ * error. */
+static int writer_row(lua_State *L)
+{
+    struct csv_writer *w = check_writer(L, 1);
+    size_t before = w->out.len;
+    int strict = lua_toboolean(L, 3);
+    bool empty = true;
+    lua_settop(L, 2);
+    if (!lua_istable(L, 2))
+        return bj_fail(L, BJ_ERR_CSV, NULL, "row %d: a table expected, got %s", (int)w->rows + 1, luaL_typename(L, 2));
+    bj_kept(L, 1, "columns");
+    if (strict) {
+        int failed = check_keys(L, w);
+        if (failed)
+            return failed;
+    }
+    for (int i = 1; i <= w->columns; i++) {
+        char number[CSV_NUMBER_MAX];
+        size_t len = 0;
+        lua_rawgeti(L, 3, i);
+        lua_gettable(L, 2);
+        const char *text = value_text(L, number, &len);
+        if (!text) {
+            w->out.len = before;
+            lua_rawgeti(L, 3, i);
+            return bj_fail(L, BJ_ERR_CSV, NULL, "row %d, column '%s': %s cannot be written", (int)w->rows + 1,
+                           lua_tostring(L, -1),
+                           lua_type(L, -2) == LUA_TNUMBER ? "infinity or not-a-number" : luaL_typename(L, -2));
+        }
+        empty = empty && len == 0;
+        if (!csv_write_field(&w->out, &w->format, i == 1, text, len)) {
+            w->out.len = before;
+            need(L, false);
+        }
+        lua_pop(L, 1);
+    }
+    if (!csv_write_end(&w->out, &w->format, empty && w->columns == 1)) {
+        w->out.len = before;
+        need(L, false);
+    }
+    w->rows++;
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* writer:size() -> bytes that wait to be taken */
+static int writer_size(lua_State *L)
+{
+    lua_pushnumber(L, (lua_Number)check_writer(L, 1)->out.len);
+    return 1;
+}
+
+/* writer:take() -> the text so far, which leaves the writer */
+static int writer_take(lua_State *L)
+{
+    struct csv_writer *w = check_writer(L, 1);
+    lua_pushlstring(L, buf_string(&w->out), w->out.len);
+    buf_clear(&w->out);
+    return 1;
+}
+
+static int writer_close(lua_State *L)
+{
+    struct csv_writer *w = luaL_checkudata(L, 1, WRITER_CLASS);
+    w->open = 0;
+    buf_free(&w->out);
+    return 0;
+}
+
+/* core.csv_columns(rows) -> the names of all fields of an array of rows, sorted by bytes | nil, err */
+static int all_columns(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    lua_newtable(L); /* rows, seen */
+    lua_newtable(L); /* rows, seen, columns */
+    int count = 0;
+    for (int i = 1; i <= (int)lua_rawlen(L, 1); i++) {
+        lua_rawgeti(L, 1, i);
+        if (!lua_istable(L, -1))
+            return bj_fail(L, BJ_ERR_CSV, NULL, "row %d: a table expected, got %s", i, luaL_typename(L, -1));
+        lua_pushnil(L);
+        while (lua_next(L, 4)) { /* rows, seen, columns, row, key, value */
+            if (lua_type(L, -2) != LUA_TSTRING)
+                return bj_fail(L, BJ_ERR_CSV, NULL, "row %d: a field name expected, got a %s key", i, luaL_typename(L, -2));
+            lua_pushvalue(L, -2);
+            lua_rawget(L, 2);
+            if (lua_isnil(L, -1)) {
+                lua_pushvalue(L, -3);
+                lua_pushboolean(L, 1);
+                lua_rawset(L, 2);
+                lua_pushvalue(L, -3);
+                lua_rawseti(L, 3, ++count);
+            }
+            lua_pop(L, 2);
+        }
+        lua_settop(L, 3);
+    }
+    lua_getglobal(L, "table");
+    lua_getfield(L, -1, "sort");
+    lua_pushvalue(L, 3);
+    lua_call(L, 1, 0);
+    lua_settop(L, 3);
+    return 1;
+}
+
+void bj_open_csv(lua_State *L)
+{
+    static const luaL_Reg reader_methods[] = {
+        {"feed", reader_feed},       {"finish", reader_finish}, {"next", reader_next},
+        {"columns", reader_columns}, {"close", reader_close},   {NULL, NULL},
+    };
+    static const luaL_Reg reader_meta[] = {
+        {"__gc", reader_close},
+        {"__close", reader_close},
+        {NULL, NULL},
+    };
+    static const luaL_Reg writer_methods[] = {
+        {"header", writer_header}, {"row", writer_row},     {"size", writer_size},
+        {"take", writer_take},     {"close", writer_close}, {NULL, NULL},
+    };
+    static const luaL_Reg writer_meta[] = {
+        {"__gc", writer_close},
+        {"__close", writer_close},
+        {NULL, NULL},
+    };
+    static const luaL_Reg functions[] = {
+        {"csv_reader", new_reader},
+        {"csv_writer", new_writer},
+        {"csv_columns", all_columns},
+        {NULL, NULL},
+    };
+    bj_new_class(L, READER_CLASS, reader_methods, reader_meta);
+    bj_new_class(L, WRITER_CLASS, writer_methods, writer_meta);
+    bj_setfuncs(L, functions);
+}
