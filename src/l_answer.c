@@ -150,6 +150,10 @@ static void push_failure(lua_State *L, int call, const struct transfer *t, struc
         bj_push_error(L, BJ_ERR_TIMEOUT, "CURLE_OPERATION_TIMEDOUT", "not a byte in either direction for %f seconds",
                       t->settings->timeout);
         return;
+    case STOP_RESEND:
+        a->outcome = OUTCOME_LOST;
+        bj_push_error(L, BJ_ERR_NETWORK, "CURLE_GOT_NOTHING", "the connection was closed before an answer came");
+        return;
     case STOP_NONE:
         break;
     }

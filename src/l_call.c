@@ -66,6 +66,7 @@ struct call {
     bool skip_line;
 
     struct inflow in;
+    bool stuck; /* it could be tried again if the source could be read again */
     bool sent; /* a request has gone to the engine */
     unsigned short dice[3];
     int lost_sends; /* creates whose answer was lost */
@@ -538,17 +539,17 @@ static void report_state(lua_State *L, int ci, enum job_state from, enum job_sta
 
 /* ---- strays: jobs that creates with lost answers may have left ---- */
 
-/* Adds the jobs of the list page on top that this create may have made. */
+/* Adds the jobs of the list page on top that this create may have made. Each walk through the list begins anew. */
 static void gather_strays(lua_State *L, struct call *c, int ci)
 {
     int page = lua_gettop(L);
-    bj_kept(L, ci, "strays");
+    bj_kept(L, ci, "list_path");
     if (lua_isnil(L, -1)) {
-        lua_pop(L, 1);
         lua_newtable(L);
-        lua_pushvalue(L, -1);
         bj_keep(L, ci, "strays");
     }
+    lua_pop(L, 1);
+    bj_kept(L, ci, "strays");
     int strays = lua_gettop(L);
     bj_kept(L, ci, "spec");
     bj_kept(L, ci, "client");
@@ -674,25 +675,47 @@ static void keep_error(lua_State *L, int ci, int first)
     lua_pop(L, 1);
 }
 
+/* Appends to the message of the error on top. */
+static void add_message(lua_State *L, const char *format, const char *value)
+{
+    lua_getfield(L, -1, "message");
+    lua_pushfstring(L, format, value);
+    lua_concat(L, 2);
+    lua_setfield(L, -2, "message");
+}
+
+/* Names the jobs in the error on top that may have been left behind. */
+static void name_strays(lua_State *L, int ci)
+{
+    bj_kept(L, ci, "doubtful");
+    if (lua_istable(L, -1)) {
+        int error = lua_gettop(L) - 1;
+        lua_newtable(L); /* error, doubtful, ids */
+        for (int i = 1; i <= (int)lua_rawlen(L, error + 1); i++) {
+            lua_rawgeti(L, error + 1, i);
+            lua_getfield(L, -1, "id");
+            lua_pushvalue(L, error);
+            add_message(L, i == 1 ? "; this may have made job %s" : ", %s", lua_tostring(L, -2));
+            lua_pop(L, 1);
+            lua_rawseti(L, error + 2, i);
+            lua_pop(L, 1);
+        }
+        lua_setfield(L, error, "strays");
+    }
+    lua_pop(L, 1);
+}
+
 /* Completes the kept error with what is known only at the end. */
 static void complete_error(lua_State *L, struct call *c, int ci)
 {
     bj_kept(L, ci, "error");
     set_integer(L, "attempts", c->run.sends);
+    if (c->stuck)
+        add_message(L, "; %s cannot be read again, so it was not retried", "a source that is a function");
     bj_kept(L, ci, "also");
     lua_setfield(L, -2, "also");
-    bj_kept(L, ci, "doubtful");
-    if (lua_istable(L, -1)) {
-        lua_newtable(L);
-        for (int i = 1; i <= (int)lua_rawlen(L, -2); i++) {
-            lua_rawgeti(L, -2, i);
-            lua_getfield(L, -1, "id");
-            lua_rawseti(L, -3, i);
-            lua_pop(L, 1);
-        }
-        lua_setfield(L, -3, "strays");
-    }
-    lua_pop(L, 2);
+    name_strays(L, ci);
+    lua_pop(L, 1);
 }
 
 /* The job ended up where this verb cannot have it: says so in the kept error. */
@@ -846,6 +869,10 @@ static void follow(lua_State *L, struct call *c, int ci, enum plan plan, int err
         }
         break;
     case PLAN_DONE:
+        if (error) { /* a refusal that proves an earlier success: the data is there, the job is gone */
+            lua_pushboolean(L, 1);
+            keep_result(L, c, ci);
+        }
         lua_pushnil(L);
         bj_keep(L, ci, "error");
         finish(c);
@@ -891,6 +918,8 @@ static void take_answer(lua_State *L, struct call *c, int ci)
         drop_stray(L, ci, error);
     if (step == STEP_SEND && a.outcome == OUTCOME_LOST)
         c->lost_sends++;
+    c->stuck = !a.can_repeat && (a.outcome == OUTCOME_LOST || a.outcome == OUTCOME_NOT_APPLIED ||
+                                 a.outcome == OUTCOME_DEAD_TOKEN);
     lua_pushvalue(L, top + 1);
     if (error)
         keep_error(L, ci, step == STEP_SEND);

@@ -132,14 +132,29 @@ static size_t on_read(char *out, size_t size, size_t n, void *user)
     return CURL_READFUNC_ABORT;
 }
 
-/* libcurl would send a request again on its own when a kept connection turns out dead. Whether that is safe depends on the
- * verb, so it is never done behind our back: the transfer fails and the layers above decide. */
-static int on_seek(void *user, curl_off_t offset, int origin)
+/* libcurl sends a request again on its own when a kept connection turns out dead. Whether that is safe depends on the verb
+ * (the service may have received the first one), so it never happens behind our back: the transfer fails, and the layers above
+ * decide. */
+static int on_connected(void *user, char *to_ip, char *from_ip, int to_port, int from_port)
 {
     struct transfer *t = user;
-    if (origin == SEEK_SET && offset == 0 && t->source.sent == 0)
-        return CURL_SEEKFUNC_OK;
-    return CURL_SEEKFUNC_FAIL;
+    (void)to_ip;
+    (void)from_ip;
+    (void)to_port;
+    (void)from_port;
+    if (t->connected) {
+        t->stop = STOP_RESEND;
+        return CURL_PREREQFUNC_ABORT;
+    }
+    t->connected = true;
+    return CURL_PREREQFUNC_OK;
+}
+
+/* The same for the body: it is read once. */
+static int on_seek(void *user, curl_off_t offset, int origin)
+{
+    const struct transfer *t = user;
+    return origin == SEEK_SET && offset == 0 && t->source.sent == 0 ? CURL_SEEKFUNC_OK : CURL_SEEKFUNC_FAIL;
 }
 
 static size_t on_header(char *data, size_t size, size_t n, void *user)
@@ -279,6 +294,8 @@ bool transfer_setup(struct transfer *t)
     curl_easy_setopt(c, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(c, CURLOPT_BUFFERSIZE, (long)BUFFER_BYTES);
     curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)(t->settings->connect_timeout * 1000));
+    curl_easy_setopt(c, CURLOPT_PREREQFUNCTION, on_connected);
+    curl_easy_setopt(c, CURLOPT_PREREQDATA, t);
     curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(c, CURLOPT_HEADERDATA, t);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_write);
@@ -306,7 +323,7 @@ void transfer_finish(struct transfer *t, CURLcode code)
             curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &t->status);
         curl_easy_getinfo(t->easy, CURLINFO_REQUEST_SIZE, &request_bytes);
         curl_easy_getinfo(t->easy, CURLINFO_SIZE_UPLOAD_T, &t->bytes_out);
-        t->request_sent = request_bytes > 0;
+        t->request_sent = request_bytes > 0 || t->stop == STOP_RESEND;
         curl_easy_cleanup(t->easy);
         t->easy = NULL;
     }

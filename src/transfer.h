@@ -21,6 +21,7 @@ enum stop_reason {
     STOP_SILENCE,  /* no byte for settings->timeout seconds */
     STOP_SOURCE,   /* the source could not be read */
     STOP_SINK,     /* the sink could not be written, or took no more */
+    STOP_RESEND,   /* libcurl was about to send it a second time */
     STOP_CORRUPT,  /* the gzip body is broken or cut */
     STOP_NO_MEMORY,
 };
@@ -56,6 +57,7 @@ struct transfer {
     void (*news)(struct transfer *); /* tells the host that there are bytes to take or room to put */
     CURL *easy;
     struct lane *lane;
+    bool connected;        /* the request is on its way over a connection */
     bool header_ended;     /* the block in headers_in is complete */
     bool body_begun;
     bool in_paused;

@@ -1,0 +1,540 @@
+local helper = require "spec.helper"
+
+local CSV = "Name,Ext__c\nOne,A-1\nTwo,A-2\n"
+
+describe("retries", function()
+  local org, client, events
+
+  setup(function()
+    org = helper.org()
+  end)
+
+  teardown(function()
+    org:stop()
+    helper.clean()
+  end)
+
+  before_each(function()
+    org:reset()
+    events = {}
+    client = helper.client(org, { on_event = helper.recorder(events) })
+  end)
+
+  after_each(function()
+    client:close()
+  end)
+
+  local function create(spec)
+    spec = spec or { object = "Account", operation = "insert" }
+    return client:create(spec)
+  end
+
+  local function retries()
+    local list = {}
+    for _, event in ipairs(events) do
+      if event.type == "retry" then
+        list[#list + 1] = event
+      end
+    end
+    return list
+  end
+
+  describe("of a read", function()
+    for _, case in ipairs {
+      { "408", { status = 408 } }, { "420", { status = 420 } }, { "429", { status = 429 } }, { "500", { status = 500 } },
+      { "502", { status = 502 } }, { "503", { status = 503 } }, { "504", { status = 504 } },
+      { "a lock failure", { status = 400, body = '[{"errorCode":"UNABLE_TO_LOCK_ROW","message":"busy"}]' } },
+      { "a reset", { reset = "before" } }, { "no answer", { close = "before" } }, { "a cut body", { cut = 10 } },
+      { "a page for people", { status = 200, body = "<html>Sign in</html>" } },
+    } do
+      it("follows " .. case[1], function()
+        local job = assert(create())
+        case[2].method = "GET"
+        case[2].count = 2
+        org:fault(case[2])
+        assert.are.equal("Open", assert(job:info()).state)
+        assert.are.equal(3, #org:requests { method = "GET" })
+        assert.are.equal(2, #retries())
+      end)
+    end
+
+    for _, status in ipairs { 400, 403, 404, 405, 409, 410, 501 } do
+      it("does not follow " .. status, function()
+        local job = assert(create())
+        org:fault { method = "GET", status = status, count = 5 }
+        local info, err = job:info()
+        assert.is_nil(info)
+        assert.are.equal(status, err.status)
+        assert.are.equal(1, #org:requests { method = "GET" })
+      end)
+    end
+
+    it("ends after as many tries as were allowed", function()
+      local job = assert(create())
+      org:fault { method = "GET", status = 503, count = 9 }
+      local info, err = job:info()
+      assert.is_nil(info)
+      assert.are.equal(4, err.attempts)
+      assert.are.equal(4, #org:requests { method = "GET" })
+    end)
+  end)
+
+  describe("with Retry-After", function()
+    it("waits the seconds that were asked for", function()
+      local job = assert(create())
+      org:fault { method = "GET", status = 503, headers = { ["Retry-After"] = "1" } }
+      assert(job:info())
+      assert.are.equal(1, #retries())
+      assert.are.equal(1, retries()[1].delay)
+      assert.are.equal(1, retries()[1].error.retry_after)
+    end)
+
+    it("understands a date", function()
+      local job = assert(create())
+      local at = os.date("!%a, %d %b %Y %H:%M:%S GMT", os.time() + 2)
+      org:fault { method = "GET", status = 429, headers = { ["Retry-After"] = at } }
+      assert(job:info())
+      assert.is_true(retries()[1].delay > 0 and retries()[1].delay <= 2)
+    end)
+
+    it("does not wait for hours: the error says for how long", function()
+      local job = assert(create())
+      org:fault { method = "GET", status = 503, headers = { ["Retry-After"] = "7200" } }
+      local info, err = job:info()
+      assert.is_nil(info)
+      assert.are.equal(7200, err.retry_after)
+      assert.are.equal(1, err.attempts)
+    end)
+  end)
+
+  describe("of an upload", function()
+    local function rows_loaded(job)
+      assert(job:close())
+      local info = assert(job:wait())
+      assert.are.equal("JobComplete", info.state)
+      return org:count "Account"
+    end
+
+    local big = { "Name\n" }
+    for i = 2, 60000 do
+      big[i] = "Company number " .. i .. "\n"
+    end
+    big = table.concat(big)
+
+    local sources = {
+      text = function()
+        return big
+      end,
+      file = function()
+        return { file = helper.file(big) }
+      end,
+      rows = function()
+        local rows = {}
+        for i = 2, 60000 do
+          rows[i - 1] = { Name = "Company number " .. i }
+        end
+        return { rows = rows }
+      end,
+    }
+
+    for name, source in pairs(sources) do
+      for _, case in ipairs {
+        { "a reset in the middle", { reset = "body", body_bytes = 300000 } },
+        { "a 503", { status = 503, effect = false } },
+        { "an early 503", { status = 503, early = true } },
+        { "a reset after it", { reset = "after" } },
+        { "a 500 after it", { status = 500, effect = true } },
+      } do
+        it("from " .. name .. " follows " .. case[1] .. ", from the start of the data", function()
+          org:set { discard = true }
+          local job = assert(create())
+          case[2].method = "PUT"
+          org:fault(case[2])
+          assert.is_true(assert(job:upload(source())))
+          assert.are.equal(2, #org:requests { method = "PUT" })
+          assert.are.equal(#big, org:job(job.id).bytes)
+          assert.are.equal(1, org:job(job.id).uploads)
+          assert(job:close())
+          assert.are.equal(59999, assert(job:wait()).numberRecordsProcessed)
+        end)
+      end
+    end
+
+    it("from a function cannot follow, says so, and rolls the job back", function()
+      local job = assert(create())
+      org:fault { method = "PUT", reset = "body", body_bytes = 100000 }
+      local sent = 0
+      local ok, err = job:upload(function()
+        sent = sent + 1
+        return sent <= 100 and ("x"):rep(10000) or nil
+      end)
+      assert.is_nil(ok)
+      assert.are.equal("network", err.kind)
+      assert.truthy(tostring(err):find("cannot be read again", 1, true))
+      assert.are.equal("Aborted", job.state)
+      assert.are.equal("Aborted", org:job(job.id).state)
+    end)
+
+    it("that fails for good leaves no open job behind", function()
+      local job = assert(create())
+      org:fault { method = "PUT", status = 503, effect = false, count = 9 }
+      local ok, err = job:upload(CSV)
+      assert.is_nil(ok)
+      assert.are.equal(503, err.status)
+      assert.are.equal(4, err.attempts)
+      assert.is_nil(err.also)
+      assert.are.equal("Aborted", org:job(job.id).state)
+    end)
+
+    it("that fails, and whose rollback fails, says both", function()
+      local job = assert(create())
+      org:fault { method = "PUT", status = 503, effect = false, count = 9 }
+      org:fault { method = "PATCH", status = 503, effect = false, count = 9 }
+      local ok, err = job:upload(CSV)
+      assert.is_nil(ok)
+      assert.are.equal("PUT", err.method)
+      assert.are.equal("PATCH", err.also[1].method)
+      assert.are.equal("Open", org:job(job.id).state)
+    end)
+
+    it("takes \"multiple contents\" for success only after a whole body went out", function()
+      local job = assert(create())
+      org:fault { method = "PUT", reset = "after" }
+      assert.is_true(assert(job:upload(CSV)))
+      assert.are.equal(2, rows_loaded(job))
+    end)
+
+    it("is not begun with a file that is not there", function()
+      local job = assert(create())
+      local ok, err = job:upload { file = "/nowhere/accounts.csv" }
+      assert.is_nil(ok)
+      assert.are.equal("io", err.kind)
+      assert.truthy(tostring(err):find("/nowhere/accounts.csv", 1, true))
+      assert.are.equal("Open", org:job(job.id).state)
+      -- Nothing was sent, so the job is as good as new.
+      assert.is_true(assert(job:upload(CSV)))
+    end)
+  end)
+
+  describe("of a create", function()
+    local function first_user()
+      assert(assert(create()):abort()) -- from its answer the client knows its own user
+      org:clear_requests()
+      events = {}
+      client:close()
+      client = helper.client(org, { on_event = helper.recorder(events) })
+      assert(assert(create()):abort())
+      org:clear_requests()
+    end
+
+    for _, case in ipairs {
+      { "429", { status = 429, effect = false } },
+      { "420", { status = 420, effect = false } },
+    } do
+      it("follows " .. case[1] .. " at once: nothing was made", function()
+        case[2].method = "POST"
+        org:fault(case[2])
+        local job = assert(create())
+        assert.are.equal("Open", job.state)
+        assert.are.same({ Open = 1 }, helper.states(org))
+        assert.are.equal(0, #org:requests { method = "GET" })
+      end)
+    end
+
+    for _, case in ipairs {
+      { "a reset before", { reset = "before" } },
+      { "a 503 before", { status = 503, effect = false } },
+      { "an unreadable 200 before", { status = 200, effect = false, body = "<html></html>" } },
+    } do
+      it("looks for a job after " .. case[1] .. ", finds none, and sends again", function()
+        case[2].method = "POST"
+        org:fault(case[2])
+        local job = assert(create())
+        assert.are.same({ Open = 1 }, helper.states(org))
+        assert.are.equal("Open", org:job(job.id).state)
+        assert.are.equal(1, #org:requests { method = "GET" })
+      end)
+    end
+
+    for _, case in ipairs {
+      { "a reset after", { reset = "after" } },
+      { "a 503 after", { status = 503, effect = true } },
+      { "a 500 after", { status = 500, effect = true } },
+      { "an unreadable 200 after", { status = 200, effect = true, body = "<html></html>" } },
+      { "a cut 200 after", { effect = true, cut = 30 } },
+      { "a list in place of the job", { effect = true, status = 200, body = '{"done":true,"records":[]}' } },
+    } do
+      for _, known in ipairs { true, false } do
+        it("rolls back the stray of " .. case[1] .. (known and "" or ", before it knows its own user"), function()
+          if known then
+            first_user()
+          end
+          local before = helper.states(org).Aborted or 0
+          case[2].method = "POST"
+          case[2].count = 1
+          org:fault(case[2])
+          local job = assert(create())
+          assert.are.equal("Open", org:job(job.id).state)
+          assert.are.equal(1, helper.states(org).Open)
+          assert.are.equal(before + 1, helper.states(org).Aborted)
+          local strays = {}
+          for _, event in ipairs(events) do
+            if event.type == "stray" then
+              strays[#strays + 1] = event
+            end
+          end
+          assert.are.equal(1, #strays)
+          assert.is_true(strays[1].aborted)
+          assert.are.equal("Aborted", org:job(strays[1].job_id).state)
+        end)
+      end
+    end
+
+    it("leaves other people's open jobs alone", function()
+      local now = os.date "!%Y-%m-%dT%H:%M:%S.000+0000"
+      local ids = org:seed_jobs {
+        { state = "Open", object = "Account", operation = "insert", createdDate = now, createdById = "0058d00000OtherAAA" },
+        { state = "Open", object = "Contact", operation = "insert", createdDate = now },
+        { state = "Open", object = "Account", operation = "update", createdDate = now },
+        { state = "UploadComplete", object = "Account", operation = "insert", createdDate = now },
+      }
+      org:fault { method = "POST", reset = "after" }
+      local job = assert(create())
+      assert.are.equal("Open", org:job(job.id).state)
+      for i = 1, 3 do
+        assert.are.equal("Open", org:job(ids[i]).state)
+      end
+      assert.are.equal("UploadComplete", org:job(ids[4]).state)
+    end)
+
+    it("leaves the jobs alone that this program holds open", function()
+      local mine = assert(create())
+      org:fault { method = "POST", reset = "after" }
+      local job = assert(create())
+      assert.are.equal("Open", org:job(mine.id).state)
+      assert.are.equal("Open", org:job(job.id).state)
+      assert.are.equal(1, helper.states(org).Aborted)
+    end)
+
+    it("aborts none when there are more than can be ours, and names them", function()
+      first_user()
+      local user = org:jobs()[1].createdById
+      local now = os.date("!%Y-%m-%dT%H:%M:%S.000+0000", os.time() + 1)
+      local other = org:seed_jobs { { state = "Open", object = "Account", operation = "insert", createdDate = now, createdById = user } }
+      org:fault { method = "POST", reset = "after" }
+      local job = assert(create())
+      assert.are.equal("Open", org:job(job.id).state)
+      assert.are.equal("Open", org:job(other[1]).state)
+      local named = 0
+      for _, event in ipairs(events) do
+        if event.type == "stray" then
+          assert.is_false(event.aborted)
+          named = named + 1
+        end
+      end
+      assert.are.equal(2, named)
+    end)
+
+    it("looks through all pages of the list", function()
+      org:set { list_page_size = 3 }
+      org:seed_jobs { count = 10, job = { state = "JobComplete", object = "Account", operation = "insert" } }
+      org:fault { method = "POST", reset = "after" }
+      assert(create())
+      assert.are.equal(1, helper.states(org).Open)
+      assert.are.equal(1, helper.states(org).Aborted)
+    end)
+
+    it("that fails for good has rolled back what it left", function()
+      first_user()
+      local before = helper.states(org).Aborted
+      org:fault { method = "POST", reset = "after", count = 9 }
+      local job, err = create()
+      assert.is_nil(job)
+      assert.are.equal("network", err.kind)
+      assert.are.equal(4, err.attempts)
+      assert.is_nil(err.strays)
+      assert.is_nil(helper.states(org).Open)
+      assert.are.equal(before + 4, helper.states(org).Aborted)
+    end)
+
+    it("that fails for good, not knowing its own user, names what it may have left", function()
+      org:fault { method = "POST", reset = "after", count = 9 }
+      local job, err = create()
+      assert.is_nil(job)
+      assert.are.equal(4, #err.strays)
+      for _, id in ipairs(err.strays) do
+        assert.are.equal("Open", org:job(id).state)
+      end
+      assert.truthy(tostring(err):find(err.strays[1], 1, true))
+    end)
+
+    it("with its data in it is never repeated", function()
+      org:set { hold = true }
+      org:fault { method = "POST", reset = "after" }
+      local job, err = create { object = "Account", operation = "insert", data = CSV }
+      assert.is_nil(job)
+      assert.are.equal("network", err.kind)
+      assert.are.equal(1, #org:requests { method = "POST" })
+      assert.are.same({ UploadComplete = 1 }, helper.states(org))
+      assert.are.same({ org:jobs()[1].id }, err.strays)
+      org:release()
+    end)
+
+    it("of a query is simply sent again: it changes nothing", function()
+      org:fault { method = "POST", reset = "after" }
+      assert(create { operation = "query", query = "SELECT Id FROM Account" })
+      assert.are.equal(2, #org:requests { method = "POST" })
+    end)
+  end)
+
+  describe("of a delete", function()
+    it("takes NOT_FOUND after a lost answer for success", function()
+      local job = assert(create())
+      assert(job:abort())
+      org:fault { method = "DELETE", reset = "after" }
+      assert.is_true(assert(job:delete()))
+      assert.are.equal(2, #org:requests { method = "DELETE" })
+    end)
+
+    it("takes NOT_FOUND at the first try for what it is", function()
+      local job = assert(create())
+      assert(job:abort())
+      assert.is_true(assert(job:delete()))
+      local ok, err = job:delete()
+      assert.is_nil(ok)
+      assert.are.equal("NOT_FOUND", err.code)
+    end)
+  end)
+
+  describe("of a download", function()
+    local text = { "Name,Ext__c\n" }
+    for i = 1, 20000 do
+      text[#text + 1] = '"Company ""' .. i .. '""",A-' .. i .. "\n"
+    end
+    text = table.concat(text)
+
+    local function finished_job()
+      local job = assert(create())
+      assert(job:upload(text))
+      assert(job:close())
+      assert(job:wait())
+      return job
+    end
+
+    for _, case in ipairs {
+      { "a cut body", { cut = 400000 } },
+      { "a cut chunked body", { cut = 400000, framing = "chunked" } },
+      { "a damaged gzip body", { gzip_cut = 5000 } },
+    } do
+      for _, compress in ipairs { true, false } do
+        if compress or not case[2].gzip_cut then
+          it("goes on where the program was, after " .. case[1] .. (compress and " (gzip)" or ""), function()
+            client:close()
+            client = helper.client(org, { compress = compress, on_event = helper.recorder(events) })
+            local job = finished_job()
+            local fault = { method = "GET", path = "successfulResults", count = 2 }
+            for key, value in pairs(case[2]) do
+              fault[key] = value
+            end
+            if compress and fault.cut then
+              fault.cut = 20000
+            end
+            org:fault(fault)
+            local seen, rows = {}, 0
+            for row in job:successful_results():rows() do
+              assert.is_nil(seen[row.Ext__c])
+              seen[row.Ext__c] = true
+              rows = rows + 1
+            end
+            assert.are.equal(20000, rows)
+            assert.are.equal(3, #org:requests { path = "successfulResults" })
+          end)
+        end
+      end
+    end
+
+    it("is an error when the second one is not the same as the first", function()
+      client:close()
+      client = helper.client(org, { compress = false })
+      local job = finished_job()
+      org:fault { method = "GET", path = "successfulResults", cut = 700000 }
+      org:fault { method = "GET", path = "successfulResults", status = 200, headers = { ["Content-Type"] = "text/csv" },
+        body = '"sf__Id","sf__Created",Name,Ext__c\n' .. ("x,true,y,z\n"):rep(100000) }
+      local ok, err = pcall(function()
+        for _ in job:successful_results():rows() do end -- luacheck: ignore
+      end)
+      assert.is_false(ok)
+      assert.are.equal("protocol", err.kind)
+    end)
+
+    it("that breaks at every try is an error, not a short result", function()
+      local job = finished_job()
+      org:fault { method = "GET", path = "successfulResults", cut = 20000, count = 9 }
+      local rows = 0
+      local ok, err = pcall(function()
+        for _ in job:successful_results():rows() do
+          rows = rows + 1
+        end
+      end)
+      assert.is_false(ok)
+      assert.are.equal("network", err.kind)
+      assert.are.equal(4, err.attempts)
+      assert.is_true(rows < 20000)
+    end)
+  end)
+
+  describe("events", function()
+    it("tell of each request and each change of state", function()
+      local job = assert(create())
+      assert(job:upload(CSV))
+      assert(job:close())
+      local requests, states = {}, {}
+      for _, event in ipairs(events) do
+        if event.type == "request" then
+          requests[#requests + 1] = event
+        elseif event.type == "state" then
+          states[#states + 1] = (event.from or "") .. ">" .. event.to
+        end
+      end
+      assert.are.same({ ">Open", "Open>UploadComplete" }, states)
+      assert.are.equal(3, #requests)
+      local put = requests[2]
+      assert.are.equal("PUT", put.method)
+      assert.are.equal(201, put.status)
+      assert.are.equal(#CSV, put.sent)
+      assert.are.equal(job.id, put.job_id)
+      assert.are.equal(1, put.attempt)
+      assert.is_true(put.seconds >= 0)
+      assert.is_nil(put.error)
+    end)
+
+    it("carry the error of a failed request", function()
+      local job = assert(create())
+      events = {}
+      client:close()
+      client = helper.client(org, { on_event = helper.recorder(events) })
+      org:fault { method = "GET", status = 503 }
+      assert(client:job(job.id, "ingest"):info())
+      assert.are.equal("request", events[1].type)
+      assert.are.equal(503, events[1].error.status)
+      assert.are.equal("retry", events[2].type)
+      assert.are.equal(2, events[2].attempt)
+      assert.are.equal(2, events[3].attempt)
+    end)
+
+    it("hold no secrets", function()
+      assert(create())
+      local function look(value)
+        if type(value) == "table" then
+          for k, v in pairs(value) do
+            look(k)
+            look(v)
+          end
+        else
+          assert.is_nil(tostring(value):find(org.token, 1, true))
+        end
+      end
+      look(events)
+    end)
+  end)
+end)
