@@ -69,6 +69,8 @@ static const struct {
 
 enum { DELIMITERS = sizeof delimiters / sizeof delimiters[0] };
 
+static const char byte_order_mark[] = "\xEF\xBB\xBF";
+
 char csv_delimiter_char(const char *name)
 {
     for (size_t i = 0; i < DELIMITERS; i++)
@@ -132,13 +134,20 @@ void csv_reader_place(const struct csv_reader *r, unsigned long long *line, unsi
     *byte = r->error_byte;
 }
 
+static enum csv_event too_long(struct csv_reader *r)
+{
+    return fail(r, "a record longer than %zu bytes (it begins in line %llu)", r->max_record, r->record_line);
+}
+
 char *csv_reader_space(struct csv_reader *r, size_t want)
 {
     size_t kept = r->end - r->start;
     if (kept > r->max_record) {
-        fail(r, "a record longer than %zu bytes (it begins in line %llu)", r->max_record, r->record_line);
+        too_long(r);
         return NULL;
     }
+    if (!want)
+        want = 1; /* even nobody's room has an address */
     if (r->cap - r->end >= want)
         return r->data + r->end;
     if (r->start) {
@@ -215,6 +224,8 @@ static enum csv_event end_record(struct csv_reader *r, struct csv_row *row)
 {
     if (!end_field(r))
         return CSV_FAILED;
+    if (r->in > r->max_record)
+        return too_long(r);
     if (r->columns && r->count != r->columns) {
         r->line = r->record_line;
         r->in = 0;
@@ -343,12 +354,11 @@ static enum csv_event take_byte(struct csv_reader *r)
 /* True when enough has come to know whether the data begins with a byte order mark, which is then skipped. */
 static bool skip_mark(struct csv_reader *r)
 {
-    static const char mark[] = "\xEF\xBB\xBF";
     size_t n = r->end - r->start < 3 ? r->end - r->start : 3;
-    if (n < 3 && !r->finished && memcmp(r->data + r->start, mark, n) == 0)
+    if (n < 3 && !r->finished && memcmp(r->data + r->start, byte_order_mark, n) == 0)
         return false;
     r->begun = true;
-    if (n == 3 && memcmp(r->data + r->start, mark, 3) == 0) {
+    if (n == 3 && memcmp(r->data + r->start, byte_order_mark, 3) == 0) {
         r->start += 3;
         r->base += 3;
     }
@@ -400,6 +410,8 @@ static bool needs_quotes(const struct csv_format *f, const char *data, size_t le
         return false;
     if (data[0] == ' ' || data[len - 1] == ' ')
         return true;
+    if (len >= sizeof byte_order_mark - 1 && memcmp(data, byte_order_mark, sizeof byte_order_mark - 1) == 0)
+        return true; /* at the start of a file it would be taken for no part of the value */
     for (size_t i = 0; i < len; i++)
         if (data[i] == f->delimiter || data[i] == '"' || data[i] == '\r' || data[i] == '\n')
             return true;

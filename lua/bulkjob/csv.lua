@@ -11,11 +11,11 @@ local function open(from)
   if type(from) == "function" then
     return from, function() end
   elseif type(from) == "string" then
-    local text = from
+    local at = 1
     return function()
-      local piece = text
-      text = nil
-      return piece
+      local piece = from:sub(at, at + PIECE - 1)
+      at = at + PIECE
+      return piece ~= "" and piece or nil
     end, function() end
   elseif type(from) ~= "table" or type(from.file) ~= "string" then
     error("bulkjob.csv: CSV text, { file = path } or a function expected, got " .. type(from), 3)
@@ -50,6 +50,14 @@ function csv.rows(from, options)
   return function()
     while not ended do
       local row, err = reader:next()
+      if row == nil and not err then
+        local piece = read()
+        if piece == nil then
+          reader:finish()
+        else
+          err = select(2, reader:feed(piece))
+        end
+      end
       if row then
         return row
       elseif row == false or err then
@@ -58,17 +66,6 @@ function csv.rows(from, options)
         reader:close()
         if err then
           error(err, 0)
-        end
-      else
-        local piece = read()
-        if piece == nil then
-          reader:finish()
-        else
-          local ok
-          ok, err = reader:feed(piece)
-          if not ok then
-            error(err, 0)
-          end
         end
       end
     end

@@ -1,0 +1,222 @@
+local bulkjob = require "bulkjob"
+local core = require "bulkjob.core"
+local helper = require "spec.helper"
+
+local csv = bulkjob.csv
+
+local function collect(source, options)
+  local rows = {}
+  for row in csv.rows(source, options) do
+    rows[#rows + 1] = row
+  end
+  return rows
+end
+
+local function fails(source, options)
+  local rows = 0
+  local ok, err = pcall(function()
+    for _ in csv.rows(source, options) do
+      rows = rows + 1
+    end
+  end)
+  assert.is_false(ok)
+  assert.are.equal("csv", err.kind)
+  return err, rows
+end
+
+describe("reading CSV", function()
+  teardown(helper.clean)
+
+  it("gives tables of strings by the names of the header", function()
+    assert.are.same({ { Name = "One", Id = "1" }, { Name = "", Id = "2.50" } }, collect "Name,Id\nOne,1\n,2.50\n")
+  end)
+
+  it("reads text, a file, and pieces, cut anywhere", function()
+    local text = '\239\187\191"Name";Ext\r\n"a\r\nb ""c""";é\r\n\0;🎉'
+    local expected = { { Name = 'a\r\nb "c"', Ext = "é" }, { Name = "\0", Ext = "🎉" } }
+    assert.are.same(expected, collect(text))
+    assert.are.same(expected, collect { file = helper.file(text) })
+    for size = 1, #text do
+      local at = 1
+      assert.are.same(expected, collect(function()
+        local piece = text:sub(at, at + size - 1)
+        at = at + size
+        return piece ~= "" and piece or nil
+      end))
+    end
+  end)
+
+  it("knows an empty set: a header alone, or nothing", function()
+    assert.are.same({}, collect "Name,Id\n")
+    assert.are.same({}, collect "")
+  end)
+
+  it("reads a value of 131,072 characters, and one of 1,000,000", function()
+    for _, n in ipairs { 131072, 1000000 } do
+      local value = ("é"):rep(n)
+      local rows = collect('Name,Text\nx,"' .. value .. '"\n')
+      assert.is_true(rows[1].Text == value)
+    end
+  end)
+
+  it("names the column that has no name", function()
+    assert.truthy(tostring(fails "Name,,Id\n1,2,3\n"):find("column 2", 1, true))
+  end)
+
+  it("names a column that is there twice, and both places", function()
+    local err = fails "Name,Id,Name\n1,2,3\n"
+    assert.truthy(tostring(err):find("'Name' twice, in columns 1 and 3", 1, true))
+  end)
+
+  it("refuses a cut-off file after the rows before it", function()
+    local err, rows = fails 'Name\none\n"tw'
+    assert.are.equal(1, rows)
+    assert.are.equal(3, err.line)
+    assert.truthy(tostring(err):find("ends inside a quoted value", 1, true))
+  end)
+
+  it("refuses what the service would refuse, with line and byte", function()
+    for text, place in pairs {
+      ["a,b\n1\n"] = { 2, 5 },
+      ["a,b\n1, \"2\"\n"] = { 2, 8 },
+      ["a\nx\n\"1\"x\n"] = { 3, 8 },
+      ["a\n1\r2\n"] = { 2, 5 },
+    } do
+      local err = fails(text)
+      assert.are.same(place, { err.line, err.byte })
+    end
+  end)
+
+  it("takes the delimiter by character or by the service's name", function()
+    assert.are.same({ { ["a,b"] = "1", c = "2" } }, collect("a,b;c\n1;2\n", { delimiter = ";" }))
+    assert.are.same({ { ["a,b"] = "1", c = "2" } }, collect("a,b^c\n1^2\n", { delimiter = "CARET" }))
+    assert.has_error(function()
+      csv.rows("a", { delimiter = "DOT" })
+    end)
+  end)
+
+  it("has a limit for a record", function()
+    local err = fails("a\n" .. ("x"):rep(300000), { max_record = 1000 })
+    assert.truthy(tostring(err):find("longer than 1000 bytes", 1, true))
+  end)
+
+  it("says which file cannot be opened", function()
+    local rows, err = csv.rows { file = "/nowhere/a.csv" }
+    assert.is_nil(rows)
+    assert.are.equal("io", err.kind)
+    assert.truthy(tostring(err):find("/nowhere/a.csv", 1, true))
+  end)
+
+  it("raises for a source that is none", function()
+    assert.has_error(function()
+      csv.rows(5)
+    end)
+  end)
+
+  it("refuses to go on with a closed reader", function()
+    local reader = core.csv_reader {}
+    reader:close()
+    reader:close()
+    assert.has_error(function()
+      reader:next()
+    end, "bulkjob.csv: this reader is closed")
+  end)
+end)
+
+describe("writing CSV", function()
+  it("writes each type of value as the service reads it", function()
+    local text = assert(csv.encode({
+      { a = "text", b = true, c = 5, d = bulkjob.null, e = "" },
+      { a = 'say "hi"', b = false, c = 0.1, d = " x", e = "1,2\n3" },
+    }, { "a", "b", "c", "d", "e", "f" }))
+    assert.are.equal('a,b,c,d,e,f\ntext,true,5,#N/A,,\n"say ""hi""",false,0.1," x","1,2\n3",\n', text)
+  end)
+
+  it("writes numbers in the shortest form that reads back the same", function()
+    for number, text in pairs {
+      [0] = "0", [-1] = "-1", [912260031] = "912260031", [2 ^ 53] = "9007199254740992", [1 / 3] = "0.3333333333333333",
+      [0.1 + 0.2] = "0.30000000000000004", [1e300] = "1e+300", [5.0] = "5", [-2.5] = "-2.5",
+    } do
+      assert.are.equal("n\n" .. text .. "\n", csv.encode { { n = number } })
+      assert.are.equal(number, tonumber(text))
+    end
+    if math.maxinteger then
+      assert.are.equal("n\n9223372036854775807\n", csv.encode { { n = math.maxinteger } })
+    end
+  end)
+
+  it("refuses infinity, not-a-number, and what is no value, naming row and column", function()
+    for _, value in ipairs { 1 / 0, -1 / 0, 0 / 0, {}, print, io.stdout } do
+      local text, err = csv.encode { { n = 1 }, { n = value } }
+      assert.is_nil(text)
+      assert.are.equal("csv", err.kind)
+      assert.truthy(tostring(err):find("row 2, column 'n'", 1, true))
+    end
+  end)
+
+  it("gives an array the union of its columns, sorted", function()
+    assert.are.equal("A,B,C\n1,,\n,2,3\n", csv.encode { { A = 1 }, { C = 3, B = 2 } })
+  end)
+
+  it("takes the columns given, in their order, and no others", function()
+    assert.are.equal("C,A\n3,1\n", csv.encode({ { A = 1, B = 2, C = 3 } }, { "C", "A" }))
+  end)
+
+  it("takes the columns of an iterator from its first row, and refuses a later row with others", function()
+    local function each(rows)
+      local i = 0
+      return function()
+        i = i + 1
+        return rows[i]
+      end
+    end
+    assert.are.equal("A,B\n1,2\n,3\n", csv.encode(each { { B = 2, A = 1 }, { B = 3 } }))
+    local text, err = csv.encode(each { { A = 1 }, { A = 1, Lost = 2 } })
+    assert.is_nil(text)
+    assert.truthy(tostring(err):find("row 2 has a field 'Lost'", 1, true))
+    assert.are.equal("A\n1\n1\n", csv.encode(each { { A = 1 }, { A = 1, Lost = 2 } }, { "A" }))
+  end)
+
+  it("refuses rows that are no tables, and fields without a name", function()
+    for _, rows in ipairs { { { A = 1 }, 5 }, { { A = 1 }, { [2] = 1 } } } do
+      local text, err = csv.encode(rows)
+      assert.is_nil(text)
+      assert.are.equal("csv", err.kind)
+      assert.truthy(tostring(err):find("row 2", 1, true))
+    end
+  end)
+
+  it("has no header to write without rows and columns", function()
+    assert.is_nil((csv.encode {}))
+    assert.are.equal("A\n", csv.encode({}, { "A" }))
+  end)
+
+  it("writes a single empty value so that it is a record", function()
+    local text = assert(csv.encode({ { A = "x" }, {}, { A = "" } }, { "A" }))
+    assert.are.equal('A\nx\n""\n""\n', text)
+    assert.are.same({ { A = "x" }, { A = "" }, { A = "" } }, collect(text))
+  end)
+
+  it("reads back what it wrote, with every delimiter and both line endings", function()
+    local pieces = { "a", "é", "🎉", '"', ",", ";", "\t", "|", "^", "`", "\r", "\n", "\r\n", " ", "\0", "#N/A", "" }
+    math.randomseed(42)
+    for _, delimiter in ipairs { "COMMA", "SEMICOLON", "TAB", "PIPE", "CARET", "BACKQUOTE" } do
+      for _, line_ending in ipairs { "LF", "CRLF" } do
+        local rows = {}
+        for i = 1, 200 do
+          local row = {}
+          for _, name in ipairs { "One", "Two", "Three" } do
+            local value = {}
+            for k = 1, math.random(0, 6) do
+              value[k] = pieces[math.random(#pieces)]
+            end
+            row[name] = table.concat(value)
+          end
+          rows[i] = row
+        end
+        local text = assert(csv.encode(rows, { "One", "Two", "Three" }, { delimiter = delimiter, line_ending = line_ending }))
+        assert.are.same(rows, collect(text))
+      end
+    end
+  end)
+end)
