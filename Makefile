@@ -1,0 +1,168 @@
+# bulkjob. `make help` says what there is.
+
+LUA ?= lua5.4
+PREFIX ?= /usr/local
+CFLAGS ?= -O2 -g
+FUZZ_SECONDS ?= 20
+# One more set of objects beside the plain one, with a sanitizer in each: asan, tsan or fuzz.
+SAN ?=
+
+# Asked for when used, not when this file is read: `make deps` may have to install them first.
+LUA_CFLAGS ?= $(shell pkg-config --cflags $(LUA))
+V ?= $(shell $(LUA) -e 'io.write((_VERSION:match "%d+%.%d+"))')
+VERSION = $(shell sed -n 's/.*BULKJOB_VERSION "\(.*\)"/\1/p' src/version.h)
+
+WARNINGS = -Wall -Wextra -Wshadow -Wconversion -Wpedantic -Wstrict-prototypes -Wmissing-prototypes \
+  -Wwrite-strings -Wcast-align -Wvla -Wformat=2 -Wundef
+ifneq ($(filter true 1,$(CI) $(WERROR)),)
+WARNINGS += -Werror
+endif
+
+HARDEN = -fstack-protector-strong -D_FORTIFY_SOURCE=2
+LDHARDEN = -Wl,-z,relro,-z,now
+UBSAN = undefined -fno-sanitize-recover=undefined
+SANITIZE_asan = -fsanitize=address,$(UBSAN)
+SANITIZE_tsan = -fsanitize=thread
+SANITIZE_fuzz = -fsanitize=fuzzer-no-link,address,$(UBSAN)
+SANITIZE = $(SANITIZE_$(SAN))
+ifneq ($(SAN),)
+CFLAGS = -O1 -g -fno-omit-frame-pointer
+HARDEN =
+endif
+ifeq ($(SAN),fuzz)
+override CC = clang
+endif
+
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) -fPIC -fvisibility=hidden $(HARDEN) $(CFLAGS) $(SANITIZE) $(CPPFLAGS)
+LDLIBS = -lcurl -lz -pthread
+
+# Below the line: plain C, built once for all Lua versions, and without a way to find lua.h.
+B = build/$(SAN:%=%-)
+PLAIN = $(B)plain
+PLAIN_OBJECTS = $(patsubst src/%.c,$(PLAIN)/%.o,$(filter-out src/l_%.c,$(wildcard src/*.c)))
+# Above it: the binding.
+BINDING = $(B)$(LUA)
+BINDING_OBJECTS = $(patsubst src/%.c,$(BINDING)/%.o,$(wildcard src/l_*.c))
+CORE = $(BINDING)/bulkjob/core.so
+# The interpreter that loads $(CORE).
+HOST = $(if $(SAN),$(CURDIR)/$(BINDING)/lua,$(LUA))
+
+C_TESTS = $(patsubst spec/c/%.c,$(PLAIN)/%,$(wildcard spec/c/test_*.c))
+FUZZERS = $(patsubst spec/c/%.c,$(PLAIN)/%,$(wildcard spec/c/fuzz_*.c))
+C_FILES = $(wildcard src/*.[ch] spec/c/*.[ch])
+LUA_MODULES = $(shell cd lua && find . -name '*.lua')
+
+all: $(CORE) ## build for $(LUA): lua5.4 lua5.3 lua5.2 lua5.1 luajit
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
+
+deps: ## install the Debian packages that are missing
+	@tools/deps
+
+demo: ## the whole way of a job, against a local org
+	@tools/deps demo
+	@$(MAKE) --no-print-directory all
+	@tools/run-lua $(BINDING) $(LUA) examples/demo.lua
+
+check: ## everything CI checks; ends with "N passed, N failed"
+	@tools/deps
+	@tools/check
+
+test: all $(if $(SAN),$(BINDING)/lua) ## busted with $(LUA); SPEC=file for one of them
+	@tools/run-lua $(BINDING) $(HOST) "$$(command -v busted)" $(BUSTED_FLAGS) $(SPEC)
+
+asan: ## the same with AddressSanitizer, LeakSanitizer and UBSan
+	@$(MAKE) --no-print-directory SAN=asan test
+
+tsan: ## the same with ThreadSanitizer
+	@$(MAKE) --no-print-directory SAN=tsan test
+
+c-test: ## unit tests of the plain C, with sanitizers
+	@$(MAKE) --no-print-directory SAN=asan run-c-tests
+
+fuzz: ## each fuzz target for FUZZ_SECONDS
+	@$(MAKE) --no-print-directory SAN=fuzz run-fuzzers
+
+check-unit: c-test test ## C unit tests and busted, the quick way
+
+lint: ## style, grammar, versions, the line
+	@tools/lint
+
+format: ## rewrite the C by .clang-format
+	clang-format -i $(C_FILES)
+
+rockspec: ## write the rockspec anew from the tree
+	lua5.4 tools/rockspec.lua $(VERSION) > bulkjob-$(VERSION)-1.rockspec
+
+rock-check: ## is the rockspec true, and does its rock work
+	@tools/rock-check $(VERSION)
+
+bench: all ## what is measured by hand
+	@for script in bench/*.lua; do echo "== $$script"; tools/run-lua $(BINDING) $(LUA) $$script || exit 1; done
+
+install: all ## with DESTDIR and PREFIX
+	cd lua && for f in $(LUA_MODULES); do \
+	  install -D -m 644 $$f $(DESTDIR)$(PREFIX)/share/lua/$(V)/$$f || exit 1; done
+	install -D -m 755 $(CORE) $(DESTDIR)$(PREFIX)/lib/lua/$(V)/bulkjob/core.so
+
+uninstall: ## undo install
+	rm -rf $(DESTDIR)$(PREFIX)/share/lua/$(V)/bulkjob $(DESTDIR)$(PREFIX)/lib/lua/$(V)/bulkjob
+	rm -f $(DESTDIR)$(PREFIX)/share/lua/$(V)/bulkjob.lua
+
+clean: ## remove build/
+	rm -rf build
+
+# Only the compiler's opinion, from the other compiler.
+syntax:
+	clang -fsyntax-only $(ALL_CFLAGS) $(LUA_CFLAGS) $(wildcard src/*.c)
+
+run-c-tests: $(C_TESTS)
+	@tools/run-c-tests $(C_TESTS)
+
+run-fuzzers: $(FUZZERS)
+	@tools/run-fuzzers $(FUZZ_SECONDS) $(FUZZERS)
+
+$(CORE): $(PLAIN_OBJECTS) $(BINDING_OBJECTS) | $(BINDING)/bulkjob
+	$(CC) -shared $(LDHARDEN) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LDLIBS)
+
+$(PLAIN)/%.o: src/%.c $(PLAIN)/flags
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BINDING)/%.o: src/%.c $(BINDING)/flags
+	$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -MMD -MP -c -o $@ $<
+
+# An archive, so that a test takes only what it names.
+$(PLAIN)/plain.a: $(PLAIN_OBJECTS)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(C_TESTS): $(PLAIN)/%: spec/c/%.c $(PLAIN)/plain.a
+	$(CC) $(ALL_CFLAGS) -Isrc -MMD -MP -o $@ $< $(PLAIN)/plain.a $(LDFLAGS) $(LDLIBS)
+
+$(FUZZERS): $(PLAIN)/%: spec/c/%.c $(PLAIN)/plain.a
+	$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -Isrc -MMD -MP -o $@ $< $(PLAIN)/plain.a $(LDFLAGS) $(LDLIBS)
+
+# The stock interpreter with the sanitizer's runtime loaded first, taking the same arguments.
+$(BINDING)/lua: tools/sanitized-lua $(BINDING)/sanitized.so
+	sed 's|@LUA@|$(LUA)|; s|@ROOT@|$(CURDIR)|; s|@BUILD@|$(CURDIR)/$(BINDING)|; s|@RUNTIME@|$(shell $(CC) -print-file-name=lib$(SAN).so)|' $< > $@
+	@chmod +x $@
+
+$(BINDING)/sanitized.so: tools/sanitized.c | $(BINDING)/bulkjob
+	$(CC) -shared -fPIC -O1 -o $@ $<
+
+# Touched when the compiler, its flags or the list of sources change.
+$(PLAIN)/flags: STAMP = $(CC) $(ALL_CFLAGS) $(PLAIN_OBJECTS)
+$(BINDING)/flags: STAMP = $(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) $(BINDING_OBJECTS)
+$(PLAIN)/flags $(BINDING)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(STAMP)' | cmp -s - $@ || echo '$(STAMP)' > $@
+
+$(BINDING)/bulkjob:
+	@mkdir -p $@
+
+-include $(wildcard $(PLAIN)/*.d $(BINDING)/*.d)
+
+.PHONY: all help deps demo check test asan tsan c-test fuzz check-unit lint format rockspec rock-check bench \
+  install uninstall clean syntax run-c-tests run-fuzzers FORCE
+.DELETE_ON_ERROR:

@@ -1,0 +1,73 @@
+-- Written by `make rockspec`.
+rockspec_format = "3.0"
+package = "bulkjob"
+version = "0.1.0-1"
+source = {
+  url = "git+https://example.org/bulkjob.git",
+  tag = "v0.1.0",
+}
+description = {
+  summary = "Salesforce Bulk API 2.0, where a bulk job is a transaction",
+  detailed = "Create a job, upload CSV, close it or abort it, watch it and read its results; and the same for queries. "
+    .. "For plain scripts, nginx with Lua, and programs that must never be blocked.",
+  license = "MIT",
+  labels = { "salesforce", "csv", "http", "client" },
+}
+dependencies = {
+  "lua >= 5.1, < 5.5",
+  "lua-cjson >= 2.1.0",
+}
+test_dependencies = {
+  "busted",
+}
+external_dependencies = {
+  -- By its library: Debian keeps the header where luarocks does not look, and the compiler does.
+  CURL = { library = "curl" },
+  ZLIB = { header = "zlib.h" },
+}
+build = {
+  type = "builtin",
+  modules = {
+    ["bulkjob"] = "lua/bulkjob.lua",
+    ["bulkjob.call"] = "lua/bulkjob/call.lua",
+    ["bulkjob.client"] = "lua/bulkjob/client.lua",
+    ["bulkjob.csv"] = "lua/bulkjob/csv.lua",
+    ["bulkjob.job"] = "lua/bulkjob/job.lua",
+    ["bulkjob.loop.block"] = "lua/bulkjob/loop/block.lua",
+    ["bulkjob.results"] = "lua/bulkjob/results.lua",
+    ["bulkjob.source"] = "lua/bulkjob/source.lua",
+    ["bulkjob.core"] = {
+      sources = {
+        "src/buf.c",
+        "src/csv.c",
+        "src/engine.c",
+        "src/job.c",
+        "src/l_answer.c",
+        "src/l_call.c",
+        "src/l_client.c",
+        "src/l_core.c",
+        "src/l_csv.c",
+        "src/l_engine.c",
+        "src/l_error.c",
+        "src/l_file.c",
+        "src/l_job.c",
+        "src/l_json.c",
+        "src/l_schema.c",
+        "src/markup.c",
+        "src/queue.c",
+        "src/retry.c",
+        "src/settings.c",
+        "src/sink.c",
+        "src/source.c",
+        "src/transfer.c",
+      },
+      defines = { "_GNU_SOURCE" },
+      libraries = { "curl", "z", "pthread" },
+      incdirs = { "$(CURL_INCDIR)", "$(ZLIB_INCDIR)" },
+      libdirs = { "$(CURL_LIBDIR)", "$(ZLIB_LIBDIR)" },
+    },
+  },
+}
+test = {
+  type = "busted",
+}
