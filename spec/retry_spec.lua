@@ -197,6 +197,29 @@ describe("retries", function()
       assert.are.equal("Open", org:job(job.id).state)
     end)
 
+    it("that is refused never stops a job that runs", function()
+      org:set { hold = true }
+      local job = assert(create())
+      assert(job:upload(CSV))
+      assert(job:close())
+      for _, other in ipairs { client:job(job.id), client:job(job.id, "ingest") } do
+        local ok, err = other:upload(CSV)
+        assert.is_nil(ok)
+        assert.are.equal("INVALIDJOBSTATE", err.code)
+      end
+      assert.are.equal("UploadComplete", org:job(job.id).state)
+      org:release()
+    end)
+
+    it("that is refused leaves alone what somebody else has uploaded", function()
+      local job = assert(create())
+      assert(job:upload(CSV))
+      local ok, err = client:job(job.id):upload(CSV)
+      assert.is_nil(ok)
+      assert.are.equal(400, err.status)
+      assert.are.equal("Open", org:job(job.id).state)
+    end)
+
     it("takes \"multiple contents\" for success only after a whole body went out", function()
       local job = assert(create())
       org:fault { method = "PUT", reset = "after" }

@@ -37,11 +37,12 @@ struct csv_reader {
     size_t max_record;
     bool finished;
     bool failed;
-    bool begun;   /* past the place where a byte order mark may stand */
+    bool begun; /* past the place where a byte order mark may stand */
     char delimiter;
     unsigned char classes[256];
 
-    /* The record at hand; positions count from `start`. Values are unescaped in place, so `out` is never ahead of `in`. */
+    /* The record at hand; positions count from `start`. Values are unescaped in place, so `out` is never ahead of `in`.
+     */
     enum state state;
     size_t in;
     size_t out;
@@ -52,7 +53,7 @@ struct csv_reader {
     size_t count;
     size_t room;
 
-    size_t columns; /* of the first record; 0: none yet */
+    size_t columns;                 /* of the first record; 0: none yet */
     unsigned long long line;        /* that `in` is in */
     unsigned long long record_line; /* that the record begins in */
     unsigned long long base;        /* bytes before `start` */
@@ -111,7 +112,7 @@ void csv_reader_free(struct csv_reader *r)
     free(r);
 }
 
-static enum csv_event fail(struct csv_reader *r, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static enum csv_event fail(struct csv_reader *r, const char *format, ...)
 {
     va_list args;
     r->failed = true;
@@ -229,7 +230,8 @@ static enum csv_event end_record(struct csv_reader *r, struct csv_row *row)
     if (r->columns && r->count != r->columns) {
         r->line = r->record_line;
         r->in = 0;
-        return fail(r, "%zu field%s in this record, and %zu in the first", r->count, r->count == 1 ? "" : "s", r->columns);
+        return fail(r, "%zu field%s in this record, and %zu in the first", r->count, r->count == 1 ? "" : "s",
+                    r->columns);
     }
     if (!r->columns && !r->delimiter)
         settle_delimiter(r, ',');

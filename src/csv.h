@@ -1,5 +1,5 @@
-/* The CSV that the service speaks (Bulk API 2.0 guide, Prepare CSV Files): read as it comes, one record in memory at a time, and
- * written. */
+/* The CSV that the service speaks (Bulk API 2.0 guide, Prepare CSV Files): read as it comes, one record in memory at a
+ * time, and written. */
 #ifndef BULKJOB_CSV_H
 #define BULKJOB_CSV_H
 
@@ -46,8 +46,8 @@ void csv_reader_filled(struct csv_reader *r, size_t n);
 /* No more bytes come. */
 void csv_reader_finish(struct csv_reader *r);
 
-/* The next record. Every record has as many fields as the first; anything else, and anything that the service would refuse,
- * is CSV_FAILED, and so is every call after it. */
+/* The next record. Every record has as many fields as the first; anything else, and anything that the service would
+ * refuse, is CSV_FAILED, and so is every call after it. */
 enum csv_event csv_reader_next(struct csv_reader *r, struct csv_row *row);
 
 /* What failed, and where: "line 7, byte 312: …", bytes counted from 1 over the whole data. */
@@ -60,7 +60,8 @@ struct csv_format {
     bool crlf; /* CR LF at the end of a record, else LF */
 };
 
-/* Appends a value, after a delimiter unless it is the `first` of its record; quoted when it has to be. False: out of memory. */
+/* Appends a value, after a delimiter unless it is the `first` of its record; quoted when it has to be. False: out of
+ * memory. */
 bool csv_write_field(struct buf *out, const struct csv_format *f, bool first, const char *data, size_t len);
 
 /* Ends a record. `empty`: it consists of one empty value, which alone would look like no record at all. */
@@ -68,7 +69,8 @@ bool csv_write_end(struct buf *out, const struct csv_format *f, bool empty);
 
 enum { CSV_NUMBER_MAX = 32 };
 
-/* The shortest form of a finite number that reads back the same, with a point whatever the locale. Answers its length. */
+/* The shortest form of a finite number that reads back the same, with a point whatever the locale. Answers its length.
+ */
 size_t csv_format_number(char out[CSV_NUMBER_MAX], double n);
 
 /* The service's names of the six delimiters (create_job): BACKQUOTE CARET COMMA PIPE SEMICOLON TAB. 0: no such name. */

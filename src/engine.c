@@ -17,9 +17,9 @@
 #endif
 
 enum {
-    KEPT_CONNECTIONS = 16,   /* idle ones; libcurl's own default grows with the number of transfers */
+    KEPT_CONNECTIONS = 16, /* idle ones; libcurl's own default grows with the number of transfers */
     FIRST_SOCKETS = 16,
-    WAKE_SLOT = 0,           /* of the poll array */
+    WAKE_SLOT = 0, /* of the poll array */
 };
 
 /* One to each host: what runs there, and what waits until it may. */
@@ -274,8 +274,8 @@ static void start(struct engine *e, struct transfer *t)
         finish(t, CURLE_OUT_OF_MEMORY);
         return;
     }
-    /* A transfer that the host can hold up must not wait for a place: the one that has it may be waiting for the host to
-     * read from this one. */
+    /* A transfer that the host can hold up must not wait for a place: the one that has it may be waiting for the host
+     * to read from this one. */
     if (transfer_is_paced(t)) {
         run(e, t);
         return;
@@ -423,8 +423,8 @@ static int poll_timeout(double at)
     return ms > 60000 ? 60000 : (int)ms + 1;
 }
 
-/* Calls libcurl for each socket that is ready. The array changes under its feet, so nothing is kept across a call but an
- * index, and a slot visited twice or too early only finds nothing to do. */
+/* Calls libcurl for each socket that is ready. The array changes under its feet, so nothing is kept across a call but
+ * an index, and a slot visited twice or too early only finds nothing to do. */
 static void serve_sockets(struct engine *e, int ready)
 {
     int running;
@@ -482,8 +482,8 @@ static void global_init(void)
     curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
-/* A program may leave by exit() while the thread is busy in OpenSSL, whose own exit handler would pull the ground from under
- * it. Ours was registered later, so it runs earlier. */
+/* A program may leave by exit() while the thread is busy in OpenSSL, whose own exit handler would pull the ground from
+ * under it. Ours was registered later, so it runs earlier. */
 static void stop_thread(struct engine *e)
 {
     pthread_mutex_lock(&e->lock);

@@ -21,7 +21,8 @@ void engine_unref(struct engine *e);
 /* Was this process forked from the one that made the engine? Then it must not be used here. */
 bool engine_is_foreign(const struct engine *e);
 
-/* Hands a transfer over. It becomes `done` whatever happens. False when the engine was stopped or is another process's. */
+/* Hands a transfer over. It becomes `done` whatever happens. False when the engine was stopped or is another process's.
+ */
 bool engine_start(struct engine *e, struct transfer *t);
 
 /* Asks for the end of a transfer; it becomes `done` soon. Never waits. */
@@ -33,7 +34,8 @@ void engine_unpause(struct engine *e, struct transfer *t);
 /* A descriptor that is readable when there is something for engine_next. */
 int engine_fd(const struct engine *e);
 
-/* The next transfer that has news (done, bytes to take, room to put), with a reference for the caller; NULL when none. */
+/* The next transfer that has news (done, bytes to take, room to put), with a reference for the caller; NULL when none.
+ */
 struct transfer *engine_next(struct engine *e);
 
 /* Sleeps until there is news, a signal came, or `seconds` have passed (negative: no limit). */

@@ -136,9 +136,9 @@ static enum plan again(struct verb_run *r, const struct answer *a, double now, d
     return send_step(r, r->step, pause);
 }
 
-/* A close is done when the job is past Open, whoever moved it on since. That is only our doing when a send of ours may have
- * had its effect; without one, a job that runs already is not in the state that was asked for (seed: the service says
- * INVALIDJOBSTATE). */
+/* A close is done when the job is past Open, whoever moved it on since. That is only our doing when a send of ours may
+ * have had its effect; without one, a job that runs already is not in the state that was asked for (seed: the service
+ * says INVALIDJOBSTATE). */
 static bool reached(const struct verb_run *r, enum job_state s)
 {
     if (r->verb == VERB_ABORT)
@@ -216,8 +216,8 @@ static enum plan after_upload(struct verb_run *r, const struct answer *a, double
     case OUTCOME_NOT_APPLIED:
         break;
     case OUTCOME_REFUSED:
-        /* A job takes one PUT. If one of ours went out whole and its answer was lost, then this refusal is that answer: a
-         * body that arrived in part is no body for HTTP. */
+        /* A job takes one PUT. If one of ours went out whole and its answer was lost, then this refusal is that answer:
+         * a body that arrived in part is no body for HTTP. */
         if (a->has_contents && r->whole_sent)
             return PLAN_DONE;
         return give_up(r);

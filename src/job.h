@@ -1,5 +1,5 @@
-/* The job protocol: what an answer means, and what to send next. Pure: no I/O, no clock, no Lua. The facts of the service
- * behind it are in the Bulk API 2.0 guide; "seed" below is its page "Close or Abort a Job". */
+/* The job protocol: what an answer means, and what to send next. Pure: no I/O, no clock, no Lua. The facts of the
+ * service behind it are in the Bulk API 2.0 guide; "seed" below is its page "Close or Abort a Job". */
 #ifndef BULKJOB_JOB_H
 #define BULKJOB_JOB_H
 
@@ -75,23 +75,23 @@ struct verb_run {
     enum step step;
     struct retry_policy policy;
     double started;
-    int sends;          /* times the verb itself was sent */
-    int failures;       /* of the step at hand, in a row */
+    int sends;    /* times the verb itself was sent */
+    int failures; /* of the step at hand, in a row */
     bool token_renewed;
-    bool lost;          /* an earlier send may have had its effect */
-    bool whole_sent;    /* an earlier lost send had gone out whole */
-    bool wrong_state;   /* the service refused the last send with INVALIDJOBSTATE */
-    bool failed;        /* the verb has failed; what is left is tidying up */
-    double pause;       /* seconds before the next request */
+    bool lost;        /* an earlier send may have had its effect */
+    bool whole_sent;  /* an earlier lost send had gone out whole */
+    bool wrong_state; /* the service refused the last send with INVALIDJOBSTATE */
+    bool failed;      /* the verb has failed; what is left is tidying up */
+    double pause;     /* seconds before the next request */
 };
 
 enum plan {
-    PLAN_SEND,     /* send the request of `step` after `pause` seconds */
-    PLAN_TOKEN,    /* get a new token, then send the request of `step` */
-    PLAN_DONE,     /* succeeded */
-    PLAN_FAIL,     /* failed */
+    PLAN_SEND,       /* send the request of `step` after `pause` seconds */
+    PLAN_TOKEN,      /* get a new token, then send the request of `step` */
+    PLAN_DONE,       /* succeeded */
+    PLAN_FAIL,       /* failed */
     PLAN_FAIL_STATE, /* failed: the job is in a state from which this cannot be had */
-    PLAN_TIDY,     /* a create is over: abort the next stray if there is one, else done or failed as `failed` says */
+    PLAN_TIDY,       /* a create is over: abort the next stray if there is one, else done or failed as `failed` says */
 };
 
 void verb_begin(struct verb_run *r, enum verb verb, const struct retry_policy *policy, double now);
@@ -103,7 +103,8 @@ enum plan verb_next(struct verb_run *r, const struct answer *a, double now, doub
  * status below 200 means that no answer came. */
 enum outcome outcome_of(CURLcode curl, bool request_sent, long status, const char *code);
 
-/* Equal as error codes: case and underscores do not count (the guide, the REST layer and Bulk 2.0 spell them differently). */
+/* Equal as error codes: case and underscores do not count (the guide, the REST layer and Bulk 2.0 spell them
+ * differently). */
 bool same_code(const char *a, const char *b);
 
 #endif

@@ -48,7 +48,7 @@ static const char *curl_name(CURLcode code)
 {
     switch (code) {
 #define NAME(n) \
-    case n: \
+    case n:     \
         return #n
         NAME(CURLE_UNSUPPORTED_PROTOCOL);
         NAME(CURLE_URL_MALFORMAT);
@@ -178,8 +178,8 @@ static void push_text_field(lua_State *L, const char *name)
     }
 }
 
-/* Replaces the decoded body on top by code and message (each may be nil). JSON comes as an array of errors, as a bare one,
- * or as OAuth's object. */
+/* Replaces the decoded body on top by code and message (each may be nil). JSON comes as an array of errors, as a bare
+ * one, or as OAuth's object. */
 static void split_json_error(lua_State *L)
 {
     if (lua_istable(L, -1)) {
@@ -397,8 +397,8 @@ int bj_answer_is_csv(const struct transfer *t)
     return !type || !(contains(type, len, "html") || contains(type, len, "json") || contains(type, len, "xml"));
 }
 
-static void push_good(lua_State *L, int call, const struct transfer *t, const struct verb_run *run,
-                      enum expect expect, struct answer *a)
+static void push_good(lua_State *L, int call, const struct transfer *t, const struct verb_run *run, enum expect expect,
+                      struct answer *a)
 {
     a->outcome = OUTCOME_OK;
     switch (expect) {

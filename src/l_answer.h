@@ -4,8 +4,8 @@
 
 #include "l_bulkjob.h"
 
-/* Pushes what the answer says: the value that `expect` names, or an error. Fills `a`. `call` is the stack index of the call,
- * for its client and job. */
+/* Pushes what the answer says: the value that `expect` names, or an error. Fills `a`. `call` is the stack index of the
+ * call, for its client and job. */
 void bj_push_answer(lua_State *L, int call, const struct transfer *t, const struct verb_run *run, enum expect expect,
                     struct answer *a);
 

@@ -15,8 +15,8 @@ struct csv_reader;
  * the stack as it was. */
 void bj_new_class(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta);
 
-/* A userdata of `size` zero bytes with the metatable of `name` and an empty table as its user value, on top of the stack:
- * valid and closed before anything that can fail. */
+/* A userdata of `size` zero bytes with the metatable of `name` and an empty table as its user value, on top of the
+ * stack: valid and closed before anything that can fail. */
 void *bj_new_object(lua_State *L, const char *name, size_t size);
 
 /* Each pops one value into (or pushes one from) the user value table of the userdata at `i`. */
@@ -63,8 +63,8 @@ void bj_type_plain(lua_State *L, int i);
 
 /* ---- l_engine.c ---- */
 
-/* The engine of this Lua state, started now if it does not run yet, with a reference for the caller. Raises when it cannot
- * be started. */
+/* The engine of this Lua state and process, started now if it does not run yet, with a reference for the caller. Raises
+ * when it cannot be started. */
 struct engine *bj_engine(lua_State *L, int nice);
 
 /* Keeps the value at `i` alive until `t` is done. */
@@ -75,9 +75,10 @@ void bj_pin(lua_State *L, struct transfer *t, int i);
 struct client {
     struct settings *settings;
     struct retry_policy retry;
-    char *base;    /* "https://host", no slash at the end */
-    char *version; /* "66.0" */
-    char *token;   /* NULL: none yet */
+    char *base;            /* "https://host", no slash at the end */
+    char *version;         /* "66.0" */
+    char *token;           /* NULL: none yet */
+    struct engine *engine; /* a reference, from the first request on */
     int nice;
     int renewable; /* there is an auth source to ask for a token */
     int watched;   /* there is an on_event */
@@ -101,7 +102,8 @@ struct job *bj_check_job(lua_State *L, int i);
 /* A new handle for `client` (a stack index) and the id on top of the stack, which it replaces. */
 struct job *bj_push_job(lua_State *L, int client, enum job_kind kind);
 
-/* Takes over what the info table at `info` tells about the job at `i`, and pushes a fresh table of all that is known. */
+/* Takes over what the info table at `info` tells about the job at `i`, and pushes a fresh table of all that is known.
+ */
 void bj_update_job(lua_State *L, int i, int info);
 
 /* ---- l_call.c ---- */
@@ -117,12 +119,12 @@ enum expect {
 
 struct call;
 
-/* Pushes a call: `verb` for `client` (and `job`, or 0), by `method` on the path (below /services/data/vXX.X/) on top of the
- * stack, which it replaces. */
+/* Pushes a call: `verb` for `client` (and `job`, or 0), by `method` on the path (below /services/data/vXX.X/) on top of
+ * the stack, which it replaces. */
 struct call *bj_push_call(lua_State *L, enum verb verb, int client, int job, const char *method, enum expect expect);
 
-/* Gives the call at `i` the string on top of the stack as its body, and pops it. `type` is static; NULL: what is kept as
- * "body_type". */
+/* Gives the call at `i` the string on top of the stack as its body, and pops it. `type` is static; NULL: what is kept
+ * as "body_type". */
 void bj_call_body(lua_State *L, int i, const char *type);
 /* At most this many tries, where the client's policy would allow more. */
 void bj_call_tries(lua_State *L, int i, int tries);

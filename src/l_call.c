@@ -25,20 +25,20 @@ enum phase {
     PHASE_DONE,
 };
 
-/* CSV on its way to the host. What was handed over cannot be taken back, so a download that breaks is begun again and the
- * part that the host has is skipped, if its checksum is the same. */
+/* CSV on its way to the host. What was handed over cannot be taken back, so a download that breaks is begun again and
+ * the part that the host has is skipped, if its checksum is the same. */
 struct inflow {
     char *raw; /* as it came, not unpacked yet */
     size_t raw_at;
     size_t raw_len;
     struct unpacker unpacker;
-    bool open;      /* the unpacker is ready */
+    bool open; /* the unpacker is ready */
     bool corrupt;
-    bool foreign;   /* no CSV at all */
-    bool differs;   /* the second download is not the same as the first */
-    off_t handed;   /* unpacked bytes that the host has */
-    uLong crc;      /* of these */
-    off_t skipped;  /* of them, in this download */
+    bool foreign;  /* no CSV at all */
+    bool differs;  /* the second download is not the same as the first */
+    off_t handed;  /* unpacked bytes that the host has */
+    uLong crc;     /* of these */
+    off_t skipped; /* of them, in this download */
     uLong skip_crc;
 };
 
@@ -67,7 +67,7 @@ struct call {
 
     struct inflow in;
     bool stuck; /* it could be tried again if the source could be read again */
-    bool sent; /* a request has gone to the engine */
+    bool sent;  /* a request has gone to the engine */
     unsigned short dice[3];
     int lost_sends; /* creates whose answer was lost */
 };
@@ -277,14 +277,24 @@ static void begin_inflow(struct inflow *in)
     in->skip_crc = 0;
 }
 
+/* The thread of an engine does not come along into a forked process. */
+static void check_process(lua_State *L, const struct engine *e)
+{
+    if (engine_is_foreign(e))
+        luaL_error(L, "bulkjob: this client was used before the process forked; make a new one in the new process");
+}
+
 static void start_request(lua_State *L, struct call *c, int ci)
 {
     bj_kept(L, ci, "client");
-    const struct client *cl = bj_check_client(L, -1);
+    struct client *cl = bj_check_client(L, -1);
     const char *method = push_target(L, c, ci); /* client, path */
     lua_pushfstring(L, "%s/services/data/v%s/%s", cl->base, cl->version, lua_tostring(L, -1));
+    if (!cl->engine)
+        cl->engine = bj_engine(L, cl->nice);
+    check_process(L, cl->engine);
     if (!c->engine)
-        c->engine = bj_engine(L, cl->nice);
+        c->engine = engine_ref(cl->engine);
     transfer_unref(c->transfer);
     c->transfer = transfer_new(cl->settings, method, lua_tostring(L, -1));
     if (!c->transfer)
@@ -292,11 +302,11 @@ static void start_request(lua_State *L, struct call *c, int ci)
     set_source(L, c, ci);
     set_sink(L, c);
     add_headers(L, c, ci, cl);
-    c->transfer->bulk = c->run.step == STEP_SEND && (c->run.verb == VERB_UPLOAD || c->expect == EXPECT_CSV ||
-                                                     c->expect == EXPECT_FILE);
+    c->transfer->bulk =
+        c->run.step == STEP_SEND && (c->run.verb == VERB_UPLOAD || c->expect == EXPECT_CSV || c->expect == EXPECT_FILE);
     begin_inflow(&c->in);
     if (!engine_start(c->engine, c->transfer))
-        luaL_error(L, "bulkjob: the engine of this client is in another process or has stopped; make a new client");
+        luaL_error(L, "bulkjob: the engine has stopped");
     lua_pop(L, 3);
     c->sent = true;
     c->phase = PHASE_RUNNING;
@@ -415,7 +425,8 @@ static struct queue *open_queue(struct call *c)
     return &c->transfer->source.queue;
 }
 
-/* call:push(text [, first]) -> how many of the bytes from `first` on were taken; the rest has to be pushed again later */
+/* call:push(text [, first]) -> how many of the bytes from `first` on were taken; the rest has to be pushed again later
+ */
 static int call_push(lua_State *L)
 {
     struct call *c = check_call(L, 1);
@@ -592,8 +603,8 @@ static void report_stray(lua_State *L, int ci, int aborted)
     lua_pop(L, 1);
 }
 
-/* Drops the strays that are not to be aborted: other users', and all of them as long as we do not know our own user, or when
- * there are more than can be ours. Those two kinds are kept as "doubtful". Answers how many are left to abort. */
+/* Drops the strays that are not to be aborted: other users', and all of them as long as we do not know our own user, or
+ * when there are more than can be ours. Those two kinds are kept as "doubtful". Answers how many are left to abort. */
 static int sort_strays(lua_State *L, struct call *c, int ci)
 {
     int top = lua_gettop(L);
@@ -802,8 +813,8 @@ static void complete_answer(struct call *c, struct answer *a)
     a->can_repeat = c->body != BODY_QUEUE || c->repeatable || !c->pushed;
     if (c->in.differs)
         a->outcome = OUTCOME_BROKEN;
-    else if (c->in.corrupt || (c->expect == EXPECT_CSV && a->outcome == OUTCOME_OK && c->in.open &&
-                               !unpacker_whole(&c->in.unpacker)))
+    else if (c->in.corrupt ||
+             (c->expect == EXPECT_CSV && a->outcome == OUTCOME_OK && c->in.open && !unpacker_whole(&c->in.unpacker)))
         a->outcome = OUTCOME_LOST;
 }
 
@@ -894,10 +905,10 @@ static void take_answer(lua_State *L, struct call *c, int ci)
     struct answer a;
     int top = lua_gettop(L);
     enum step step = c->run.step;
-    enum expect expect = step == STEP_SEND         ? c->expect
-                         : step == STEP_READ_BACK  ? EXPECT_JOB
-                         : step == STEP_LIST       ? EXPECT_OBJECT
-                                                   : EXPECT_JOB;
+    enum expect expect = step == STEP_SEND        ? c->expect
+                         : step == STEP_READ_BACK ? EXPECT_JOB
+                         : step == STEP_LIST      ? EXPECT_OBJECT
+                                                  : EXPECT_JOB;
     bj_push_answer(L, ci, c->transfer, &c->run, expect, &a); /* result or error */
     int good = a.outcome == OUTCOME_OK;
     complete_answer(c, &a);
@@ -918,8 +929,8 @@ static void take_answer(lua_State *L, struct call *c, int ci)
         drop_stray(L, ci, error);
     if (step == STEP_SEND && a.outcome == OUTCOME_LOST)
         c->lost_sends++;
-    c->stuck = !a.can_repeat && (a.outcome == OUTCOME_LOST || a.outcome == OUTCOME_NOT_APPLIED ||
-                                 a.outcome == OUTCOME_DEAD_TOKEN);
+    c->stuck = !a.can_repeat &&
+               (a.outcome == OUTCOME_LOST || a.outcome == OUTCOME_NOT_APPLIED || a.outcome == OUTCOME_DEAD_TOKEN);
     lua_pushvalue(L, top + 1);
     if (error)
         keep_error(L, ci, step == STEP_SEND);
@@ -957,8 +968,8 @@ static const char *host_work(struct call *c)
     return NULL;
 }
 
-/* call:step() -> "done" | "wait" | "token" | "data" | "restart": takes the call as far as it goes without waiting. "token":
- * core.set_token, then step again. "data": push, fill or read; "restart": push from the start. */
+/* call:step() -> "done" | "wait" | "token" | "data" | "restart": takes the call as far as it goes without waiting.
+ * "token": core.set_token, then step again. "data": push, fill or read; "restart": push from the start. */
 static int call_step(lua_State *L)
 {
     struct call *c = check_call(L, 1);
@@ -988,6 +999,7 @@ static int call_step(lua_State *L)
             start_request(L, c, 1);
             break;
         case PHASE_RUNNING:
+            check_process(L, c->engine);
             work = host_work(c);
             if (!work && atomic_load_explicit(&c->transfer->done, memory_order_acquire)) {
                 take_answer(L, c, 1);
@@ -1095,9 +1107,9 @@ static int call_gc(lua_State *L)
 void bj_open_call(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"step", call_step},     {"timeout", call_timeout}, {"result", call_result}, {"cancel", call_cancel},
-        {"events", call_events}, {"push", call_push},       {"finish", call_finish}, {"fill", call_fill},
-        {"read", call_read},     {"job", call_job},       {"was_sent", call_was_sent}, {NULL, NULL},
+        {"step", call_step},     {"timeout", call_timeout}, {"result", call_result},     {"cancel", call_cancel},
+        {"events", call_events}, {"push", call_push},       {"finish", call_finish},     {"fill", call_fill},
+        {"read", call_read},     {"job", call_job},         {"was_sent", call_was_sent}, {NULL, NULL},
     };
     static const luaL_Reg meta[] = {
         {"__gc", call_gc},

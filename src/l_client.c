@@ -288,6 +288,9 @@ static int client_gc(lua_State *L)
     c->version = NULL;
     settings_unref(c->settings);
     c->settings = NULL;
+    if (c->engine)
+        engine_unref(c->engine);
+    c->engine = NULL;
     return 0;
 }
 

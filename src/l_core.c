@@ -51,8 +51,8 @@ void bj_kept(lua_State *L, int i, const char *name)
     lua_remove(L, -2);
 }
 
-/* A thread of ours may outlive the Lua state that loaded us (libcurl's resolver threads do when a name server hangs), so the
- * code must stay where it is. */
+/* A thread of ours may outlive the Lua state that loaded us (libcurl's resolver threads do when a name server hangs),
+ * so the code must stay where it is. */
 static void pin_shared_object(void)
 {
 #ifdef __linux__

@@ -22,8 +22,10 @@ static char check_delimiter(lua_State *L)
     const char *name = luaL_checklstring(L, -1, &len);
     char c = len == 1 ? name[0] : csv_delimiter_char(name);
     if (!c || c == '"' || c == '\n' || c == '\r')
-        luaL_error(L, "bulkjob.csv: delimiter: one character, or BACKQUOTE, CARET, COMMA, PIPE, SEMICOLON or TAB "
-                      "expected, got '%s'", name);
+        luaL_error(L,
+                   "bulkjob.csv: delimiter: one character, or BACKQUOTE, CARET, COMMA, PIPE, SEMICOLON or TAB "
+                   "expected, got '%s'",
+                   name);
     return c;
 }
 
@@ -41,7 +43,8 @@ struct csv_reader *bj_check_csv_reader(lua_State *L, int i)
     return box->reader;
 }
 
-/* core.csv_reader { delimiter =, max_record = } -> reader: all optional; without a delimiter it is found in the header */
+/* core.csv_reader { delimiter =, max_record = } -> reader: all optional; without a delimiter it is found in the header
+ */
 static int new_reader(lua_State *L)
 {
     struct csv_options options = {0};
@@ -105,8 +108,8 @@ static int take_header(lua_State *L, const struct csv_row *row)
         lua_pushvalue(L, -1);
         lua_rawget(L, -3);
         if (!lua_isnil(L, -1))
-            return bj_fail(L, BJ_ERR_CSV, NULL, "the header names '%s' twice, in columns %d and %d", lua_tostring(L, -2),
-                           (int)lua_tonumber(L, -1), n);
+            return bj_fail(L, BJ_ERR_CSV, NULL, "the header names '%s' twice, in columns %d and %d",
+                           lua_tostring(L, -2), (int)lua_tonumber(L, -1), n);
         lua_pop(L, 1);
         lua_pushvalue(L, -1);
         lua_rawseti(L, -4, n);
@@ -297,13 +300,14 @@ static int check_keys(lua_State *L, const struct csv_writer *w)
         lua_pop(L, 1);
         if (!known)
             return bj_fail(L, BJ_ERR_CSV, NULL, "row %d has a field '%s', which is none of the columns",
-                           (int)w->rows + 1, lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : luaL_typename(L, -1));
+                           (int)w->rows + 1,
+                           lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : luaL_typename(L, -1));
     }
     return 0;
 }
 
-/* writer:row(row [, strict]) -> true | nil, err: appends a record, or nothing at all. `strict`: a field that is no column is an
- * error. */
+/* writer:row(row [, strict]) -> true | nil, err: appends a record, or nothing at all. `strict`: a field that is no
+ * column is an error. */
 static int writer_row(lua_State *L)
 {
     struct csv_writer *w = check_writer(L, 1);
@@ -387,7 +391,8 @@ static int all_columns(lua_State *L)
         lua_pushnil(L);
         while (lua_next(L, 4)) { /* rows, seen, columns, row, key, value */
             if (lua_type(L, -2) != LUA_TSTRING)
-                return bj_fail(L, BJ_ERR_CSV, NULL, "row %d: a field name expected, got a %s key", i, luaL_typename(L, -2));
+                return bj_fail(L, BJ_ERR_CSV, NULL, "row %d: a field name expected, got a %s key", i,
+                               luaL_typename(L, -2));
             lua_pushvalue(L, -2);
             lua_rawget(L, 2);
             if (lua_isnil(L, -1)) {

@@ -70,8 +70,8 @@ void bj_pin(lua_State *L, struct transfer *t, int i)
     lua_pop(L, 2);
 }
 
-/* Takes the news, so that the descriptor gets quiet, and lets go of what finished transfers had pinned. Whoever waits looks
- * at its own transfer. */
+/* Takes the news, so that the descriptor gets quiet, and lets go of what finished transfers had pinned. Whoever waits
+ * looks at its own transfer. */
 static void take_news(lua_State *L, struct engine *e)
 {
     struct transfer *t;

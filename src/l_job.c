@@ -166,8 +166,8 @@ static void push_multipart(lua_State *L, int data)
     lua_settop(L, 5);
 }
 
-/* core.create(client, spec, kind [, data]) -> call: `spec` is the request body; with `data` (text) the job is filled and
- * closed in the same request */
+/* core.create(client, spec, kind [, data]) -> call: `spec` is the request body; with `data` (text) the job is filled
+ * and closed in the same request */
 static int create(lua_State *L)
 {
     bj_check_client(L, 1);
@@ -176,8 +176,11 @@ static int create(lua_State *L)
     int full = !lua_isnoneornil(L, 4);
     lua_settop(L, 4);
     lua_pushfstring(L, "jobs/%s", kind_names[kind]);
-    bj_push_call(L, kind == JOB_QUERY ? VERB_QUERY : full ? VERB_CREATE_FULL : VERB_CREATE, 1, 0, "POST",
-                 EXPECT_JOB); /* client, spec, kind, data, call */
+    bj_push_call(L,
+                 kind == JOB_QUERY ? VERB_QUERY
+                 : full            ? VERB_CREATE_FULL
+                                   : VERB_CREATE,
+                 1, 0, "POST", EXPECT_JOB); /* client, spec, kind, data, call */
     lua_pushvalue(L, 2);
     bj_keep(L, 5, "spec");
     lua_pushvalue(L, 2);
@@ -192,12 +195,19 @@ static int create(lua_State *L)
 
 static int patch(lua_State *L, enum verb verb, const char *body)
 {
-    begin(L, 1); /* job, client */
+    begin(L, 1); /* job, …, client */
     push_path(L, 1, "");
-    bj_push_call(L, verb, 2, 1, "PATCH", EXPECT_JOB);
+    bj_push_call(L, verb, -2, 1, "PATCH", EXPECT_JOB);
     lua_pushstring(L, body);
     bj_call_body(L, -2, "application/json; charset=UTF-8");
     return 1;
+}
+
+/* The optional number of tries at `i`, for the call on top. */
+static void limit_tries(lua_State *L, int i)
+{
+    if (!lua_isnoneornil(L, i))
+        bj_call_tries(L, -1, (int)luaL_checknumber(L, i));
 }
 
 /* core.close(job) -> call */
@@ -210,21 +220,20 @@ static int close_job(lua_State *L)
 /* core.abort(job [, tries]) -> call */
 static int abort_job(lua_State *L)
 {
-    int tries = (int)luaL_optnumber(L, 2, 0);
-    lua_settop(L, 1);
+    lua_settop(L, 2);
     patch(L, VERB_ABORT, "{\"state\":\"Aborted\"}");
-    if (tries > 0)
-        bj_call_tries(L, -1, tries);
+    limit_tries(L, 2);
     return 1;
 }
 
-/* core.info(job) -> call */
+/* core.info(job [, tries]) -> call */
 static int info(lua_State *L)
 {
-    lua_settop(L, 1);
-    begin(L, 1);
+    lua_settop(L, 2);
+    begin(L, 1); /* job, tries, client */
     push_path(L, 1, "");
-    bj_push_call(L, VERB_READ, 2, 1, "GET", EXPECT_JOB);
+    bj_push_call(L, VERB_READ, 3, 1, "GET", EXPECT_JOB);
+    limit_tries(L, 2);
     return 1;
 }
 
@@ -238,8 +247,8 @@ static int delete_job(lua_State *L)
     return 1;
 }
 
-/* Opens the part of the file that the source at 3 names for the call on top. Positions count from 1 as in string.sub, both
- * ends included. Answers 0, or the results of a failure. */
+/* Opens the part of the file that the source at 3 names for the call on top. Positions count from 1 as in string.sub,
+ * both ends included. Answers 0, or the results of a failure. */
 static int open_range(lua_State *L, struct call *c)
 {
     lua_getfield(L, 3, "file");
@@ -261,14 +270,15 @@ static int open_range(lua_State *L, struct call *c)
         last = size;
     if (first < 1 || last > size || last < first - 1) {
         close(fd);
-        return bj_fail(L, BJ_ERR_IO, NULL, "%s: bytes %f to %f asked for, but the file has %f", path, first, last, size);
+        return bj_fail(L, BJ_ERR_IO, NULL, "%s: bytes %f to %f asked for, but the file has %f", path, first, last,
+                       size);
     }
     bj_call_file(c, "text/csv; charset=UTF-8", fd, (off_t)first - 1, (off_t)(last - first + 1));
     return 0;
 }
 
-/* core.upload(job, "text" | "file" | "queue", source) -> call | nil, err: the text; { file =, first =, last = }; or, for a
- * queue, whether the host can push the same again */
+/* core.upload(job, "text" | "file" | "queue", source) -> call | nil, err: the text; { file =, first =, last = }; or,
+ * for a queue, whether the host can push the same again */
 static int upload(lua_State *L)
 {
     static const char *const forms[] = {"text", "file", "queue", NULL};
@@ -294,9 +304,9 @@ static int upload(lua_State *L)
     return 1;
 }
 
-/* core.results(job, tail [, path, append]) -> call | nil, err: CSV of the resource below the job. Without a path the host
- * reads it as it comes; with one it goes into that file, which is made new, or with `append` gets the lines behind the
- * header added. */
+/* core.results(job, tail [, path, append]) -> call | nil, err: CSV of the resource below the job. Without a path the
+ * host reads it as it comes; with one it goes into that file, which is made new, or with `append` gets the lines behind
+ * the header added. */
 static int results(lua_State *L)
 {
     const char *tail = luaL_checkstring(L, 2);
@@ -392,9 +402,9 @@ void bj_open_job(lua_State *L)
         {NULL, NULL},
     };
     static const luaL_Reg functions[] = {
-        {"job", open_job},       {"set_kind", set_kind}, {"create", create},   {"close", close_job},
-        {"abort", abort_job},    {"info", info},         {"delete", delete_job}, {"upload", upload},
-        {"results", results},    {"read", read_object},  {"job_facts", job_facts}, {NULL, NULL},
+        {"job", open_job},    {"set_kind", set_kind}, {"create", create},       {"close", close_job},
+        {"abort", abort_job}, {"info", info},         {"delete", delete_job},   {"upload", upload},
+        {"results", results}, {"read", read_object},  {"job_facts", job_facts}, {NULL, NULL},
     };
     bj_new_class(L, JOB_CLASS, NULL, meta);
     bj_setfuncs(L, functions);

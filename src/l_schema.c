@@ -1,4 +1,5 @@
-/* The types of job info, whatever the wire sent. Field tables: Bulk API 2.0 guide, get_job_info and query_get_one_job. */
+/* The types of job info, whatever the wire sent. Field tables: Bulk API 2.0 guide, get_job_info and query_get_one_job.
+ */
 #include "l_bulkjob.h"
 
 #include <math.h>
@@ -15,9 +16,22 @@ static const char *const integer_fields[] = {
 };
 
 static const char *const string_fields[] = {
-    "id",          "operation",  "object",           "createdById",         "createdDate", "systemModstamp",
-    "state",       "jobType",    "concurrencyMode",  "contentType",         "contentUrl",  "lineEnding",
-    "errorMessage", "assignmentRuleId", "externalIdFieldName", "columnDelimiter",
+    "id",
+    "operation",
+    "object",
+    "createdById",
+    "createdDate",
+    "systemModstamp",
+    "state",
+    "jobType",
+    "concurrencyMode",
+    "contentType",
+    "contentUrl",
+    "lineEnding",
+    "errorMessage",
+    "assignmentRuleId",
+    "externalIdFieldName",
+    "columnDelimiter",
 };
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])

@@ -8,8 +8,8 @@
 /* The content of the first <name>…</name>, as it stands. NULL when there is none. */
 const char *markup_element(const char *text, size_t len, const char *name, size_t *content_len);
 
-/* The words outside tags, white space folded, scripts and styles left out, cut to `room` - 1 bytes and terminated. Answers
- * the length. */
+/* The words outside tags, white space folded, scripts and styles left out, cut to `room` - 1 bytes and terminated.
+ * Answers the length. */
 size_t markup_words(const char *text, size_t len, char *out, size_t room);
 
 #endif

@@ -1,4 +1,5 @@
-/* A bounded queue of bytes between the host's thread and the engine's: what keeps memory flat when one side is faster. */
+/* A bounded queue of bytes between the host's thread and the engine's: what keeps memory flat when one side is faster.
+ */
 #ifndef BULKJOB_QUEUE_H
 #define BULKJOB_QUEUE_H
 
@@ -21,12 +22,12 @@ struct queue {
 bool queue_init(struct queue *q, size_t cap);
 void queue_free(struct queue *q);
 
-/* Puts in as much of the data as fits (with `whole`, all of it or nothing), and answers how much that was. When that is not
- * all, the writer counts as waiting. *wake: the reader was waiting and has to be told. */
+/* Puts in as much of the data as fits (with `whole`, all of it or nothing), and answers how much that was. When that is
+ * not all, the writer counts as waiting. *wake: the reader was waiting and has to be told. */
 size_t queue_put(struct queue *q, const char *data, size_t n, bool whole, bool *wake);
 
-/* Takes out at most `n` bytes. When there are none yet, the reader counts as waiting. *ended: the queue is empty and nothing
- * more comes. *wake: the writer was waiting and has to be told. */
+/* Takes out at most `n` bytes. When there are none yet, the reader counts as waiting. *ended: the queue is empty and
+ * nothing more comes. *wake: the writer was waiting and has to be told. */
 size_t queue_take(struct queue *q, char *out, size_t n, bool *ended, bool *wake);
 
 /* No more comes. True when the reader was waiting and has to be told. */

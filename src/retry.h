@@ -15,14 +15,14 @@ struct retry_policy {
 extern const struct retry_policy retry_default;
 
 /* May a request that failed `failures` times in a row, the first time begun `elapsed` seconds ago, be sent again? If so
- * *pause is how many seconds to wait first: full jitter (`dice` from 0 to below 1) under an exponential ceiling, never less
- * than the `retry_after` seconds the service asked for (negative: it did not ask). A service that asks for more than ten
- * minutes gets no answer from somebody who is waiting: false, and the caller reports the wish. */
+ * *pause is how many seconds to wait first: full jitter (`dice` from 0 to below 1) under an exponential ceiling, never
+ * less than the `retry_after` seconds the service asked for (negative: it did not ask). A service that asks for more
+ * than ten minutes gets no answer from somebody who is waiting: false, and the caller reports the wish. */
 bool retry_allowed(const struct retry_policy *p, int failures, double elapsed, double retry_after, double dice,
                    double *pause);
 
-/* The seconds to wait that a Retry-After header asks for, in either of its forms (RFC 9110, 10.2.3: seconds, or a date);
- * -1 when it is neither. `len` bytes, not NUL-terminated. */
+/* The seconds to wait that a Retry-After header asks for, in either of its forms (RFC 9110, 10.2.3: seconds, or a
+ * date); -1 when it is neither. `len` bytes, not NUL-terminated. */
 double retry_after_seconds(const char *value, size_t len, time_t now);
 
 #endif

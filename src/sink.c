@@ -38,8 +38,7 @@ void unpacker_free(struct unpacker *u)
     }
 }
 
-enum unpack_event unpacker_run(struct unpacker *u, const char **in, size_t *in_len, char *out, size_t room,
-                               size_t *got)
+enum unpack_event unpacker_run(struct unpacker *u, const char **in, size_t *in_len, char *out, size_t room, size_t *got)
 {
     *got = 0;
     if (!u->stream) {

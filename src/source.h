@@ -42,7 +42,8 @@ void source_free(struct source *s);
 /* Bytes in all; -1 when nobody knows yet. */
 off_t source_size(const struct source *s);
 
-/* Reads up to `n` bytes. SOURCE_WAIT: none yet, the host has to put some in. *wake: the host waits for room, and there is. */
+/* Reads up to `n` bytes. SOURCE_WAIT: none yet, the host has to put some in. *wake: the host waits for room, and there
+ * is. */
 enum source_event source_read(struct source *s, char *out, size_t n, size_t *got, bool *wake);
 
 #endif

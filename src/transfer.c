@@ -132,9 +132,9 @@ static size_t on_read(char *out, size_t size, size_t n, void *user)
     return CURL_READFUNC_ABORT;
 }
 
-/* libcurl sends a request again on its own when a kept connection turns out dead. Whether that is safe depends on the verb
- * (the service may have received the first one), so it never happens behind our back: the transfer fails, and the layers above
- * decide. */
+/* libcurl sends a request again on its own when a kept connection turns out dead. Whether that is safe depends on the
+ * verb (the service may have received the first one), so it never happens behind our back: the transfer fails, and the
+ * layers above decide. */
 static int on_connected(void *user, char *to_ip, char *from_ip, int to_port, int from_port)
 {
     struct transfer *t = user;

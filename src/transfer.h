@@ -18,11 +18,11 @@ struct lane;
 enum stop_reason {
     STOP_NONE,
     STOP_CANCELLED,
-    STOP_SILENCE,  /* no byte for settings->timeout seconds */
-    STOP_SOURCE,   /* the source could not be read */
-    STOP_SINK,     /* the sink could not be written, or took no more */
-    STOP_RESEND,   /* libcurl was about to send it a second time */
-    STOP_CORRUPT,  /* the gzip body is broken or cut */
+    STOP_SILENCE, /* no byte for settings->timeout seconds */
+    STOP_SOURCE,  /* the source could not be read */
+    STOP_SINK,    /* the sink could not be written, or took no more */
+    STOP_RESEND,  /* libcurl was about to send it a second time */
+    STOP_CORRUPT, /* the gzip body is broken or cut */
     STOP_NO_MEMORY,
 };
 
@@ -32,13 +32,13 @@ struct transfer {
     atomic_int refs; /* one by the host, one by each list of the engine that holds it */
 
     /* What to do. Set before the start, untouched after. */
-    const char *method; /* static */
-    char *url;          /* owned */
+    const char *method;         /* static */
+    char *url;                  /* owned */
     struct curl_slist *headers; /* owned; holds the token, so it is wiped */
     struct source source;
-    struct sink sink;         /* takes the body of a 2xx; that of any other answer goes to memory in its place */
+    struct sink sink;          /* takes the body of a 2xx; that of any other answer goes to memory in its place */
     struct settings *settings; /* a reference */
-    bool bulk;                /* rows, not a small call: it gets a connection of its own */
+    bool bulk;                 /* rows, not a small call: it gets a connection of its own */
 
     /* What came of it. The host reads these when `done` is set; `begun` says the same for status and headers. */
     atomic_bool done;
@@ -46,10 +46,10 @@ struct transfer {
     CURLcode code;
     enum stop_reason stop;
     char error[CURL_ERROR_SIZE];
-    long status;         /* 0: no answer */
+    long status;           /* 0: no answer */
     struct buf headers_in; /* the lines of the last header block */
-    bool request_sent;   /* at least a byte of the request went out */
-    double seconds;      /* from start to end */
+    bool request_sent;     /* at least a byte of the request went out */
+    double seconds;        /* from start to end */
     curl_off_t bytes_out;
     curl_off_t bytes_in;
 
@@ -57,14 +57,14 @@ struct transfer {
     void (*news)(struct transfer *); /* tells the host that there are bytes to take or room to put */
     CURL *easy;
     struct lane *lane;
-    bool connected;        /* the request is on its way over a connection */
-    bool header_ended;     /* the block in headers_in is complete */
+    bool connected;    /* the request is on its way over a connection */
+    bool header_ended; /* the block in headers_in is complete */
     bool body_begun;
     bool in_paused;
     bool out_paused;
     double started;
     double last_byte;
-    struct transfer *next;    /* in the waiting list of its lane */
+    struct transfer *next;        /* in the waiting list of its lane */
     struct transfer *active_next; /* among the running ones */
     struct transfer **active_at;
 

@@ -89,9 +89,16 @@ local function add_also(err, another)
   table.insert(err.also, another)
 end
 
--- Rolls back a job whose upload failed: it is Open, so nothing can have been processed.
+-- Rolls back a job whose upload failed, if it is still Open: then nothing can have been processed. A job that somebody else
+-- made, and that refused our data, is not ours to roll back.
 local function roll_back(self, err)
-  local info, why = run(self, core.abort(self, CLEANUP_TRIES))
+  if not core.job_facts(self).ours and err.status and err.status < 500 then
+    return
+  end
+  local info, why = run(self, core.info(self, CLEANUP_TRIES))
+  if info and info.state == "Open" then
+    info, why = run(self, core.abort(self, CLEANUP_TRIES))
+  end
   if not info then
     add_also(err, why)
   end

@@ -18,11 +18,26 @@ static void begin(enum verb verb)
     verb_begin(&run, verb, &policy, 0);
 }
 
-#define OK {.outcome = OUTCOME_OK, .retry_after = -1}
-#define LOST {.outcome = OUTCOME_LOST, .retry_after = -1, .can_repeat = true}
-#define REFUSED {.outcome = OUTCOME_REFUSED, .retry_after = -1}
-#define NOT_APPLIED {.outcome = OUTCOME_NOT_APPLIED, .retry_after = -1, .can_repeat = true}
-#define DEAD_TOKEN {.outcome = OUTCOME_DEAD_TOKEN, .retry_after = -1, .can_repeat = true}
+#define OK                                       \
+    {                                            \
+        .outcome = OUTCOME_OK, .retry_after = -1 \
+    }
+#define LOST                                                           \
+    {                                                                  \
+        .outcome = OUTCOME_LOST, .retry_after = -1, .can_repeat = true \
+    }
+#define REFUSED                                       \
+    {                                                 \
+        .outcome = OUTCOME_REFUSED, .retry_after = -1 \
+    }
+#define NOT_APPLIED                                                           \
+    {                                                                         \
+        .outcome = OUTCOME_NOT_APPLIED, .retry_after = -1, .can_repeat = true \
+    }
+#define DEAD_TOKEN                                                           \
+    {                                                                        \
+        .outcome = OUTCOME_DEAD_TOKEN, .retry_after = -1, .can_repeat = true \
+    }
 
 static enum plan next_state(enum job_state state)
 {
