@@ -123,6 +123,7 @@ static void protocol_error(lua_State *L, struct answer *a, const char *what)
 static void push_failure(lua_State *L, int call, const struct transfer *t, struct answer *a)
 {
     const char *text = t->error[0] ? t->error : curl_easy_strerror(t->code);
+    char silence[32];
     a->outcome = OUTCOME_BROKEN;
     switch (t->stop) {
     case STOP_CANCELLED:
@@ -147,8 +148,9 @@ static void push_failure(lua_State *L, int call, const struct transfer *t, struc
         return;
     case STOP_SILENCE:
         a->outcome = t->request_sent ? OUTCOME_LOST : OUTCOME_NOT_APPLIED;
-        bj_push_error(L, BJ_ERR_TIMEOUT, "CURLE_OPERATION_TIMEDOUT", "not a byte in either direction for %f seconds",
-                      t->settings->timeout);
+        snprintf(silence, sizeof silence, "%g", t->settings->timeout);
+        bj_push_error(L, BJ_ERR_TIMEOUT, "CURLE_OPERATION_TIMEDOUT", "not a byte in either direction for %s seconds",
+                      silence);
         return;
     case STOP_RESEND:
         a->outcome = OUTCOME_LOST;

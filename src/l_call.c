@@ -660,11 +660,24 @@ static void drop_stray(lua_State *L, int ci, int error)
 
 /* ---- results ---- */
 
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+/* The end: what the garbage collector may be slow to free is let go at once. */
 static void finish(struct call *c)
 {
     c->phase = PHASE_DONE;
     transfer_unref(c->transfer);
     c->transfer = NULL;
+    close_fd(&c->fd);
+    close_fd(&c->sink_fd);
+    unpacker_free(&c->in.unpacker);
+    free(c->in.raw);
+    c->in.raw = NULL;
 }
 
 /* Keeps the error on top as the one to return (`first`), or among what failed beside it; pops it. */
@@ -1084,23 +1097,12 @@ static int call_job(lua_State *L)
 static int call_gc(lua_State *L)
 {
     struct call *c = check_call(L, 1);
-    c->phase = PHASE_DONE;
-    if (c->transfer) {
+    if (c->transfer)
         engine_cancel(c->engine, c->transfer);
-        transfer_unref(c->transfer);
-        c->transfer = NULL;
-    }
+    finish(c);
     if (c->engine)
         engine_unref(c->engine);
     c->engine = NULL;
-    if (c->fd >= 0)
-        close(c->fd);
-    if (c->sink_fd >= 0)
-        close(c->sink_fd);
-    c->fd = c->sink_fd = -1;
-    unpacker_free(&c->in.unpacker);
-    free(c->in.raw);
-    c->in.raw = NULL;
     return 0;
 }
 

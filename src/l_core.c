@@ -29,10 +29,11 @@ void *bj_new_object(lua_State *L, const char *name, size_t size)
 {
     void *p = lua_newuserdata(L, size);
     memset(p, 0, size);
-    luaL_getmetatable(L, name);
-    lua_setmetatable(L, -2);
     lua_newtable(L);
     bj_setuservalue(L, -2);
+    /* Last, so that __gc never sees an object whose maker had no chance to fill it in. */
+    luaL_getmetatable(L, name);
+    lua_setmetatable(L, -2);
     return p;
 }
 

@@ -2,13 +2,13 @@
 #include "l_bulkjob.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <errno.h>
 
 #define JOB_CLASS "bulkjob.job"
 
@@ -270,8 +270,9 @@ static int open_range(lua_State *L, struct call *c)
         last = size;
     if (first < 1 || last > size || last < first - 1) {
         close(fd);
-        return bj_fail(L, BJ_ERR_IO, NULL, "%s: bytes %f to %f asked for, but the file has %f", path, first, last,
-                       size);
+        char range[120];
+        snprintf(range, sizeof range, "bytes %.0f to %.0f asked for, but the file has %.0f", first, last, size);
+        return bj_fail(L, BJ_ERR_IO, NULL, "%s: %s", path, range);
     }
     bj_call_file(c, "text/csv; charset=UTF-8", fd, (off_t)first - 1, (off_t)(last - first + 1));
     return 0;

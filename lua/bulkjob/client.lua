@@ -43,14 +43,11 @@ local NEEDS_OBJECT = { insert = true, update = true, upsert = true, delete = tru
 ---@field on_event fun(event: table)|nil called for each request, retry, change of state and stray job
 
 --- A client for one org. Makes no request and starts no thread. Raises for a wrong or unknown option.
----@param options bulkjob.Options
----@return bulkjob.Client
-function client.new(options)
-  return core.client(options)
-end
+---@type fun(options: bulkjob.Options): bulkjob.Client
+client.new = core.client
 
 local function misuse(text)
-  error("bulkjob: create: " .. text, 3)
+  error("bulkjob: create: " .. text, 4)
 end
 
 local function check_spec(spec)
@@ -119,12 +116,9 @@ function methods:create(spec)
 end
 
 --- A handle on an existing job. Makes no request.
----@param id string of 15 or 18 characters
----@param kind "ingest"|"query"|nil without it the first call finds out
----@return bulkjob.Job
-function methods:job(id, kind)
-  return core.job(self, id, kind)
-end
+--- `id` has 15 or 18 characters; without a `kind` the first call finds out.
+---@type fun(self: bulkjob.Client, id: string, kind: "ingest"|"query"|nil): bulkjob.Job
+methods.job = core.job
 
 --- What the org has left today.
 ---@return table<string, { Max: integer, Remaining: integer }>|nil limits, bulkjob.Error|nil err

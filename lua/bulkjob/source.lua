@@ -149,11 +149,21 @@ local function file_text(s, most)
   if not file then
     return nil, core.error("io", why)
   end
-  local first = s.first or 1
-  local want = (s.last or math.huge) - first + 1
-  file:seek("set", first - 1)
-  local text = file:read(math.min(want, most + 1)) or ""
+  local size = file:seek "end"
+  local first, last = s.first or 1, s.last or size
+  local text
+  if first < 1 or last > size or last < first - 1 then
+    why = string.format("bytes %.0f to %.0f asked for, but the file has %.0f", first, last, size)
+  elseif last < first then
+    text = ""
+  else
+    file:seek("set", first - 1)
+    text, why = file:read(math.min(last - first + 1, most + 1))
+  end
   file:close()
+  if not text then
+    return nil, core.error("io", s.file .. ": " .. tostring(why))
+  end
   return text
 end
 
