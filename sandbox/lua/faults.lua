@@ -1,0 +1,82 @@
+--- Faults that tests ask for: which requests they hit, and how often.
+
+local M = {}
+
+local list, last_id = {}, 0
+
+-- Key -> type. README.md says what each does.
+local KEYS = {
+  method = "string", path = "string", count = "number", after = "number",
+  status = "number", body = "string", headers = "table", effect = "boolean", early = "boolean",
+  reset = "string", close = "string", body_bytes = "number",
+  stall = "number", stall_when = "string",
+  cut = "number", framing = "string", content_length = "number", length_off = "number", drop_header = "any",
+  gzip_cut = "number", rate = "number",
+}
+
+local CHOICES = {
+  reset = { before = true, after = true, body = true },
+  close = { before = true, after = true, body = true },
+  stall_when = { before = true, after = true },
+  framing = { length = true, chunked = true },
+}
+
+function M.check(fault)
+  for key, value in pairs(fault) do
+    local wanted = KEYS[key]
+    if not wanted then
+      return nil, "unknown key of a fault: " .. tostring(key)
+    elseif wanted ~= "any" and type(value) ~= wanted then
+      return nil, ("%s must be a %s"):format(key, wanted)
+    elseif CHOICES[key] and not CHOICES[key][value] then
+      return nil, ("bad value for %s: %s"):format(key, value)
+    end
+  end
+  return true
+end
+
+--- Add a fault. Returns its number.
+function M.add(fault)
+  last_id = last_id + 1
+  fault.id = last_id
+  fault.left = fault.count or 1
+  fault.skip = fault.after or 0
+  list[#list + 1] = fault
+  return fault.id
+end
+
+function M.clear()
+  list = {}
+end
+
+function M.all()
+  return list
+end
+
+local function matches(fault, method, uri)
+  if fault.method and fault.method:upper() ~= method then
+    return false
+  elseif not fault.path then
+    return true
+  elseif uri:find(fault.path, 1, true) then
+    return true
+  end
+  local ok, found = pcall(string.find, uri, fault.path)
+  return ok and found ~= nil
+end
+
+--- The fault that this request gets, used up by one; nil for none. The first that fits and is not used up is taken.
+function M.take(method, uri)
+  for _, fault in ipairs(list) do
+    if fault.left ~= 0 and matches(fault, method, uri) then
+      if fault.skip > 0 then
+        fault.skip = fault.skip - 1
+      else
+        fault.left = fault.left - 1 -- a count below zero never ends
+        return fault
+      end
+    end
+  end
+end
+
+return M

@@ -1,0 +1,209 @@
+--- The query resources, Q1 to Q7 of the fact sheet.
+
+local accept = require "accept"
+local body = require "body"
+local common = require "job_requests"
+local errors = require "errors"
+local jobs = require "jobs"
+local json = require "json"
+local query_run = require "query_run"
+local quota = require "quota"
+local respond = require "respond"
+local results = require "results"
+local settings = require "settings"
+local soql = require "soql"
+
+local M = {}
+
+local OPERATIONS = { query = true, queryAll = true }
+local CREATE_FIELDS = { operation = true, query = true, contentType = true, columnDelimiter = true, lineEnding = true }
+local PAGE_LINKS = 5 -- in one resultPages answer (fact sheet 5)
+
+local function check_create(fields)
+  local err = body.check_fields(fields, CREATE_FIELDS) or common.check_text_fields(fields) or common.check_format(fields)
+  if err then
+    return err
+  elseif not fields.operation then
+    return errors.job "InvalidJob : The field operation is required"
+  elseif not OPERATIONS[fields.operation] then
+    return errors.new(400, "INVALIDOPERATION", ("'%s' is not a valid value for operation"):format(fields.operation))
+  elseif not fields.query or fields.query == "" then
+    return errors.job "InvalidJob : The field query is required"
+  end
+end
+
+--- Q1
+function M.create(request)
+  local fields, err = body.json()
+  err = err or check_create(fields)
+  if err then
+    return nil, err
+  end
+  local plan
+  plan, err = soql.compile(fields.query, {
+    all_rows = fields.operation == "queryAll",
+    sorted_names = tonumber(request.version) < 50, -- fact sheet 1.12
+  })
+  err = err or quota.take_query()
+  if err then
+    return nil, err
+  end
+  fields.object = plan.object.name
+  local job = jobs.create("query", fields, request.version)
+  job.plan = plan
+  job.pk_chunking_supported = plan.chunkable
+  query_run.enqueue(job)
+  return respond.json(jobs.view(job, "create"))
+end
+
+--- Q2
+function M.info(request)
+  return common.info(request, "query")
+end
+
+local function abort(job)
+  if jobs.is_terminal(job) then
+    return errors.job_state "Aborting already Completed Job not allowed"
+  end
+  query_run.stop(job)
+  jobs.transition(job, "Aborted")
+end
+
+local function close()
+  return errors.job_state "Closing already Completed Job not allowed"
+end
+
+local changes = { Aborted = abort, UploadComplete = close }
+
+--- Q5
+function M.patch(request)
+  return common.patch(request, "query", changes)
+end
+
+--- Q6. Unlike ingest jobs, a query job in UploadComplete cannot be deleted.
+function M.delete(request)
+  local job = jobs.find(request.id, "query")
+  local err = common.check_owner(job)
+  if err then
+    return nil, err
+  elseif not jobs.is_terminal(job) then
+    return nil, errors.not_terminated()
+  end
+  jobs.remove(job)
+  return { status = 204, headers = {}, body = "" }
+end
+
+--- Q7
+function M.list(request)
+  return common.list(request, "query", { Classic = true, V2Query = true, V2Ingest = true })
+end
+
+-- Locators: the number of a page's first row, with a mark of the job in it, so that one nobody handed out is refused.
+
+local function seal(job, row)
+  return ngx.crc32_short(job.id .. ":" .. row)
+end
+
+local function locator_of(job, row)
+  return (ngx.encode_base64(("%d-%08x"):format(row, seal(job, row))):gsub("=", ""))
+end
+
+--- The first row a locator stands for; nil for a wrong one.
+local function row_of(job, locator)
+  local text = ngx.decode_base64(locator .. ("="):rep(-#locator % 4))
+  local row, mark = (text or ""):match "^(%d+)%-(%x+)$"
+  row = tonumber(row)
+  if row and tonumber(mark, 16) == seal(job, row) and row <= job.processed then
+    return row
+  end
+end
+
+--- The job of a results request, or why there are no results.
+local function finished_job(request)
+  local job = jobs.find(request.id, "query")
+  if not job then
+    return nil, errors.not_found()
+  elseif job.api_version ~= request.version then
+    return nil, errors.new(409, "API_VERSION_MISMATCH",
+      ("The job was made with version %s; its results cannot be read with %s"):format(job.api_version, request.version))
+  elseif job.state ~= "JobComplete" then
+    return nil, errors.job_state(("Results of a job in state %s are not available"):format(job.state))
+  end
+  return job
+end
+
+local function first_row(job, request)
+  local locator = request.args.locator
+  if not locator then
+    return 0
+  end
+  local row = row_of(job, locator)
+  if not row then
+    return nil, errors.locator()
+  end
+  return row
+end
+
+--- Q3
+function M.results(request)
+  local job, err = finished_job(request)
+  err = err or accept.check_csv()
+  local from
+  if not err then
+    from, err = first_row(job, request)
+  end
+  if err then
+    return nil, err
+  end
+  local most = settings.values.query_page_records
+  if request.args.maxRecords then
+    most = request.args.maxRecords:find "^%d+$" and tonumber(request.args.maxRecords)
+    if not most or most < 1 then
+      return nil, errors.value(("'%s' is not a valid value for maxRecords"):format(request.args.maxRecords))
+    end
+  end
+  local to = math.min(from + most, job.processed)
+  local first_byte, last_byte = query_run.row_offset(job, from), query_run.row_offset(job, to)
+  return {
+    status = 200,
+    headers = {
+      ["Content-Type"] = "text/csv;charset=UTF-8",
+      ["Sforce-Locator"] = to < job.processed and locator_of(job, to) or "null",
+      ["Sforce-NumberOfRecords"] = ("%d"):format(to - from),
+    },
+    size = #job.header + last_byte - first_byte,
+    stream = function(write)
+      -- Each page repeats the header line.
+      if write(job.header) and last_byte > first_byte then
+        results.copy(jobs.path(job, "rows"), first_byte, last_byte, write)
+      end
+    end,
+  }
+end
+
+--- Q4
+function M.pages(request)
+  local job, err = finished_job(request)
+  local from
+  if not err then
+    from, err = first_row(job, request)
+  end
+  if err then
+    return nil, err
+  end
+  local base = ("/services/data/v%s/jobs/query/%s/"):format(job.api_version, job.id)
+  local size = settings.values.query_page_records
+  local links = {}
+  while #links < PAGE_LINKS and (from < job.processed or (#links == 0 and from == 0)) do
+    links[#links + 1] = json.object { { "resultUrl", base .. "results?locator=" .. locator_of(job, from) } }
+    from = from + size
+  end
+  local done = from >= job.processed
+  return respond.json(json.object {
+    { "resultPages", json.array(links) },
+    { "nextRecordsUrl", not done and base .. "resultPages?locator=" .. locator_of(job, from) or nil },
+    { "done", done },
+  })
+end
+
+return M

@@ -1,0 +1,164 @@
+--- Sends an answer, as it is or spoilt by a fault. An answer is { status, headers, body = text } or { status, headers,
+-- stream = function(write), size = bytes }.
+
+local json = require "json"
+local settings = require "settings"
+local zlib = require "zlib"
+
+local M = {}
+
+--- An answer with JSON in it.
+function M.json(value, status)
+  local pretty = ngx.var.http_x_prettyprint == "1"
+  return {
+    status = status or 200,
+    headers = { ["Content-Type"] = "application/json;charset=UTF-8" },
+    body = json.encode(value, pretty),
+  }
+end
+
+local function asks_for_gzip()
+  for coding in (ngx.var.http_accept_encoding or ""):lower():gmatch "[^,]+" do
+    if coding:find "^%s*gzip%s*$" or coding:find "^%s*gzip%s*;" and not coding:find "q=0%.?0*%s*$" then
+      return true
+    end
+  end
+  return false
+end
+
+--- Without this header nginx's gzip filter leaves the answer alone.
+local function no_gzip()
+  ngx.req.clear_header "Accept-Encoding"
+end
+
+local function send_headers(answer, fault)
+  ngx.status = answer.status
+  local dropped = {}
+  local drop = fault.drop_header or {}
+  for _, name in ipairs(type(drop) == "table" and drop or { drop }) do
+    dropped[name:lower()] = true
+  end
+  for name, value in pairs(answer.headers) do
+    if not dropped[name:lower()] then
+      ngx.header[name] = value
+    end
+  end
+  if dropped["content-length"] then
+    ngx.header["Content-Length"] = nil
+  end
+  if dropped["content-type"] then
+    ngx.header["Content-Type"] = nil
+  end
+end
+
+--- The end of the way to the client: answers false when it is gone.
+local function wire(chunk)
+  if chunk == "" then
+    return true
+  end
+  return ngx.print(chunk) and ngx.flush(true) and true or false
+end
+
+--- Lets only the first so many bytes pass. state.cut tells whether there were more.
+local function cutter(limit, state, write)
+  local left = limit
+  return function(chunk)
+    if state.cut then
+      return false
+    elseif #chunk > left then
+      state.cut = true
+      write(chunk:sub(1, left))
+      return false
+    end
+    left = left - #chunk
+    return write(chunk)
+  end
+end
+
+--- Passes so many bytes a second.
+local function slower(rate, write)
+  local piece = math.max(math.floor(rate / 20), 1)
+  return function(chunk)
+    for from = 1, #chunk, piece do
+      local part = chunk:sub(from, from + piece - 1)
+      if not write(part) then
+        return false
+      end
+      ngx.sleep(math.max(#part / rate, 0.001))
+    end
+    return true
+  end
+end
+
+local function produce(answer, write)
+  if answer.stream then
+    answer.stream(write)
+  elseif answer.body ~= "" then
+    write(answer.body)
+  end
+end
+
+--- A gzip stream that stops in the middle, in an HTTP answer that is whole.
+local function send_cut_gzip(answer, fault)
+  no_gzip()
+  answer.headers["Content-Encoding"] = "gzip"
+  answer.headers["Content-Length"] = nil
+  send_headers(answer, fault)
+  local write = cutter(fault.gzip_cut, {}, wire)
+  local compress = zlib.compressor(write)
+  produce(answer, function(chunk)
+    compress(chunk)
+    return true
+  end)
+  compress(nil)
+  ngx.eof()
+end
+
+--- Send the answer. Returns true when the connection must be broken off now.
+function M.send(answer, fault)
+  if fault.gzip_cut and asks_for_gzip() then
+    return send_cut_gzip(answer, fault)
+  end
+  if not settings.values.gzip then
+    no_gzip()
+  end
+  local size = answer.stream and answer.size or #(answer.body or "")
+  local framing = fault.framing or (answer.stream and "chunked" or "length")
+  local length
+  if fault.content_length then
+    length = fault.content_length
+  elseif fault.length_off then
+    length = math.max(size + fault.length_off, 0)
+  elseif framing == "length" and answer.status ~= 204 then
+    length = size
+  end
+  if length then
+    answer.headers["Content-Length"] = ("%d"):format(length)
+  end
+  if fault.content_length or fault.length_off or fault.framing == "length" or (fault.cut and framing == "length") then
+    no_gzip() -- compressed answers are always chunked
+  end
+  send_headers(answer, fault)
+  local state, write = {}, wire
+  if fault.cut then
+    write = cutter(fault.cut, state, write)
+  end
+  if fault.rate then
+    write = slower(fault.rate, write)
+  end
+  if answer.status == 204 or ngx.req.get_method() == "HEAD" then
+    ngx.send_headers()
+  else
+    if size == 0 then
+      ngx.send_headers()
+    end
+    produce(answer, write)
+  end
+  if state.cut or (length and length > size) then
+    ngx.flush(true)
+    return true
+  end
+  ngx.eof()
+end
+
+return M

@@ -1,0 +1,268 @@
+--- From a request to its resource: authorization, version, path, method (fact sheet 1.1), with the faults on the way.
+
+local errors = require "errors"
+local faults = require "faults"
+local ids = require "ids"
+local ingest = require "ingest"
+local json = require "json"
+local query = require "query"
+local quota = require "quota"
+local request_log = require "request_log"
+local respond = require "respond"
+local session = require "session"
+local settings = require "settings"
+
+local M = {}
+
+local OLDEST = 31 -- older versions are retired (fact sheet 9)
+local BULK2_SINCE, QUERY_SINCE, PAGES_SINCE = 41, 47, 58
+
+local SEASONS = { [0] = "Winter", "Spring", "Summer" }
+
+local function version_name(number)
+  local since = number - BULK2_SINCE -- which was Winter '18
+  return ("%s '%02d"):format(SEASONS[since % 3], 18 + math.floor(since / 3))
+end
+
+local function versions()
+  local list = {}
+  for number = OLDEST, settings.values.newest_version do
+    local version = ("%.1f"):format(number)
+    list[#list + 1] = json.object { { "label", version_name(number) }, { "url", "/services/data/v" .. version }, { "version", version } }
+  end
+  return respond.json(json.array(list))
+end
+
+local function limits()
+  return respond.json(quota.view())
+end
+
+local function resources(request)
+  local base = "/services/data/v" .. request.version
+  return respond.json(json.object { { "jobs", base .. "/jobs" }, { "limits", base .. "/limits" } })
+end
+
+-- Paths below /services/data/vXX.X. The last word of a result path may be written in any case (fact sheet 1).
+local ROUTES = {
+  { "^$", OLDEST, { GET = resources } },
+  { "^/limits$", OLDEST, { GET = limits } },
+  { "^/jobs/ingest$", BULK2_SINCE, { GET = ingest.list, POST = ingest.create } },
+  { "^/jobs/ingest/([^/]+)$", BULK2_SINCE, { GET = ingest.info, PATCH = ingest.patch, DELETE = ingest.delete } },
+  { "^/jobs/ingest/([^/]+)/batches$", BULK2_SINCE, { PUT = ingest.upload } },
+  { "^/jobs/ingest/([^/]+)/successfulresults$", BULK2_SINCE, { GET = ingest.successful }, true },
+  { "^/jobs/ingest/([^/]+)/failedresults$", BULK2_SINCE, { GET = ingest.failed }, true },
+  { "^/jobs/ingest/([^/]+)/unprocessedrecords$", BULK2_SINCE, { GET = ingest.unprocessed }, true },
+  { "^/jobs/query$", QUERY_SINCE, { GET = query.list, POST = query.create } },
+  { "^/jobs/query/([^/]+)$", QUERY_SINCE, { GET = query.info, PATCH = query.patch, DELETE = query.delete } },
+  { "^/jobs/query/([^/]+)/results$", QUERY_SINCE, { GET = query.results } },
+  { "^/jobs/query/([^/]+)/resultpages$", PAGES_SINCE, { GET = query.pages }, true },
+}
+
+local METHODS = { "GET", "PATCH", "POST", "PUT", "DELETE" }
+
+local function allowed(handlers)
+  local names = {}
+  for _, method in ipairs(METHODS) do
+    if handlers[method] then
+      names[#names + 1] = method
+    end
+  end
+  return table.concat(names, ",")
+end
+
+--- The path with its last word in small letters.
+local function lower_last(path)
+  return (path:gsub("[^/]+$", string.lower))
+end
+
+local function find_route(path, version)
+  for _, route in ipairs(ROUTES) do
+    local pattern, since, handlers, any_case = unpack(route, 1, 4)
+    local found = (any_case and lower_last(path) or path):match(pattern)
+    if found and version >= since then
+      -- The id keeps its case.
+      return handlers, found ~= "" and path:match "^/jobs/%w+/([^/]+)" or nil
+    end
+  end
+end
+
+--- An id that is one, but of something else, is told apart from an unknown one (fact sheet 4.3, MALFORMED_ID).
+local function check_id(id)
+  if id:sub(1, 3) ~= "750" and ids.full(id) then
+    return errors.new(400, "MALFORMED_ID", "malformed id " .. id)
+  end
+end
+
+--- The answer to a request, or nil and an error.
+local function dispatch(method, uri)
+  local path, arguments = uri:match "^([^?]*)%??(.*)$"
+  path = path:gsub("/$", "", 1)
+  if path == "/services/data" then
+    if method ~= "GET" and method ~= "HEAD" then
+      return nil, errors.method(method, "GET")
+    end
+    return versions()
+  end
+  local version, rest = path:match "^/services/data/v(%d+%.%d)(.*)$"
+  local number = tonumber(version)
+  if number and number < OLDEST then
+    return nil, errors.gone(version)
+  end
+  local err = session.check(ngx.var.http_authorization) or quota.count_call()
+  if err then
+    return nil, err
+  end
+  ngx.ctx.counted = true
+  if not number or number % 1 ~= 0 or number > settings.values.newest_version then
+    return nil, errors.not_found()
+  end
+  local handlers, id = find_route(rest, number)
+  if not handlers then
+    return nil, errors.not_found()
+  end
+  err = id and check_id(id)
+  if err then
+    return nil, err
+  end
+  local handler = handlers[method == "HEAD" and "GET" or method]
+  if not handler then
+    return nil, errors.method(method, allowed(handlers))
+  end
+  local args = {}
+  for name, value in pairs(ngx.decode_args(arguments)) do
+    args[name] = type(value) == "table" and value[1] or (value == true and "" or value)
+  end
+  return handler { version = version, id = id, args = args }
+end
+
+--- Break the connection off: with a reset (RST), or by closing it (FIN). conf says reset_timedout_connection on.
+local function hang_up(how)
+  if how == "reset" then
+    return ngx.exit(444)
+  end
+  return ngx.exit(ngx.ERROR)
+end
+
+--- Read only a part of the request body. The raw socket knows chunked bodies as well.
+local function read_some(bytes)
+  bytes = math.min(bytes, tonumber(ngx.var.http_content_length) or bytes)
+  local socket = ngx.req.socket(true)
+  if socket and bytes > 0 then
+    socket:settimeout(60000)
+    local left = bytes
+    while left > 0 do
+      local data, _, partial = socket:receive(math.min(left, 65536))
+      if not data then
+        return bytes - left + #(partial or "")
+      end
+      left = left - #data
+    end
+  end
+  return bytes
+end
+
+--- The answer of a fault instead of the org's own.
+local function replace(answer, fault)
+  if fault.status then
+    answer = { status = fault.status, headers = {}, body = "" }
+  end
+  if fault.body then
+    answer.stream, answer.size = nil, nil
+    answer.body = fault.body
+  end
+  if fault.status or fault.body then
+    local kind = (fault.body or ""):find "^%s*[%[{]" and "application/json" or "text/html"
+    answer.headers["Content-Type"] = fault.body and kind .. ";charset=UTF-8" or nil
+  end
+  for name, value in pairs(fault.headers or {}) do
+    for old in pairs(answer.headers) do
+      if old:lower() == name:lower() then
+        answer.headers[old] = nil
+      end
+    end
+    answer.headers[name] = tostring(value)
+  end
+  return answer
+end
+
+--- Does the org do what was asked, although the fault spoils the answer?
+local function takes_effect(fault)
+  if fault.effect ~= nil then
+    return fault.effect
+  end
+  return not (fault.status or fault.body)
+end
+
+local function real_answer(method, uri)
+  local ok, answer, err = xpcall(function()
+    return dispatch(method, uri)
+  end, function(message)
+    return tostring(message) .. "\n" .. debug.traceback()
+  end)
+  if not ok then
+    ngx.log(ngx.ERR, answer)
+    err = errors.new(500, "UNKNOWN_EXCEPTION", "An unexpected error occurred. ErrorId: sandbox, see error.log")
+    answer = nil
+  end
+  if not answer then
+    answer = errors.response(err, ngx.var.http_accept, ngx.var.http_x_prettyprint == "1")
+  end
+  if ngx.ctx.counted then -- every call but the versions list (fact sheet 7)
+    answer.headers["Sforce-Limit-Info"] = quota.limit_info()
+  end
+  return answer
+end
+
+local NO_FAULT = {}
+
+--- One request, from nginx's content phase.
+function M.handle()
+  local method, uri = ngx.req.get_method(), ngx.var.request_uri
+  local entry = request_log.begin(method, uri)
+  ngx.ctx.entry = entry
+  local fault = faults.take(method, uri) or NO_FAULT
+  entry.fault = fault.id
+  local at = fault.reset or fault.close
+  local how = fault.reset and "reset" or "close"
+  if fault.stall and fault.stall_when ~= "after" then
+    ngx.sleep(fault.stall)
+  end
+  if at == "before" then
+    return hang_up(how)
+  elseif at == "body" then
+    entry.body_read = read_some(fault.body_bytes or 0)
+    return hang_up(how)
+  end
+  local answer
+  if takes_effect(fault) then
+    answer = real_answer(method, uri)
+    entry.real_status = answer.status
+    entry.effect = answer.status < 300
+  else
+    if not fault.early then
+      ngx.req.read_body()
+    end
+    answer = { status = 200, headers = {}, body = "" }
+  end
+  answer = replace(answer, fault)
+  entry.status = answer.status
+  if fault.stall and fault.stall_when == "after" then
+    ngx.sleep(fault.stall)
+  end
+  if at == "after" then
+    return hang_up(how)
+  end
+  if respond.send(answer, fault) then
+    return hang_up "close"
+  end
+end
+
+--- From nginx's log phase.
+function M.finish()
+  local entry = ngx.ctx.entry
+  if entry then
+    request_log.finish(entry)
+  end
+end
+
+return M

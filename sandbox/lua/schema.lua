@@ -1,0 +1,182 @@
+--- The org's objects and their fields. Tests may add their own (control command "define").
+
+local ids = require "ids"
+
+local M = { objects = {} }
+
+-- Entities that exist but are closed to the Bulk API (fact sheet 10, trap 28).
+local UNSUPPORTED = {
+  accountfeed = true, accountshare = true, casestatus = true, taskstatus = true, solutionstatus = true, partnerrole = true,
+  contractstatus = true, declinedeventrelation = true, fieldsecurityclassification = true, tasktag = true,
+}
+
+local function text(name, length, extra)
+  local field = extra or {}
+  field.name, field.type, field.length = name, "text", length or 255
+  return field
+end
+
+local function of(kind)
+  return function(name, extra)
+    local field = extra or {}
+    field.name, field.type = name, kind
+    return field
+  end
+end
+
+local number, integer, boolean, date, datetime = of "number", of "integer", of "boolean", of "date", of "datetime"
+
+local function reference(name, relationship, targets)
+  return { name = name, type = "reference", length = 18, relationship = relationship, targets = targets }
+end
+
+local function ext()
+  return text("Ext__c", 255, { external_id = true, unique = true })
+end
+
+local function custom()
+  return {
+    ext(), text("Code__c", 255, { external_id = true }), text("Notes__c", 131072), text("Text__c", 255), text("Long__c", 131072),
+    number "Number__c", integer "Count__c", boolean "Flag__c", date "Date__c", datetime "Moment__c",
+  }
+end
+
+local function address(prefix)
+  return {
+    text(prefix .. "Street", 255), text(prefix .. "City", 40), text(prefix .. "State", 80), text(prefix .. "PostalCode", 20),
+    text(prefix .. "Country", 80), number(prefix .. "Latitude"), number(prefix .. "Longitude"),
+    { name = prefix .. "Address", type = "compound" },
+  }
+end
+
+local function list(...)
+  local out = {}
+  for _, part in ipairs { ... } do
+    if part.name then
+      out[#out + 1] = part
+    else
+      for _, field in ipairs(part) do
+        out[#out + 1] = field
+      end
+    end
+  end
+  return out
+end
+
+-- Fields that every object has; the server fills them.
+local function system()
+  return {
+    text("Id", 18, { read_only = true }), boolean("IsDeleted", { read_only = true }),
+    datetime("CreatedDate", { read_only = true }), text("CreatedById", 18, { read_only = true }),
+    datetime("LastModifiedDate", { read_only = true }), text("LastModifiedById", 18, { read_only = true }),
+    datetime("SystemModstamp", { read_only = true }),
+  }
+end
+
+local FULL_NAME = [[trim(coalesce("FirstName", '') || ' ' || coalesce("LastName", ''))]]
+
+local function person()
+  return {
+    text("Salutation", 40), text("FirstName", 40), text("LastName", 80, { required = true }),
+    { name = "Name", type = "text", length = 121, read_only = true, formula = FULL_NAME },
+    text("Title", 128), text("Email", 80, { id_lookup = true, format = "email" }), text("Phone", 40), text("Fax", 40),
+    text("MobilePhone", 40), text("Description", 32000), text("LeadSource", 255), boolean "HasOptedOutOfEmail",
+  }
+end
+
+local OWNER = reference("OwnerId", "Owner", { "User" })
+
+local STANDARD = {
+  Account = { "001", list(text("Name", 255, { required = true }), text("Type"), reference("ParentId", "Parent", { "Account" }),
+    text("Industry"), text("Phone", 40), text("Fax", 40), text("Website", 255), text("Description", 32000), text("AccountNumber", 40),
+    text("Site", 80), text("AccountSource"), text("Rating"), text("Ownership"), text("Sic", 20), text("TickerSymbol", 20),
+    number "AnnualRevenue", integer "NumberOfEmployees", text("CustomerPriority__c"), text("SLA__c"), OWNER,
+    address "Billing", address "Shipping", custom()) },
+  Contact = { "003", list(person(), reference("AccountId", "Account", { "Account" }), reference("ReportsToId", "ReportsTo", { "Contact" }),
+    text("Department", 80), date "Birthdate", text("AssistantName", 40), OWNER, address "Mailing", custom()) },
+  Lead = { "00Q", list(person(), text("Company", 255, { required = true }), text("Status", 255, { default = "Open - Not Contacted" }),
+    text("Industry"), text("Website", 255), text("Rating"), number "AnnualRevenue", integer "NumberOfEmployees",
+    boolean("IsConverted", { read_only = true }), OWNER, text("Street", 255), text("City", 40), text("State", 80),
+    text("PostalCode", 20), text("Country", 80), { name = "Address", type = "compound" }, custom()) },
+  Opportunity = { "006", list(text("Name", 120, { required = true }), text("StageName", 255, { required = true }),
+    date("CloseDate", { required = true }), reference("AccountId", "Account", { "Account" }), number "Amount", number "Probability",
+    text("Type"), text("NextStep", 255), text("LeadSource"), text("Description", 32000), OWNER, custom()) },
+  Case = { "500", list(text("Subject", 255), text("Status", 255, { default = "New" }), text("Origin"), text("Priority"), text("Type"),
+    text("Reason"), text("Description", 32000), text("SuppliedName", 80), text("SuppliedEmail", 80, { format = "email" }),
+    reference("AccountId", "Account", { "Account" }), reference("ContactId", "Contact", { "Contact" }), OWNER, custom()) },
+  Task = { "00T", list(text("Subject", 255), text("Status", 255, { default = "Not Started" }),
+    text("Priority", 255, { default = "Normal" }), date "ActivityDate", text("Description", 32000), reference("WhoId", "Who", { "Contact", "Lead" }),
+    reference("WhatId", "What", { "Account", "Opportunity", "Case" }), OWNER, custom()) },
+  User = { "005", list(text("Username", 80, { required = true, id_lookup = true }), text("FirstName", 40), text("LastName", 80),
+    { name = "Name", type = "text", length = 121, read_only = true, formula = FULL_NAME },
+    text("Email", 80, { id_lookup = true }), boolean "IsActive") },
+}
+
+local Object = {}
+Object.__index = Object
+
+--- A field by its name in any letter case, as the service takes it.
+function Object:field(name)
+  return self.by_name[name:lower()]
+end
+
+--- The reference field behind a relationship name ("Parent" gives ParentId).
+function Object:relationship(name)
+  name = name:lower()
+  for _, field in ipairs(self.fields) do
+    if field.relationship and field.relationship:lower() == name then
+      return field
+    end
+  end
+end
+
+local function add_field(object, field)
+  assert(type(field.name) == "string" and field.name:find "^%a[%w_]*$", "bad field name")
+  assert(not object.by_name[field.name:lower()], "field exists already: " .. field.name)
+  field.type = field.type or "text"
+  if field.type == "text" then
+    field.length = field.length or 255
+  end
+  object.fields[#object.fields + 1] = field
+  object.by_name[field.name:lower()] = field
+  return field
+end
+
+function M.define(name, prefix, fields)
+  assert(type(name) == "string" and name:find "^%a[%w_]*$", "bad object name")
+  local object = setmetatable({ name = name, prefix = prefix or ids.new_prefix(), fields = {}, by_name = {} }, Object)
+  for _, field in ipairs(system()) do
+    add_field(object, field)
+  end
+  for _, field in ipairs(fields) do
+    local copy = {} -- some definitions are shared between objects
+    for key, value in pairs(field) do
+      copy[key] = value
+    end
+    add_field(object, copy)
+  end
+  M.objects[name:lower()] = object
+  return object
+end
+
+M.add_field = add_field
+
+--- The object of that name, in any letter case; nil when it is unknown or closed to the Bulk API.
+function M.find(name)
+  return M.objects[name:lower()]
+end
+
+function M.is_unsupported(name)
+  return UNSUPPORTED[name:lower()] or not M.find(name)
+end
+
+function M.reset()
+  M.objects = {}
+  for name, definition in pairs(STANDARD) do
+    M.define(name, definition[1], definition[2])
+  end
+end
+
+M.reset()
+
+return M

@@ -1,0 +1,40 @@
+--- The one user's access token.
+
+local errors = require "errors"
+local ids = require "ids"
+
+local M = { token = nil }
+
+local ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._"
+
+--- A new token, of the service's form: the org's id, "!", and random text. The old one is dead.
+function M.issue()
+  local file = assert(io.open("/dev/urandom", "rb"))
+  local bytes = file:read(80)
+  file:close()
+  M.token = ids.ORG .. "!" .. bytes:gsub(".", function(c)
+    local i = c:byte() % #ALPHABET + 1
+    return ALPHABET:sub(i, i)
+  end)
+  return M.token
+end
+
+--- From now on every call is refused, until a new token is issued.
+function M.kill()
+  M.token = nil
+end
+
+--- What is wrong with the request's authorization, if anything (fact sheet 4.3).
+function M.check(header)
+  if not header then
+    return errors.session()
+  end
+  local token = header:match "^[Bb]earer%s+(%S.*)$"
+  if not token or not token:find "^00D" then
+    return errors.auth_header()
+  elseif token ~= M.token then
+    return errors.session()
+  end
+end
+
+return M

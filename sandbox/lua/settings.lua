@@ -1,0 +1,78 @@
+--- Everything about the org that a test may set, with its default.
+-- Numbers that are the service's own come from section 5 of the fact sheet.
+
+local M = {}
+
+local DEFAULTS = {
+  -- time
+  queue_seconds = 0.02, -- from UploadComplete to InProgress
+  processing_seconds = 0.03, -- from InProgress to the end, spread over the rows
+  clock_offset = 0, -- seconds added to every date the org shows
+  -- processing
+  hold = false, -- true or "UploadComplete": jobs wait in the queue; "InProgress": they wait there
+  hold_rows = 0, -- with hold = "InProgress": how many rows are processed before the wait
+  slice_rows = 200, -- rows worked at once (the service's chunk)
+  batch_rows = 10000, -- rows of one internal batch; a batch that cannot be parsed fails as a whole
+  discard = false, -- true: rows are read and counted, but not stored
+  empty_close = "JobComplete", -- how a job that was closed without data ends (or "Failed")
+  strict_inner_line_ends = false, -- true: line breaks inside quotes must match lineEnding as well
+  reformat_numbers = false, -- true: numbers come back in result files as 9.12260031E8
+  -- answers
+  gzip = true, -- compress answers when the client asks for it
+  list_page_size = 1000, -- jobs on one page of a listing
+  query_page_records = 100000, -- rows on one result page when the client names no maxRecords
+  upload_limit = 150000000, -- bytes of an upload after base64
+  multipart_limit = 100000, -- characters of CSV in a multipart create
+  log_size = 100000, -- requests remembered
+  -- the org and its user
+  bulk_api = true, -- false: FEATURENOTENABLED
+  hard_delete = true, -- the permission "Bulk API Hard Delete"
+  manage_data_integrations = true, -- false: jobs of other users cannot be aborted or deleted
+  newest_version = 68, -- higher versions answer 404
+  daily_api_requests = 5000000,
+  daily_batches = 15000,
+  daily_query_jobs = 10000,
+}
+
+local CHOICES = {
+  hold = { [false] = true, [true] = true, UploadComplete = true, InProgress = true },
+  empty_close = { JobComplete = true, Failed = true },
+}
+
+M.values = {}
+
+local function restore()
+  for key, value in pairs(DEFAULTS) do
+    M.values[key] = value
+  end
+end
+
+function M.reset()
+  restore()
+end
+
+--- Change some settings. Returns true, or nil and what is wrong; then nothing was changed.
+function M.set(changes)
+  for key, value in pairs(changes) do
+    local default = DEFAULTS[key]
+    if default == nil then
+      return nil, "unknown setting: " .. tostring(key)
+    end
+    local choices = CHOICES[key]
+    if choices then
+      if not choices[value] then
+        return nil, "bad value for setting " .. key .. ": " .. tostring(value)
+      end
+    elseif type(value) ~= type(default) then
+      return nil, "setting " .. key .. " must be a " .. type(default)
+    end
+  end
+  for key, value in pairs(changes) do
+    M.values[key] = value
+  end
+  return true
+end
+
+restore()
+
+return M
