@@ -42,6 +42,9 @@ void bj_push_error(lua_State *L, const char *kind, const char *code, const char 
 /* Pushes nil and such an error; returns 2, so that a C function can end with it. */
 int bj_fail(lua_State *L, const char *kind, const char *code, const char *format, ...);
 
+/* Raises a message without a position: the Lua function next to us is our own, not the user's. */
+void bj_raise(lua_State *L, const char *message);
+
 /* ---- l_json.c ---- */
 
 /* Decodes `text`. Pushes the value and answers 1, or pushes nothing and answers 0. */

@@ -281,7 +281,7 @@ static void begin_inflow(struct inflow *in)
 static void check_process(lua_State *L, const struct engine *e)
 {
     if (engine_is_foreign(e))
-        luaL_error(L, "bulkjob: this client was used before the process forked; make a new one in the new process");
+        bj_raise(L, "bulkjob: this client was used before the process forked; make a new one in the new process");
 }
 
 static void start_request(lua_State *L, struct call *c, int ci)

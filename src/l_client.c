@@ -19,7 +19,7 @@ struct client *bj_check_client(lua_State *L, int i)
 {
     struct client *c = to_client(L, i);
     if (c->closed)
-        luaL_error(L, "bulkjob: this client is closed");
+        bj_raise(L, "bulkjob: this client is closed");
     return c;
 }
 

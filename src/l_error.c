@@ -42,6 +42,12 @@ int bj_fail(lua_State *L, const char *kind, const char *code, const char *format
     return 2;
 }
 
+void bj_raise(lua_State *L, const char *message)
+{
+    lua_pushstring(L, message);
+    lua_error(L);
+}
+
 /* Adds the string field `name` of the error at 1, made fit for one line: the service's text may hold anything. */
 static int add_field(lua_State *L, luaL_Buffer *b, const char *before, const char *name, const char *after)
 {

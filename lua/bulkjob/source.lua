@@ -18,12 +18,21 @@ local CHUNK = 64 * 1024
 ---@field columns string[]|nil which fields, in this order; an array needs none (the union of all names, sorted), an iterator
 ---  then takes those of its first row and refuses any other
 
-local function check_keys(t, allowed)
-  for key in pairs(t) do
-    if not allowed[key] then
+local FORMS = {
+  file = { file = "string", first = "number", last = "number" },
+  rows = { rows = "table or function", columns = "table" },
+}
+
+local function check_fields(s, form)
+  for key, value in pairs(s) do
+    local expected = FORMS[form][key]
+    if not expected then
       error("bulkjob: unknown field '" .. tostring(key) .. "' in the source", 0)
+    elseif not expected:find(type(value), 1, true) then
+      error("bulkjob: source." .. key .. ": " .. expected .. " expected, got " .. type(value), 0)
     end
   end
+  return form
 end
 
 --- What kind of source it is. Raises when it is none.
@@ -33,18 +42,8 @@ function source.kind(s)
     return "text"
   elseif type(s) == "function" then
     return "chunks"
-  elseif type(s) == "table" and s.file ~= nil then
-    check_keys(s, { file = true, first = true, last = true })
-    if type(s.file) ~= "string" then
-      error("bulkjob: source.file: a path expected, got " .. type(s.file), 0)
-    end
-    return "file"
-  elseif type(s) == "table" and s.rows ~= nil then
-    check_keys(s, { rows = true, columns = true })
-    if type(s.rows) ~= "table" and type(s.rows) ~= "function" then
-      error("bulkjob: source.rows: an array or an iterator expected, got " .. type(s.rows), 0)
-    end
-    return "rows"
+  elseif type(s) == "table" and (s.file ~= nil or s.rows ~= nil) then
+    return check_fields(s, s.file ~= nil and "file" or "rows")
   end
   error("bulkjob: a source expected (a CSV string, { file = path }, { rows = rows } or a function), got "
     .. (type(s) == "table" and "a table without file or rows" or type(s)), 0)
