@@ -298,6 +298,8 @@ static enum plan after_list(struct verb_run *r, const struct answer *a, double n
 
 enum plan verb_next(struct verb_run *r, const struct answer *a, double now, double dice)
 {
+    if (r->step == STEP_SEND)
+        r->sends++;
     if (a->outcome == OUTCOME_DEAD_TOKEN && !r->token_renewed && (r->verb != VERB_UPLOAD || a->can_repeat)) {
         r->token_renewed = true;
         r->pause = 0;
@@ -313,7 +315,6 @@ enum plan verb_next(struct verb_run *r, const struct answer *a, double now, doub
     case STEP_SEND:
         break;
     }
-    r->sends++;
     switch (r->verb) {
     case VERB_CLOSE:
     case VERB_ABORT:

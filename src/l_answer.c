@@ -9,28 +9,55 @@
 #include <strings.h>
 #include <time.h>
 
-enum { WORDS = 400, HEADER_TEXT = 200 };
+enum {
+    WORDS = 400,            /* of an answer, shown in an error */
+    WORDS_READ = 64 * 1024, /* looked at for that */
+    MESSAGE = 64 * 1024,    /* of the service, kept in an error */
+    SHORT_TEXT = 200,       /* a code or a header */
+};
 
 /* ---- small pieces ---- */
 
-/* Pushes `text` with every occurrence of the client's token struck out. A service or proxy may echo the request. */
-static void push_masked(lua_State *L, int call, const char *text, size_t len)
+/* Pushes `text` with every occurrence of the client's token struck out, and then cut to `most` bytes: a service or
+ * proxy may echo the request, and half a token is a secret too. */
+static void push_masked(lua_State *L, int call, const char *text, size_t len, size_t most)
 {
     bj_kept(L, call, "client");
     const struct client *c = lua_touserdata(L, -1);
     lua_pop(L, 1);
     size_t n = c->token ? strlen(c->token) : 0;
-    if (n < 4 || !memmem(text, len, c->token, n)) {
-        lua_pushlstring(L, text, len);
-        return;
-    }
-    char *copy = lua_newuserdata(L, len);
+    char *copy = lua_newuserdata(L, len + 1);
     memcpy(copy, text, len);
-    for (char *p = copy; (p = memmem(p, len - (size_t)(p - copy), c->token, n)); p += n)
-        memset(p, '*', n);
+    copy[len] = '\0';
+    if (n)
+        for (char *p = copy; (p = memmem(p, len - (size_t)(p - copy), c->token, n)); p += n)
+            memset(p, '*', n);
+    if (len > most)
+        for (len = most; len > 0 && ((unsigned char)copy[len] & 0xC0) == 0x80;) /* not in the middle of a character */
+            len--;
     lua_pushlstring(L, copy, len);
-    explicit_bzero(copy, len);
     lua_remove(L, -2);
+}
+
+/* Pushes what a text in HTML, or in whatever, says. */
+static void push_words(lua_State *L, int call, const char *text, size_t len)
+{
+    if (len > WORDS_READ)
+        len = WORDS_READ;
+    char *words = lua_newuserdata(L, len + 2);
+    push_masked(L, call, words, markup_words(text, len, words, len + 2), WORDS);
+    lua_remove(L, -2);
+}
+
+/* Replaces the string on top by what can be shown of it. */
+static void mask_top(lua_State *L, int call, size_t most)
+{
+    size_t len;
+    const char *text = lua_tolstring(L, -1, &len);
+    if (text) {
+        push_masked(L, call, text, len, most);
+        lua_remove(L, -2);
+    }
 }
 
 static void push_header(lua_State *L, const struct transfer *t, const char *name)
@@ -160,7 +187,7 @@ static void push_failure(lua_State *L, int call, const struct transfer *t, struc
         break;
     }
     a->outcome = outcome_of(t->code, t->request_sent, t->status, NULL);
-    push_masked(L, call, text, strlen(text));
+    push_masked(L, call, text, strlen(text), MESSAGE);
     push_curl_name(L, t->code);
     bj_push_error(L, t->code == CURLE_OPERATION_TIMEDOUT ? BJ_ERR_TIMEOUT : BJ_ERR_NETWORK, lua_tostring(L, -1), "%s",
                   lua_tostring(L, -2));
@@ -216,14 +243,18 @@ static void push_element(lua_State *L, const char *text, size_t len, const char 
     const char *content = markup_element(text, len, name, &n);
     if (!content)
         content = markup_element(text, len, other, &n);
-    if (content)
-        lua_pushlstring(L, content, n);
-    else
+    if (!content) {
         lua_pushnil(L);
+        return;
+    }
+    char *copy = lua_newuserdata(L, n + 1);
+    memcpy(copy, content, n);
+    lua_pushlstring(L, copy, markup_unescape(copy, n));
+    lua_remove(L, -2);
 }
 
 /* Pushes code and message of an error body in whatever shape, each a string or nil. */
-static void push_code_and_message(lua_State *L, const struct transfer *t)
+static void push_code_and_message(lua_State *L, int call, const struct transfer *t)
 {
     const char *text = t->sink.kind == SINK_MEMORY ? buf_string(&t->sink.memory) : "";
     size_t len = t->sink.kind == SINK_MEMORY ? t->sink.memory.len : 0;
@@ -239,12 +270,11 @@ static void push_code_and_message(lua_State *L, const struct transfer *t)
         push_element(L, text, len, "message", "exceptionMessage");
         return;
     }
-    char words[WORDS];
-    size_t n = markup_words(text, len, words, sizeof words);
-    if (n)
-        lua_pushlstring(L, words, n);
-    else
+    push_words(L, call, text, len);
+    if (lua_rawlen(L, -1) == 0) {
+        lua_pop(L, 1);
         lua_pushnil(L);
+    }
 }
 
 static int contains(const char *text, size_t len, const char *what)
@@ -266,7 +296,12 @@ static int is_hopeless(const char *message, size_t len)
 static void push_refusal(lua_State *L, int call, const struct transfer *t, struct answer *a)
 {
     size_t len = 0;
-    push_code_and_message(L, t); /* code, message */
+    push_code_and_message(L, call, t); /* code, message */
+    int code_at = lua_gettop(L) - 1;
+    mask_top(L, call, MESSAGE);
+    lua_insert(L, -2);
+    mask_top(L, call, SHORT_TEXT);
+    lua_insert(L, -2);
     const char *code = lua_tostring(L, -2);
     a->outcome = outcome_of(t->code, t->request_sent, t->status, code);
     if (a->outcome == OUTCOME_OK)
@@ -278,22 +313,21 @@ static void push_refusal(lua_State *L, int call, const struct transfer *t, struc
         a->has_contents = contains(message, len, "multiple contents");
         if (a->outcome == OUTCOME_DEAD_TOKEN && is_hopeless(message, len))
             a->outcome = OUTCOME_REFUSED;
-        push_masked(L, call, message, len);
     } else if (t->status / 100 == 3) {
         size_t n;
         const char *to = transfer_header(t, "Location", &n);
-        push_masked(L, call, to ? to : "", to ? (n < HEADER_TEXT ? n : HEADER_TEXT) : 0);
+        push_masked(L, call, to ? to : "", to ? n : 0, SHORT_TEXT);
         lua_pushfstring(L, "redirected to %s, which is not followed: is instance_url right?", lua_tostring(L, -1));
         lua_remove(L, -2);
     } else {
         lua_pushliteral(L, "refused without a word of explanation");
     }
     int is_auth = t->status == 401 || (code && same_code(code, "INVALIDSESSIONID"));
-    bj_push_error(L, is_auth ? BJ_ERR_AUTH : BJ_ERR_API, code, "");
+    bj_push_error(L, is_auth ? BJ_ERR_AUTH : BJ_ERR_API, NULL, "");
     lua_insert(L, -2);
-    lua_setfield(L, -2, "message"); /* code, message, err */
-    lua_replace(L, -3);
-    lua_pop(L, 1);
+    lua_setfield(L, -2, "message");
+    lua_pushvalue(L, code_at);
+    lua_setfield(L, -2, "code");
     push_header(L, t, "Retry-After");
     const char *after = lua_tolstring(L, -1, &len);
     a->retry_after = after ? retry_after_seconds(after, len, time(NULL)) : -1;
@@ -362,9 +396,7 @@ static void push_object(lua_State *L, int call, const struct transfer *t, const 
         return;
     }
     if (!bj_json_decode(L, body->data, body->len) || !lua_istable(L, -1)) {
-        char words[WORDS];
-        size_t n = markup_words(body->data, body->len, words, sizeof words);
-        push_masked(L, call, words, n);
+        push_words(L, call, body->data, body->len);
         lua_pushfstring(L, "JSON was expected, and the answer reads: %s", lua_tostring(L, -1));
         protocol_error(L, a, lua_tostring(L, -1));
         return;
@@ -415,6 +447,7 @@ static void push_good(lua_State *L, int call, const struct transfer *t, const st
     case EXPECT_FILE:
         if (!bj_answer_is_csv(t)) {
             push_header(L, t, "Content-Type");
+            mask_top(L, call, SHORT_TEXT);
             lua_pushfstring(L, "CSV was expected, and the answer is %s", lua_tostring(L, -1));
             protocol_error(L, a, lua_tostring(L, -1));
         } else {

@@ -746,36 +746,36 @@ static void complete_error(lua_State *L, struct call *c, int ci)
 static void explain_state(lua_State *L, const struct call *c, int ci)
 {
     bj_kept(L, ci, "job");
-    const struct job *j = bj_check_job(L, -1);
-    const char *state = job_state_name(j->state);
-    const char *verb = c->run.verb == VERB_CLOSE ? "closed" : "aborted";
+    const char *state = job_state_name(bj_check_job(L, -1)->state);
+    const char *shown = state ? state : "in an unknown state";
     bj_kept(L, ci, "error"); /* job, error */
-    lua_getfield(L, -1, "message");
-    if (c->run.wrong_state)
-        lua_pushfstring(L, "%s: the job is %s", lua_tostring(L, -1), state ? state : "in an unknown state");
-    else
-        lua_pushfstring(L, "the job could not be %s: it is %s", verb, state ? state : "in an unknown state");
-    lua_setfield(L, -3, "message");
-    lua_pop(L, 1);
-    lua_pushstring(L, state);
-    lua_setfield(L, -2, "state");
-    if (!c->run.wrong_state) {
+    if (c->run.wrong_state) {
+        add_message(L, ": the job is %s", shown);
+    } else {
+        static const char *const answer_fields[] = {"code", "status"};
+        for (size_t i = 0; i < sizeof answer_fields / sizeof answer_fields[0]; i++) {
+            lua_pushnil(L);
+            lua_setfield(L, -2, answer_fields[i]);
+        }
         lua_pushliteral(L, BJ_ERR_JOB);
         lua_setfield(L, -2, "kind");
-        lua_pushnil(L);
-        lua_setfield(L, -2, "code");
-        lua_pushnil(L);
-        lua_setfield(L, -2, "status");
+        lua_pushfstring(L, "the job could not be %s: it is %s", c->run.verb == VERB_CLOSE ? "closed" : "aborted",
+                        shown);
+        lua_setfield(L, -2, "message");
     }
+    lua_pushstring(L, state);
+    lua_setfield(L, -2, "state");
     bj_kept(L, -2, "info");
     lua_getfield(L, -1, "errorMessage");
+    lua_replace(L, -2); /* job, error, errorMessage */
     if (lua_type(L, -1) == LUA_TSTRING) {
-        lua_getfield(L, -3, "message");
-        lua_pushfstring(L, "%s (%s)", lua_tostring(L, -1), lua_tostring(L, -2));
-        lua_setfield(L, -5, "message");
-        lua_pop(L, 1);
+        lua_getfield(L, -2, "message");
+        lua_pushliteral(L, ": ");
+        lua_pushvalue(L, -3);
+        lua_concat(L, 3);
+        lua_setfield(L, -3, "message");
     }
-    lua_pop(L, 4);
+    lua_pop(L, 3);
 }
 
 /* Turns the good answer on top into the verb's result. */

@@ -1,5 +1,6 @@
 #include "markup.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -29,6 +30,40 @@ const char *markup_element(const char *text, size_t len, const char *name, size_
         return start + 1;
     }
     return NULL;
+}
+
+/* The character that the entity at `p` (behind the ampersand, `len` bytes up to the semicolon) stands for; 0: unknown.
+ */
+static char entity(const char *p, size_t len)
+{
+    static const struct {
+        const char *name;
+        char c;
+    } named[] = {{"lt", '<'}, {"gt", '>'}, {"amp", '&'}, {"quot", '"'}, {"apos", '\''}};
+    for (size_t i = 0; i < sizeof named / sizeof named[0]; i++)
+        if (strlen(named[i].name) == len && memcmp(named[i].name, p, len) == 0)
+            return named[i].c;
+    if (len < 2 || len > 5 || p[0] != '#')
+        return 0;
+    char digits[8] = {0};
+    int hex = p[1] == 'x' || p[1] == 'X';
+    memcpy(digits, p + 1 + hex, len - 1 - (size_t)hex);
+    char *end;
+    long n = strtol(digits, &end, hex ? 16 : 10);
+    return *end == '\0' && n > 0 && n < 128 ? (char)n : '\0';
+}
+
+size_t markup_unescape(char *text, size_t len)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < len; i++) {
+        const char *end = text[i] == '&' ? memchr(text + i, ';', len - i) : NULL;
+        char c = end ? entity(text + i + 1, (size_t)(end - text) - i - 1) : '\0';
+        if (c)
+            i = (size_t)(end - text);
+        text[n++] = c ? c : text[i];
+    }
+    return n;
 }
 
 /* Behind the tag that begins at `p`; a script or style with all that is in it. */
@@ -68,6 +103,7 @@ size_t markup_words(const char *text, size_t len, char *out, size_t room)
             out[n++] = *p++;
         }
     }
+    n = markup_unescape(out, n);
     out[n] = '\0';
     return n;
 }

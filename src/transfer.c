@@ -243,7 +243,8 @@ static size_t on_write(char *data, size_t size, size_t n, void *user)
     return 0;
 }
 
-/* As libcurl opens a socket, but not for the programs that the host starts: they would keep the org's connections open. */
+/* As libcurl opens a socket, but not for the programs that the host starts: they would keep the org's connections open.
+ */
 static curl_socket_t open_socket(void *user, curlsocktype purpose, struct curl_sockaddr *address)
 {
     (void)user;

@@ -164,18 +164,35 @@ local function matches(info, filter)
   return true
 end
 
+local function broken_list(message)
+  error(core.error("protocol", message), 0)
+end
+
 -- Only the locator is taken from the service's link: that of a query list points at the ingest list (the guide's own example
 -- does, query_get_all_jobs).
 local function next_locator(page, seen)
-  local locator = page.done ~= true and type(page.nextRecordsUrl) == "string"
-    and page.nextRecordsUrl:match("[?&]queryLocator=([^&]*)")
-  if not locator or locator == "" then
+  if page.done == true then
     return nil
+  end
+  local locator = type(page.nextRecordsUrl) == "string" and page.nextRecordsUrl:match("[?&]queryLocator=([^&]+)")
+  if not locator then
+    broken_list("a page of the job list is not the last one, and has no link to the next")
   elseif seen[locator] then
-    error(core.error("protocol", "the job list leads in a circle: queryLocator=" .. locator .. " came twice"), 0)
+    broken_list("the job list leads in a circle: queryLocator=" .. locator .. " came twice")
   end
   seen[locator] = true
   return locator
+end
+
+local function check_records(page)
+  if type(page.records) ~= "table" then
+    broken_list("a page of the job list has no records")
+  end
+  for _, info in ipairs(page.records) do
+    if type(info) ~= "table" then
+      broken_list("a record of the job list is no job info")
+    end
+  end
 end
 
 --- Walks over all jobs of the org, page after page, in no particular order.
@@ -186,28 +203,33 @@ function methods:jobs(filter)
   filter = filter or {}
   check_filter(filter)
   local path = list_path(filter)
-  local seen, records, i, locator, ended = {}, {}, 0, nil, false
+  local seen, page, i = {}, nil, 0
+  local function turn_page()
+    local locator = page and next_locator(page, seen)
+    if page and not locator then
+      return false
+    end
+    local err
+    page, err = call.run(self, core.read(self, locator and path .. "&queryLocator=" .. locator or path))
+    if not page then
+      error(err, 0)
+    end
+    check_records(page)
+    i = 0
+    return true
+  end
+  local ended = false
   return function()
-    while true do
+    while not ended do
       i = i + 1
-      local info = records[i]
-      if info then
+      local info = page and page.records[i]
+      if not info then
+        ended = not turn_page()
+      else
         core.type_job_info(info)
         if matches(info, filter) then
           return info
         end
-      elseif ended then
-        return nil
-      else
-        local page, err = call.run(self, core.read(self, locator and path .. "&queryLocator=" .. locator or path))
-        if not page then
-          error(err, 0)
-        elseif type(page.records) ~= "table" then
-          error(core.error("protocol", "a page of the job list has no records"), 0)
-        end
-        records, i = page.records, 0
-        locator = next_locator(page, seen)
-        ended = locator == nil
       end
     end
   end

@@ -38,5 +38,7 @@ int main(void)
     CHECK(words_are("plain", 256, "plain"));
     CHECK(words_are("plain text", 8, "plain t"));
     CHECK(words_are("<unclosed", 256, ""));
+    CHECK(words_are("a &lt;b&gt; &amp;amp; &quot;c&apos; &#39;&#x26;", 256, "a <b> &amp; \"c' '&"));
+    CHECK(words_are("&nbsp; & &; &# &#; &#x; &#999; &#xyz; &lt", 256, "&nbsp; & &; &# &#; &#x; &#999; &#xyz; &lt"));
     return check_result();
 }
