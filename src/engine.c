@@ -46,6 +46,7 @@ struct engine {
     struct bell to_host;
     atomic_int news; /* transfers in the ready list */
 
+    pthread_mutex_t busy; /* held by the thread whenever it does not sleep, so that a fork can wait for that */
     pthread_mutex_t lock; /* guards what follows, and the fields of transfers marked so */
     bool stopping;
     struct transfer *commands;
@@ -67,6 +68,7 @@ struct engine {
 
 static pthread_mutex_t engines_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct engine *engines;
+static pid_t forking_pid; /* under engines_lock */
 
 static bool bell_open(struct bell *b)
 {
@@ -449,12 +451,15 @@ static void *engine_main(void *arg)
     if (e->nice)
         setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), getpriority(PRIO_PROCESS, 0) + e->nice);
 #endif
+    pthread_mutex_lock(&e->busy);
     while (take_commands(e)) {
         collect(e);
         double at = check_silence(e);
         if (e->timer >= 0 && (at < 0 || e->timer < at))
             at = e->timer;
+        pthread_mutex_unlock(&e->busy);
         int ready = poll(e->sockets, e->socket_count, poll_timeout(at));
+        pthread_mutex_lock(&e->busy);
         if (ready > 0 && e->sockets[WAKE_SLOT].revents) {
             e->sockets[WAKE_SLOT].revents = 0;
             ready--;
@@ -472,6 +477,7 @@ static void *engine_main(void *arg)
     for (struct lane *l = e->lanes; l; l = l->next)
         while (l->first)
             cancel(e, l->first, STOP_CANCELLED);
+    pthread_mutex_unlock(&e->busy);
     return NULL;
 }
 
@@ -505,9 +511,36 @@ static void stop_all(void)
     pthread_mutex_unlock(&engines_lock);
 }
 
-static void at_exit(void)
+/* A forked process inherits every lock as it is, and nobody there would ever open one that a thread of ours held in
+ * OpenSSL or malloc. So a fork waits until all engines sleep, and lets them go on after it. */
+static void before_fork(void)
+{
+    pthread_mutex_lock(&engines_lock);
+    forking_pid = getpid();
+    for (struct engine *e = engines; e; e = e->next) {
+        if (e->pid == forking_pid) {
+            pthread_mutex_lock(&e->busy);
+            pthread_mutex_lock(&e->lock);
+        }
+    }
+}
+
+/* In both processes: all that was locked is unlocked. */
+static void after_fork(void)
+{
+    for (struct engine *e = engines; e; e = e->next) {
+        if (e->pid == forking_pid) {
+            pthread_mutex_unlock(&e->lock);
+            pthread_mutex_unlock(&e->busy);
+        }
+    }
+    pthread_mutex_unlock(&engines_lock);
+}
+
+static void register_handlers(void)
 {
     atexit(stop_all);
+    pthread_atfork(before_fork, after_fork, after_fork);
 }
 
 static void release(struct engine *e)
@@ -530,6 +563,7 @@ static void release(struct engine *e)
         curl_multi_cleanup(e->multi);
     bell_close(&e->to_engine);
     bell_close(&e->to_host);
+    pthread_mutex_destroy(&e->busy);
     pthread_mutex_destroy(&e->lock);
     free(e->sockets);
     free(e);
@@ -568,9 +602,9 @@ static bool start_thread(struct engine *e)
 struct engine *engine_new(int nice, const char **why)
 {
     static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
-    static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
+    static pthread_once_t handlers_once = PTHREAD_ONCE_INIT;
     pthread_once(&curl_once, global_init);
-    pthread_once(&exit_once, at_exit);
+    pthread_once(&handlers_once, register_handlers);
     *why = "out of memory";
     struct engine *e = calloc(1, sizeof *e);
     if (!e)
@@ -582,6 +616,7 @@ struct engine *engine_new(int nice, const char **why)
     e->commands_last = &e->commands;
     e->ready_last = &e->ready;
     atomic_init(&e->news, 0);
+    pthread_mutex_init(&e->busy, NULL);
     pthread_mutex_init(&e->lock, NULL);
     if (!prepare(e)) {
         release(e);

@@ -54,7 +54,7 @@ static bool is_lock_failure(const char *code)
     return code && (same_code(code, "UNABLE_TO_LOCK_ROW") || same_code(code, "TooManyLockFailure"));
 }
 
-/* Failures that no repetition mends: our own settings, or our own memory. */
+/* Failures before the request that no repetition mends: our own settings, or our own memory. */
 static bool is_local_failure(CURLcode curl)
 {
     switch (curl) {
@@ -76,9 +76,9 @@ static bool is_local_failure(CURLcode curl)
 enum outcome outcome_of(CURLcode curl, bool request_sent, long status, const char *code)
 {
     if (status / 100 <= 1 || (curl != CURLE_OK && status / 100 == 2)) {
-        if (is_local_failure(curl))
-            return OUTCOME_BROKEN;
-        return request_sent ? OUTCOME_LOST : OUTCOME_NOT_APPLIED;
+        if (request_sent)
+            return OUTCOME_LOST;
+        return is_local_failure(curl) ? OUTCOME_BROKEN : OUTCOME_NOT_APPLIED;
     }
     switch (status) {
     case 420:

@@ -117,8 +117,7 @@ static void push_curl_name(lua_State *L, CURLcode code)
         lua_pushfstring(L, "CURLE_%d", (int)code);
 }
 
-/* Adds to the error on top what every error of a request carries. */
-static void describe(lua_State *L, int call, const struct transfer *t, const struct verb_run *run)
+void bj_describe_error(lua_State *L, int call, const struct transfer *t, const struct verb_run *run)
 {
     lua_pushstring(L, t->method);
     lua_setfield(L, -2, "method");
@@ -478,7 +477,7 @@ void bj_push_answer(lua_State *L, int call, const struct transfer *t, const stru
     lua_insert(L, top + 1);
     lua_settop(L, top + 1);
     if (a->outcome != OUTCOME_OK)
-        describe(L, call, t, run);
+        bj_describe_error(L, call, t, run);
 }
 
 /* ---- lists ---- */

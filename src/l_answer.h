@@ -9,6 +9,9 @@
 void bj_push_answer(lua_State *L, int call, const struct transfer *t, const struct verb_run *run, enum expect expect,
                     struct answer *a);
 
+/* Adds to the error on top what every error of a request carries. */
+void bj_describe_error(lua_State *L, int call, const struct transfer *t, const struct verb_run *run);
+
 /* Does the answer that has begun hold what a request for CSV wants? Pages for people and JSON are something else. */
 int bj_answer_is_csv(const struct transfer *t);
 

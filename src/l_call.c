@@ -667,12 +667,16 @@ static void close_fd(int *fd)
     *fd = -1;
 }
 
-/* The end: what the garbage collector may be slow to free is let go at once. */
+/* The end: what the garbage collector may be slow to free, or in a state that is being closed may never free, is let go
+ * at once. */
 static void finish(struct call *c)
 {
     c->phase = PHASE_DONE;
     transfer_unref(c->transfer);
     c->transfer = NULL;
+    if (c->engine)
+        engine_unref(c->engine);
+    c->engine = NULL;
     close_fd(&c->fd);
     close_fd(&c->sink_fd);
     unpacker_free(&c->in.unpacker);
@@ -927,6 +931,7 @@ static void take_answer(lua_State *L, struct call *c, int ci)
     complete_answer(c, &a);
     if (step == STEP_SEND && (c->in.differs || (a.outcome == OUTCOME_LOST && (good || c->in.corrupt)))) {
         push_inflow_error(L, c);
+        bj_describe_error(L, ci, c->transfer, &c->run);
         lua_replace(L, top + 1);
     }
     int error = a.outcome == OUTCOME_OK ? 0 : top + 1;
@@ -1100,9 +1105,6 @@ static int call_gc(lua_State *L)
     if (c->transfer)
         engine_cancel(c->engine, c->transfer);
     finish(c);
-    if (c->engine)
-        engine_unref(c->engine);
-    c->engine = NULL;
     return 0;
 }
 

@@ -60,17 +60,23 @@ static int new_reader(lua_State *L)
     return 1;
 }
 
+/* Adds to the error on top where it is, both counted from 1. */
+static int at_place(lua_State *L, unsigned long long line, unsigned long long byte)
+{
+    bj_pushinteger(L, (long long)line);
+    lua_setfield(L, -2, "line");
+    bj_pushinteger(L, (long long)byte);
+    lua_setfield(L, -2, "byte");
+    return 2;
+}
+
 static int fail(lua_State *L, const struct csv_reader *r)
 {
     unsigned long long line;
     unsigned long long byte;
     csv_reader_place(r, &line, &byte);
     bj_fail(L, BJ_ERR_CSV, NULL, "%s", csv_reader_error(r));
-    bj_pushinteger(L, (long long)line);
-    lua_setfield(L, -2, "line");
-    bj_pushinteger(L, (long long)byte);
-    lua_setfield(L, -2, "byte");
-    return 2;
+    return at_place(L, line, byte);
 }
 
 /* reader:feed(text) -> true | nil, err */
@@ -102,14 +108,18 @@ static int take_header(lua_State *L, const struct csv_row *row)
     lua_createtable(L, 0, (int)row->count); /* columns, place of each name */
     for (size_t i = 0; i < row->count; i++) {
         int n = (int)i + 1;
-        if (row->fields[i].len == 0)
-            return bj_fail(L, BJ_ERR_CSV, NULL, "the header has no name for column %d", n);
+        if (row->fields[i].len == 0) {
+            bj_fail(L, BJ_ERR_CSV, NULL, "the header has no name for column %d", n);
+            return at_place(L, row->line, row->byte + 1);
+        }
         lua_pushlstring(L, row->fields[i].data, row->fields[i].len);
         lua_pushvalue(L, -1);
         lua_rawget(L, -3);
-        if (!lua_isnil(L, -1))
-            return bj_fail(L, BJ_ERR_CSV, NULL, "the header names '%s' twice, in columns %d and %d",
-                           lua_tostring(L, -2), (int)lua_tonumber(L, -1), n);
+        if (!lua_isnil(L, -1)) {
+            bj_fail(L, BJ_ERR_CSV, NULL, "the header names '%s' twice, in columns %d and %d", lua_tostring(L, -2),
+                    (int)lua_tonumber(L, -1), n);
+            return at_place(L, row->line, row->byte + 1);
+        }
         lua_pop(L, 1);
         lua_pushvalue(L, -1);
         lua_rawseti(L, -4, n);

@@ -30,23 +30,35 @@ static int engine_gc(lua_State *L)
     return 0;
 }
 
-/* Pushes the box of the running engine and answers it, or answers NULL and pushes nothing. */
-static struct engine_box *running(lua_State *L)
+/* Pushes the box of this process's engine and answers it, or answers NULL and pushes nothing. Its engine is gone when
+ * the state is being closed. */
+static struct engine_box *find_box(lua_State *L)
 {
     bj_rawgetp(L, LUA_REGISTRYINDEX, &engine_key);
     struct engine_box *box = lua_touserdata(L, -1);
-    if (box && box->engine && !engine_is_foreign(box->engine))
+    /* An engine from before a fork stays where it is: its thread is in the other process. */
+    if (box && !(box->engine && engine_is_foreign(box->engine)))
         return box;
     lua_pop(L, 1);
     return NULL;
 }
 
+/* The same, if its engine runs. */
+static struct engine_box *running(lua_State *L)
+{
+    struct engine_box *box = find_box(L);
+    if (box && !box->engine) {
+        lua_pop(L, 1);
+        return NULL;
+    }
+    return box;
+}
+
 struct engine *bj_engine(lua_State *L, int nice)
 {
     const char *why;
-    struct engine_box *box = running(L);
+    struct engine_box *box = find_box(L);
     if (!box) {
-        /* An engine from before a fork stays where it is: its thread is in the other process. */
         box = bj_new_object(L, ENGINE_CLASS, sizeof *box);
         box->engine = engine_new(nice, &why);
         if (!box->engine)
@@ -54,6 +66,9 @@ struct engine *bj_engine(lua_State *L, int nice)
         lua_pushvalue(L, -1);
         bj_rawsetp(L, LUA_REGISTRYINDEX, &engine_key);
     }
+    /* What is made in a state that is being closed is never collected: a new thread would be there for ever. */
+    if (!box->engine)
+        bj_raise(L, "bulkjob: the Lua state is being closed");
     lua_pop(L, 1);
     return engine_ref(box->engine);
 }

@@ -269,10 +269,13 @@ methods.wait = verb("wait", function(self, options)
   end
 end)
 
+-- What a result set has to ask about a handle that was made from an id.
+local ask = { kind = find_kind, format = row_format }
+
 local function result_set(tail)
   return function(self)
     ingest_only(self, tail)
-    return results.new(self, "/" .. tail, {}, find_kind)
+    return results.new(self, "/" .. tail, {}, ask)
   end
 end
 
@@ -296,12 +299,16 @@ function methods:results(options)
     error("bulkjob: an ingest job has successful_results, failed_results and unprocessed_records", 2)
   end
   options = options or {}
-  for key in pairs(options) do
+  for key, value in pairs(options) do
     if key ~= "max_records" and key ~= "locator" then
       error("bulkjob: results: unknown option '" .. tostring(key) .. "'", 2)
+    elseif key == "locator" and type(value) ~= "string" then
+      error("bulkjob: results: locator: a string expected, got " .. type(value), 2)
+    elseif key == "max_records" and not (type(value) == "number" and value >= 1 and value % 1 == 0) then
+      error("bulkjob: results: max_records: a whole number from 1 on expected, got " .. tostring(value), 2)
     end
   end
-  return results.new(self, "/results", options, find_kind)
+  return results.new(self, "/results", options, ask)
 end
 
 -- What happens when a scope that held the job is left. Only a job that is Open, and surely so, is rolled back.

@@ -13,15 +13,16 @@ local set_meta = { __index = methods, __name = "bulkjob.result_set" }
 ---@param job bulkjob.Job
 ---@param tail string "/successfulResults" and so on
 ---@param options { max_records: integer|nil, locator: string|nil }
----@param find_kind fun(job): table|nil, table|nil
-function results.new(job, tail, options, find_kind)
+---@param ask { kind: fun(job): table|nil, table|nil; format: fun(job): table|nil, table|nil } what a handle made from an id has
+---  to find out first
+function results.new(job, tail, options, ask)
   return setmetatable({
     job = job,
     tail = tail,
     options = options,
-    find_kind = find_kind,
+    ask = ask,
     locator = options.locator,
-    seen = {},
+    seen = { [options.locator or ""] = true },
     client = core.job_facts(job).client,
   }, set_meta)
 end
@@ -45,7 +46,7 @@ end
 
 local function begin_page(self, ...)
   if not self.job.kind then
-    local info, err = self.find_kind(self.job)
+    local info, err = self.ask.kind(self.job)
     if not info then
       return nil, err
     end
@@ -95,13 +96,33 @@ local function fill(self)
   return true
 end
 
+-- The rows that were handled begin with a column of the service's own, so the first delimiter in their header is the delimiter.
+-- Other rows have any columns: what looks like a delimiter there may be part of a name.
+local DELIMITER_SHOWS = { ["/successfulResults"] = true, ["/failedResults"] = true }
+
+local function settle_delimiter(self)
+  if not self.settled and not DELIMITER_SHOWS[self.tail] then
+    local info, err = self.ask.format(self.job)
+    if not info then
+      return nil, err
+    end
+    self.delimiter = info.columnDelimiter
+  end
+  self.settled = true
+  return true
+end
+
 local function open_page(self)
-  local err
-  self.call, err = begin_page(self)
-  if not self.call then
+  local call_made, err = begin_page(self)
+  local ok = call_made
+  if ok then
+    ok, err = settle_delimiter(self)
+  end
+  if not ok then
     return nil, err
   end
-  self.reader = core.csv_reader {}
+  self.call = call_made
+  self.reader = core.csv_reader { delimiter = self.delimiter }
   self.page = nil
   self.count = 0
   return true
@@ -110,8 +131,11 @@ end
 local function close_page(self)
   if self.call then
     self.call:cancel()
+    self.call = nil
+  end
+  if self.reader then
     self.reader:close()
-    self.call, self.reader = nil, nil
+    self.reader = nil
   end
 end
 
@@ -188,7 +212,7 @@ function methods:read()
     if not this then
       return nil, err
     end
-    self.call, self.reader = this, core.csv_reader {}
+    self.call = this
     local skip = #parts > 0
     repeat
       local text = this:read()
@@ -220,17 +244,14 @@ end
 local function save_pages(self, path)
   local append = false
   repeat
-    local this, err = begin_page(self, path, append)
-    if not this then
-      return nil, err
+    local page, locator, err
+    self.call, err = begin_page(self, path, append)
+    if self.call then
+      page, err = call.run(self.client, self.call)
     end
-    local page
-    page, err = call.run(self.client, this)
-    if not page then
-      return nil, err
+    if page then
+      locator, err = next_locator(self, page)
     end
-    local locator
-    locator, err = next_locator(self, page)
     if locator == nil then
       return nil, err
     end
@@ -248,16 +269,19 @@ function methods:save(path)
     error("bulkjob: save: a path expected, got " .. type(path), 2)
   end
   local part = path .. ".part"
-  local ok, err = save_pages(self, part)
+  -- Whatever ends it, an interrupt too, leaves no half file and no download behind.
+  local good, ok, err = pcall(save_pages, self, part)
   self:close()
-  if ok then
+  if good and ok then
     ok, err = core.publish(part, path)
   end
-  if not ok then
+  if not good or not ok then
     os.remove(part)
-    return nil, err
   end
-  return true
+  if not good then
+    error(ok, 0)
+  end
+  return ok, err
 end
 
 --- Ends the download, if there is one. Twice is harmless.

@@ -66,6 +66,8 @@ static void test_outcomes(void)
     CHECK(outcome_of(CURLE_RECV_ERROR, true, 100, NULL) == OUTCOME_LOST);
     CHECK(outcome_of(CURLE_PARTIAL_FILE, true, 200, NULL) == OUTCOME_LOST);
     CHECK(outcome_of(CURLE_PARTIAL_FILE, true, 400, NULL) == OUTCOME_REFUSED);
+    /* What is left over of a garbled answer, read as the next one. */
+    CHECK(outcome_of(CURLE_UNSUPPORTED_PROTOCOL, true, 0, NULL) == OUTCOME_LOST);
     CHECK(outcome_of(CURLE_PEER_FAILED_VERIFICATION, false, 0, NULL) == OUTCOME_BROKEN);
 }
 
