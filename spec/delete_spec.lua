@@ -49,8 +49,8 @@ describe("delete", function()
       assert.are_not.equal(job.id, other.id)
     end
     for _, verb in ipairs { "info", "delete", "abort" } do
-      local good, err = client:job(job.id, "ingest")
-      good, err = good[verb](good)
+      local other = client:job(job.id, "ingest")
+      local good, err = other[verb](other)
       assert.is_nil(good)
       assert.are.equal("NOT_FOUND", err.code)
       assert.are.equal(404, err.status)

@@ -431,6 +431,15 @@ describe("errors", function()
       ["in a redirect, where it is cut off"] = function(token)
         return { status = 302, headers = { Location = "https://elsewhere.example/?" .. ("x"):rep(130) .. token } }
       end,
+      ["in a redirect, escaped for a URL"] = function(token)
+        return { status = 302, headers = { Location = "https://elsewhere.example/secur/frontdoor.jsp?sid=" .. token:gsub("!", "%%21") } }
+      end,
+      ["in the message of a JSON error, with a JSON escape"] = function(token)
+        return { status = 400, body = json_error("API_ERROR", "bad: " .. token:gsub("!", "\\u0021")) }
+      end,
+      ["in HTML, with an entity"] = function(token)
+        return { status = 400, body = "<pre>" .. token:gsub("!", "&#33;") .. "</pre>" }
+      end,
       ["in a 401"] = function(token)
         return { status = 401, body = json_error("INVALID_SESSION_ID", "dead: " .. token) }
       end,
@@ -448,6 +457,18 @@ describe("errors", function()
       org:fault { path = "failedResults", status = 200, body = "x", headers = { ["Content-Type"] = "text/html; x=" .. org.token }, count = -1 }
       local text, err = job:failed_results():read()
       assert.is_nil(text)
+      clean(err)
+    end)
+
+    it("in the errorMessage of a job that a close met", function()
+      local job = open_job()
+      assert(job:upload(CSV))
+      org:fault { method = "PATCH", reset = "before" }
+      org:fault { method = "GET", status = 200, count = -1,
+        body = ('{"id":"%s","state":"Failed","errorMessage":"%s"}'):format(job.id, org.token) }
+      local info, err = job:close()
+      assert.is_nil(info)
+      assert.are.equal("Failed", err.state)
       clean(err)
     end)
 

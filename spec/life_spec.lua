@@ -595,6 +595,21 @@ describe("in a process of its own", function()
       ]])
     end)
 
+    it("in the middle of TLS handshakes, the child's new client does not hang", function()
+      says("", FORKS .. [[
+        for round = 1, 40 do
+          local client = yielding { max_connections = 20 }
+          begun = {}
+          for _ = 1, 20 do
+            begin(function() client:limits() end)
+          end
+          core.wait(round % 20 * 0.0005)
+          in_child(function() assert(bulkjob.client(options()):limits()) end)
+          client:close()
+        end
+      ]])
+    end)
+
     it("in mid-download the child is told, and the parent gets every row", function()
       says("", FORKS .. [[
         local set = bulkjob.client(options()):job(JOB, "ingest"):failed_results()

@@ -211,7 +211,7 @@ describe("result sets", function()
       org:synthetic(loaded.id, "successful", 5000000)
       for _ = 1, 3 do
         local set = loaded:successful_results()
-        for _ in set:rows() do
+        for _ in set:rows() do -- luacheck: ignore 512
           break
         end
         set:close()
@@ -226,7 +226,7 @@ describe("result sets", function()
       if HAS_CLOSE then
         org:synthetic(loaded.id, "successful", 5000000)
         local set = loaded:successful_results()
-        for _ in set:rows() do
+        for _ in set:rows() do -- luacheck: ignore 512
           break
         end
         assert.is_nil(set:next())
@@ -242,6 +242,35 @@ describe("result sets", function()
       end)
       assert.is_false(ok)
       assert.are.equal(oops, err)
+    end)
+
+    it("used up, closed or begun give all or an error, never less", function()
+      local whole = assert(loaded:failed_results():read())
+      for name, use in pairs {
+        read = function(set)
+          set:read()
+        end,
+        save = function(set)
+          set:save(path())
+        end,
+        walk = rows_of,
+        close = function(set)
+          set:close()
+        end,
+        begin = function(set)
+          set:next()
+        end,
+      } do
+        local set = loaded:failed_results()
+        use(set)
+        local ok, text = pcall(set.read, set)
+        assert.is_true(not ok or text == nil or text == whole, "read after " .. name)
+        set = loaded:failed_results()
+        use(set)
+        os.remove(path "second.csv")
+        ok, text = pcall(set.save, set, path "second.csv")
+        assert.is_true((not ok or text == nil) and content "second.csv" == nil or content "second.csv" == whole, "save after " .. name)
+      end
     end)
 
     it("can be walked two at a time", function()

@@ -1,5 +1,6 @@
 #include "csv.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -446,8 +447,12 @@ bool csv_write_end(struct buf *out, const struct csv_format *f, bool empty)
 
 size_t csv_format_number(char out[CSV_NUMBER_MAX], double n)
 {
+    /* Whole numbers that a double holds exactly need no exponent. 15 digits that read back the same are the shortest
+     * form with trailing zeros gone; only the smallest numbers of all have fewer digits to begin with. */
     int len = 0;
-    for (int digits = 15; digits <= 17; digits++) {
+    if (fabs(n) <= 9007199254740992.0 && n == floor(n))
+        return (size_t)snprintf(out, CSV_NUMBER_MAX, "%.0f", n);
+    for (int digits = fabs(n) < DBL_MIN ? 1 : 15; digits <= 17; digits++) {
         len = snprintf(out, CSV_NUMBER_MAX, "%.*g", digits, n);
         if (strtod(out, NULL) == n)
             break;

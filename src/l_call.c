@@ -277,6 +277,30 @@ static void begin_inflow(struct inflow *in)
     in->skip_crc = 0;
 }
 
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+/* The end: what the garbage collector may be slow to free, or in a state that is being closed may never free, is let go
+ * at once. */
+static void finish(struct call *c)
+{
+    c->phase = PHASE_DONE;
+    transfer_unref(c->transfer);
+    c->transfer = NULL;
+    if (c->engine)
+        engine_unref(c->engine);
+    c->engine = NULL;
+    close_fd(&c->fd);
+    close_fd(&c->sink_fd);
+    unpacker_free(&c->in.unpacker);
+    free(c->in.raw);
+    c->in.raw = NULL;
+}
+
 /* The thread of an engine does not come along into a forked process. */
 static void check_process(lua_State *L, const struct engine *e)
 {
@@ -305,8 +329,10 @@ static void start_request(lua_State *L, struct call *c, int ci)
     c->transfer->bulk =
         c->run.step == STEP_SEND && (c->run.verb == VERB_UPLOAD || c->expect == EXPECT_CSV || c->expect == EXPECT_FILE);
     begin_inflow(&c->in);
-    if (!engine_start(c->engine, c->transfer))
-        luaL_error(L, "bulkjob: the engine has stopped");
+    if (!engine_start(c->engine, c->transfer)) {
+        finish(c); /* nobody will collect it any more */
+        bj_raise(L, "bulkjob: the Lua state is being closed");
+    }
     lua_pop(L, 3);
     c->sent = true;
     c->phase = PHASE_RUNNING;
@@ -659,30 +685,6 @@ static void drop_stray(lua_State *L, int ci, int error)
 }
 
 /* ---- results ---- */
-
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
-}
-
-/* The end: what the garbage collector may be slow to free, or in a state that is being closed may never free, is let go
- * at once. */
-static void finish(struct call *c)
-{
-    c->phase = PHASE_DONE;
-    transfer_unref(c->transfer);
-    c->transfer = NULL;
-    if (c->engine)
-        engine_unref(c->engine);
-    c->engine = NULL;
-    close_fd(&c->fd);
-    close_fd(&c->sink_fd);
-    unpacker_free(&c->in.unpacker);
-    free(c->in.raw);
-    c->in.raw = NULL;
-}
 
 /* Keeps the error on top as the one to return (`first`), or among what failed beside it; pops it. */
 static void keep_error(lua_State *L, int ci, int first)

@@ -4,6 +4,7 @@
 #include "version.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -111,6 +112,14 @@ static double positive(lua_State *L, const char *name, double least)
     return n;
 }
 
+static double whole(lua_State *L, const char *name, double least)
+{
+    double n = positive(L, name, least);
+    if (n != floor(n))
+        luaL_error(L, "bulkjob.client: option '%s' must be a whole number, not %f", name, n);
+    return n;
+}
+
 /* The value on top of the stack into the settings. */
 static void set_option(lua_State *L, struct settings *s, const struct option *o)
 {
@@ -123,7 +132,7 @@ static void set_option(lua_State *L, struct settings *s, const struct option *o)
         *(double *)field = positive(L, o->name, 0.001);
         break;
     case OPTION_COUNT:
-        *(long *)field = (long)positive(L, o->name, 1);
+        *(long *)field = (long)whole(L, o->name, 1);
         break;
     case OPTION_BOOLEAN:
         if (!lua_isboolean(L, -1))
@@ -158,6 +167,11 @@ static void set_base(lua_State *L, struct client *c, const char *url)
     if (url + n <= host || strcspn(host, "/?#@ \\") < (size_t)(url + n - host))
         luaL_error(L, "bulkjob.client: instance_url: only scheme and host expected, such as "
                       "https://acme.my.salesforce.com");
+    const char *port = memchr(host, ']', (size_t)(url + n - host)); /* behind the address of IPv6 */
+    port = strchr(port ? port : host, ':');
+    if (port && port < url + n &&
+        (port + 1 == url + n || strspn(port + 1, "0123456789") != (size_t)(url + n - port - 1)))
+        luaL_error(L, "bulkjob.client: instance_url: a port number expected behind the colon");
     if (http && !c->settings->insecure && !is_loopback(host))
         luaL_error(L, "bulkjob.client: instance_url: http would send the token in the clear; use https, or "
                       "insecure = true if you must");
@@ -182,7 +196,7 @@ static void set_retry(lua_State *L, struct client *c)
     while (lua_next(L, -2)) { /* …, retry, key, value */
         const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
         if (strcmp(key, "tries") == 0)
-            c->retry.tries = (int)positive(L, "retry.tries", 1);
+            c->retry.tries = (int)whole(L, "retry.tries", 1);
         else if (strcmp(key, "base") == 0)
             c->retry.base = positive(L, "retry.base", 0);
         else if (strcmp(key, "cap") == 0)
@@ -206,7 +220,7 @@ static void set_others(lua_State *L, struct client *c)
         set_retry(L, c);
     lua_getfield(L, 1, "nice");
     if (!lua_isnil(L, -1))
-        c->nice = (int)positive(L, "nice", 0);
+        c->nice = (int)whole(L, "nice", 0);
     lua_getfield(L, 1, "auth");
     if (!lua_isnil(L, -1) && !lua_isfunction(L, -1))
         expected(L, "auth", "function");

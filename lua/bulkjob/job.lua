@@ -231,17 +231,25 @@ methods.abort = verb("abort", function(self)
   return run(self, core.abort(self))
 end)
 
+local function check_wait(options)
+  for key, value in pairs(options) do
+    if key ~= "timeout" and key ~= "on_progress" then
+      error("bulkjob: wait: unknown option '" .. tostring(key) .. "'", 3)
+    elseif key == "timeout" and not (type(value) == "number" and value >= 0) then
+      error("bulkjob: wait: timeout: a number of seconds expected, got " .. tostring(value), 3)
+    elseif key == "on_progress" and type(value) ~= "function" then
+      error("bulkjob: wait: on_progress: a function expected, got " .. type(value), 3)
+    end
+  end
+  return options
+end
+
 --- Looks at the job until it is in a final state, less and less often. A time-out or a failed look leaves the job alone.
 ---@param options { timeout: number|nil, on_progress: fun(info: table)|nil }|nil `timeout` in seconds, none by default
 ---@return table|nil info state "JobComplete", "Failed" or "Aborted"
 ---@return bulkjob.Error|nil err
 methods.wait = verb("wait", function(self, options)
-  options = options or {}
-  for key in pairs(options) do
-    if key ~= "timeout" and key ~= "on_progress" then
-      error("bulkjob: wait: unknown option '" .. tostring(key) .. "'", 2)
-    end
-  end
+  options = check_wait(options or {})
   local facts = core.job_facts(self)
   local deadline = options.timeout and core.now() + options.timeout
   local pause = FIRST_POLL

@@ -54,15 +54,6 @@ function source.is_repeatable(s)
   return type(s) == "table" and type(s.rows) == "table"
 end
 
-local function sorted_keys(row)
-  local keys = {}
-  for key in pairs(row) do
-    keys[#keys + 1] = key
-  end
-  table.sort(keys)
-  return keys
-end
-
 -- A function that gives row after row, and the columns: all of the array's, or the first row's of an iterator.
 local function open_rows(s)
   local columns = s.columns
@@ -87,8 +78,11 @@ local function open_rows(s)
   local first = next_row()
   if first == nil then
     return nil, core.error("csv", "no rows, and no columns given to make a header from")
-  elseif type(first) ~= "table" then
-    return nil, core.error("csv", "row 1: a table expected, got " .. type(first))
+  end
+  local err
+  columns, err = core.csv_columns { first }
+  if not columns then
+    return nil, err
   end
   return function()
     local row = first
@@ -97,7 +91,7 @@ local function open_rows(s)
       return row
     end
     return next_row()
-  end, sorted_keys(first), true
+  end, columns, true
 end
 
 local function row_chunks(s, format)
