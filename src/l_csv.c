@@ -400,9 +400,9 @@ static int all_columns(lua_State *L)
             return bj_fail(L, BJ_ERR_CSV, NULL, "row %d: a table expected, got %s", i, luaL_typename(L, -1));
         lua_pushnil(L);
         while (lua_next(L, 4)) { /* rows, seen, columns, row, key, value */
-            if (lua_type(L, -2) != LUA_TSTRING)
-                return bj_fail(L, BJ_ERR_CSV, NULL, "row %d: a field name expected, got a %s key", i,
-                               luaL_typename(L, -2));
+            if (lua_type(L, -2) != LUA_TSTRING || lua_rawlen(L, -2) == 0)
+                return bj_fail(L, BJ_ERR_CSV, NULL, "row %d: a field name expected, got %s", i,
+                               lua_type(L, -2) == LUA_TSTRING ? "an empty one" : luaL_typename(L, -2));
             lua_pushvalue(L, -2);
             lua_rawget(L, 2);
             if (lua_isnil(L, -1)) {
