@@ -18,9 +18,7 @@ enum {
 
 /* ---- small pieces ---- */
 
-/* Pushes `text` with every occurrence of the client's token struck out, and then cut to `most` bytes: a service or
- * proxy may echo the request, and half a token is a secret too. */
-static void push_masked(lua_State *L, int call, const char *text, size_t len, size_t most)
+void bj_push_masked(lua_State *L, int call, const char *text, size_t len, size_t most)
 {
     bj_kept(L, call, "client");
     const struct client *c = lua_touserdata(L, -1);
@@ -45,7 +43,7 @@ static void push_words(lua_State *L, int call, const char *text, size_t len)
     if (len > WORDS_READ)
         len = WORDS_READ;
     char *words = lua_newuserdata(L, len + 2);
-    push_masked(L, call, words, markup_words(text, len, words, len + 2), WORDS);
+    bj_push_masked(L, call, words, markup_words(text, len, words, len + 2), WORDS);
     lua_remove(L, -2);
 }
 
@@ -55,7 +53,7 @@ static void mask_top(lua_State *L, int call, size_t most)
     size_t len;
     const char *text = lua_tolstring(L, -1, &len);
     if (text) {
-        push_masked(L, call, text, len, most);
+        bj_push_masked(L, call, text, len, most);
         lua_remove(L, -2);
     }
 }
@@ -186,7 +184,7 @@ static void push_failure(lua_State *L, int call, const struct transfer *t, struc
         break;
     }
     a->outcome = outcome_of(t->code, t->request_sent, t->status, NULL);
-    push_masked(L, call, text, strlen(text), MESSAGE);
+    bj_push_masked(L, call, text, strlen(text), MESSAGE);
     push_curl_name(L, t->code);
     bj_push_error(L, t->code == CURLE_OPERATION_TIMEDOUT ? BJ_ERR_TIMEOUT : BJ_ERR_NETWORK, lua_tostring(L, -1), "%s",
                   lua_tostring(L, -2));
@@ -315,7 +313,11 @@ static void push_refusal(lua_State *L, int call, const struct transfer *t, struc
     } else if (t->status / 100 == 3) {
         size_t n;
         const char *to = transfer_header(t, "Location", &n);
-        push_masked(L, call, to ? to : "", to ? n : 0, SHORT_TEXT);
+        /* Behind the question mark a token may stand in some other spelling. */
+        for (size_t i = 0; to && i < n; i++)
+            if (to[i] == '?' || to[i] == '#')
+                n = i;
+        bj_push_masked(L, call, to ? to : "", to ? n : 0, SHORT_TEXT);
         lua_pushfstring(L, "redirected to %s, which is not followed: is instance_url right?", lua_tostring(L, -1));
         lua_remove(L, -2);
     } else {

@@ -9,6 +9,10 @@
 void bj_push_answer(lua_State *L, int call, const struct transfer *t, const struct verb_run *run, enum expect expect,
                     struct answer *a);
 
+/* Pushes `text` with every occurrence of the client's token struck out, and then cut to `most` bytes: a service or
+ * proxy may echo the request, and half a token is a secret too. */
+void bj_push_masked(lua_State *L, int call, const char *text, size_t len, size_t most);
+
 /* Adds to the error on top what every error of a request carries. */
 void bj_describe_error(lua_State *L, int call, const struct transfer *t, const struct verb_run *run);
 

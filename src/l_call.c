@@ -14,7 +14,7 @@
 
 #define CALL_CLASS "bulkjob.call"
 
-enum { RAW_BYTES = 16 * 1024, TAKE_BYTES = 64 * 1024 };
+enum { RAW_BYTES = 16 * 1024, TAKE_BYTES = 64 * 1024, REASON_BYTES = 4096 };
 
 enum body_kind { BODY_NONE, BODY_TEXT, BODY_FILE, BODY_QUEUE };
 
@@ -775,9 +775,11 @@ static void explain_state(lua_State *L, const struct call *c, int ci)
     lua_getfield(L, -1, "errorMessage");
     lua_replace(L, -2); /* job, error, errorMessage */
     if (lua_type(L, -1) == LUA_TSTRING) {
+        size_t len;
+        const char *reason = lua_tolstring(L, -1, &len);
         lua_getfield(L, -2, "message");
         lua_pushliteral(L, ": ");
-        lua_pushvalue(L, -3);
+        bj_push_masked(L, ci, reason, len, REASON_BYTES);
         lua_concat(L, 3);
         lua_setfield(L, -3, "message");
     }

@@ -203,16 +203,21 @@ function methods:rows()
   return self.next, self, nil, self
 end
 
+-- A set of its own over the same rows: reading or saving all of them has nothing to do with how far somebody has walked.
+local function from_start(self)
+  return results.new(self.job, self.tail, self.options, self.ask)
+end
+
 --- The whole CSV text, in memory.
 ---@return string|nil text, bulkjob.Error|nil err
 function methods:read()
+  self = from_start(self)
   local parts = {}
-  while not self.closed do
+  repeat
     local this, err = begin_page(self)
     if not this then
       return nil, err
     end
-    self.call = this
     local skip = #parts > 0
     repeat
       local text = this:read()
@@ -228,16 +233,11 @@ function methods:read()
     if page then
       locator, err = next_locator(self, page)
     end
-    close_page(self)
-    if not page or locator == nil then
-      self:close()
+    if locator == nil then
       return nil, err
     end
     self.locator = locator
-    if not locator then
-      self:close()
-    end
-  end
+  until not locator
   return table.concat(parts)
 end
 
@@ -268,6 +268,7 @@ function methods:save(path)
   if type(path) ~= "string" then
     error("bulkjob: save: a path expected, got " .. type(path), 2)
   end
+  self = from_start(self)
   local part = path .. ".part"
   -- Whatever ends it, an interrupt too, leaves no half file and no download behind.
   local good, ok, err = pcall(save_pages, self, part)
