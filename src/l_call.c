@@ -28,7 +28,8 @@ enum phase {
 /* CSV on its way to the host. What was handed over cannot be taken back, so a download that breaks is begun again and
  * the part that the host has is skipped, if its checksum is the same. */
 struct inflow {
-    char *raw; /* as it came, not unpacked yet */
+    char *piece; /* for call:read() */
+    char *raw;   /* as it came, not unpacked yet */
     size_t raw_at;
     size_t raw_len;
     struct unpacker unpacker;
@@ -214,7 +215,8 @@ static void add_headers(lua_State *L, struct call *c, int ci, const struct clien
     }
 }
 
-static void set_source(lua_State *L, struct call *c, int ci)
+/* Gives the transfer the body of this step. Answers 0, or the errno of a file that cannot be had. */
+static int set_source(lua_State *L, struct call *c, int ci)
 {
     static const char abort_body[] = "{\"state\":\"Aborted\"}";
     struct transfer *t = c->transfer;
@@ -223,7 +225,7 @@ static void set_source(lua_State *L, struct call *c, int ci)
     if (c->run.step == STEP_ABORT_STRAY)
         source_init_bytes(&t->source, abort_body, sizeof abort_body - 1);
     if (c->run.step != STEP_SEND)
-        return;
+        return 0;
     switch (c->body) {
     case BODY_NONE:
         break;
@@ -237,7 +239,7 @@ static void set_source(lua_State *L, struct call *c, int ci)
     case BODY_FILE:
         fd = fcntl(c->fd, F_DUPFD_CLOEXEC, 0);
         if (fd < 0)
-            luaL_error(L, "bulkjob: %s", strerror(errno));
+            return errno;
         source_init_file(&t->source, fd, c->first, c->size);
         break;
     case BODY_QUEUE:
@@ -247,13 +249,15 @@ static void set_source(lua_State *L, struct call *c, int ci)
         c->finished = c->pushed = false;
         break;
     }
+    return 0;
 }
 
-static void set_sink(lua_State *L, struct call *c)
+/* The same for where the answer goes. A file that was tried before is begun again. */
+static int set_sink(lua_State *L, struct call *c)
 {
     struct transfer *t = c->transfer;
     if (c->run.step != STEP_SEND)
-        return;
+        return 0;
     if (c->expect == EXPECT_CSV && !sink_init_queue(&t->sink))
         no_memory(L);
     if (c->expect == EXPECT_FILE) {
@@ -262,10 +266,11 @@ static void set_sink(lua_State *L, struct call *c)
             int why = errno;
             if (fd >= 0)
                 close(fd);
-            luaL_error(L, "bulkjob: %s", strerror(why));
+            return why;
         }
         sink_init_file(&t->sink, fd, c->skip_line);
     }
+    return 0;
 }
 
 static void begin_inflow(struct inflow *in)
@@ -298,7 +303,8 @@ static void finish(struct call *c)
     close_fd(&c->sink_fd);
     unpacker_free(&c->in.unpacker);
     free(c->in.raw);
-    c->in.raw = NULL;
+    free(c->in.piece);
+    c->in.raw = c->in.piece = NULL;
 }
 
 /* The thread of an engine does not come along into a forked process. */
@@ -323,8 +329,17 @@ static void start_request(lua_State *L, struct call *c, int ci)
     c->transfer = transfer_new(cl->settings, method, lua_tostring(L, -1));
     if (!c->transfer)
         no_memory(L);
-    set_source(L, c, ci);
-    set_sink(L, c);
+    int why = set_source(L, c, ci);
+    if (!why)
+        why = set_sink(L, c);
+    if (why) {
+        bj_push_error(L, BJ_ERR_IO, NULL, "%s", strerror(why));
+        bj_describe_error(L, ci, c->transfer, &c->run);
+        bj_keep(L, ci, "error");
+        finish(c);
+        lua_pop(L, 3);
+        return;
+    }
     add_headers(L, c, ci, cl);
     c->transfer->bulk =
         c->run.step == STEP_SEND && (c->run.verb == VERB_UPLOAD || c->expect == EXPECT_CSV || c->expect == EXPECT_FILE);
@@ -437,8 +452,9 @@ static int call_fill(lua_State *L)
 static int call_read(lua_State *L)
 {
     struct call *c = check_call(L, 1);
-    char *room = lua_newuserdata(L, TAKE_BYTES);
-    lua_pushlstring(L, room, take_bytes(L, c, room, TAKE_BYTES));
+    if (!c->in.piece && !(c->in.piece = malloc(TAKE_BYTES)))
+        no_memory(L);
+    lua_pushlstring(L, c->in.piece, take_bytes(L, c, c->in.piece, TAKE_BYTES));
     return 1;
 }
 
