@@ -358,6 +358,21 @@ describe("retries", function()
       assert.are.equal(2, named)
     end)
 
+    it("succeeds, and says so, when its stray cannot be rolled back", function()
+      org:fault { method = "POST", reset = "after" }
+      org:fault { method = "PATCH", status = 400, effect = false, body = '[{"errorCode":"INVALIDUSER","message":"no"}]' }
+      local job = assert(create())
+      assert.are.equal("Open", org:job(job.id).state)
+      assert.are.same({ Open = 2 }, helper.states(org))
+      for _, event in ipairs(events) do
+        if event.type == "stray" then
+          assert.is_false(event.aborted)
+          assert.are_not.equal(job.id, event.job_id)
+        end
+      end
+      assert.are.equal(1, helper.count(events, "stray"))
+    end)
+
     it("looks through all pages of the list", function()
       org:set { list_page_size = 3 }
       org:seed_jobs { count = 10, job = { state = "JobComplete", object = "Account", operation = "insert" } }
@@ -488,6 +503,21 @@ describe("retries", function()
       end)
       assert.is_false(ok)
       assert.are.equal("protocol", err.kind)
+    end)
+
+    it("is an error when the second one is shorter than what the program has", function()
+      client:close()
+      client = helper.client(org, { compress = false })
+      local job = finished_job()
+      org:fault { method = "GET", path = "successfulResults", cut = 700000 }
+      org:fault { method = "GET", path = "successfulResults", status = 200, headers = { ["Content-Type"] = "text/csv" },
+        body = '"sf__Id","sf__Created",Name,Ext__c\n' }
+      local ok, err = pcall(function()
+        for _ in job:successful_results():rows() do end -- luacheck: ignore
+      end)
+      assert.is_false(ok)
+      assert.are.equal("protocol", err.kind)
+      assert.are.equal(job.id, err.job_id)
     end)
 
     it("that breaks at every try is an error, not a short result", function()

@@ -1,5 +1,6 @@
 /* Buffers, queues, sources, sinks: what bytes go through. */
 #include "../../src/buf.h"
+#include "../../src/inflow.h"
 #include "../../src/sink.h"
 #include "../../src/source.h"
 #include "check.h"
@@ -168,6 +169,58 @@ static void test_sink_file(void)
     }
 }
 
+/* Plays a download of `text` to the inflow, `step` bytes at a time, up to `end` of it. Answers what the host got. */
+static size_t play(struct inflow *in, const char *text, size_t len, size_t end, size_t step, char *out)
+{
+    struct queue q;
+    size_t total = 0;
+    size_t got = 1;
+    bool wake;
+    queue_init(&q, 1 << 16);
+    for (size_t at = 0; at < end; at += step) {
+        queue_put(&q, text + at, end - at < step ? end - at : step, true, &wake);
+        while (inflow_take(in, &q, false, out + total, 7, &got, &wake) && got)
+            total += got;
+    }
+    if (end == len)
+        queue_end(&q);
+    queue_free(&q);
+    return total;
+}
+
+static void test_inflow(void)
+{
+    static const char text[] = "0123456789abcdefghijklmnopqrstuvwxyz";
+    static const char other[] = "0123456789abcdeFghijklmnopqrstuvwxyz";
+    const size_t len = sizeof text - 1;
+    char out[100];
+    for (size_t cut = 0; cut <= len; cut++) {
+        for (size_t step = 1; step <= len; step += 5) {
+            struct inflow in = {0};
+            size_t n = play(&in, text, len, cut, step, out);
+            inflow_begin(&in);
+            n += play(&in, text, len, len, step, out + n);
+            CHECK(n == len && memcmp(out, text, len) == 0 && inflow_end(&in));
+            inflow_free(&in);
+        }
+    }
+    struct inflow in = {0};
+    play(&in, text, len, 20, 3, out);
+    inflow_begin(&in);
+    play(&in, other, len, len, 3, out);
+    CHECK(in.differs && !inflow_end(&in));
+    inflow_free(&in);
+    /* Shorter than what the host has. */
+    play(&in, text, len, 20, 3, out);
+    inflow_begin(&in);
+    CHECK(play(&in, text, 10, 10, 3, out) == 0 && !inflow_end(&in) && in.differs);
+    inflow_free(&in);
+    play(&in, text, len, 20, 3, out);
+    inflow_begin(&in);
+    CHECK(!inflow_end(&in) && in.differs);
+    inflow_free(&in);
+}
+
 int main(void)
 {
     test_buf();
@@ -175,5 +228,6 @@ int main(void)
     test_source();
     test_sink_unpacks();
     test_sink_file();
+    test_inflow();
     return check_result();
 }
