@@ -18,6 +18,7 @@ local job = require "bulkjob.job"
 ---@field state string|nil the state the job was found in, when that is what stood in the way
 ---@field attempts integer|nil how often the request was sent
 ---@field retry_after number|nil seconds the service asked to wait
+---@field in_doubt boolean|nil true when a close, an abort or a create with data failed and may have taken effect all the same
 ---@field also bulkjob.Error[]|nil what failed while cleaning up
 ---@field strays string[]|nil ids of `Open` jobs that a create with a lost answer may have left behind
 

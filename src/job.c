@@ -166,6 +166,7 @@ static enum plan after_read_back(struct verb_run *r, const struct answer *a, dou
     default:
         return give_up(r);
     }
+    r->in_doubt = false;
     if (reached(r, a->state))
         return PLAN_DONE;
     if (!not_yet(r, a->state))
@@ -187,7 +188,7 @@ static enum plan after_patch(struct verb_run *r, const struct answer *a, double 
             return send_step(r, STEP_READ_BACK, 0);
         return give_up(r);
     case OUTCOME_LOST:
-        r->lost = true;
+        r->lost = r->in_doubt = true;
         break;
     case OUTCOME_NOT_APPLIED:
         break;
@@ -275,7 +276,8 @@ static enum plan after_create(struct verb_run *r, const struct answer *a, double
     may_repeat = retry_allowed(&r->policy, r->sends, now - r->started, a->retry_after, dice, &pause);
     if (a->outcome == OUTCOME_LOST) {
         r->lost = true;
-        r->failed = !may_repeat || r->verb == VERB_CREATE_FULL;
+        r->in_doubt = r->verb == VERB_CREATE_FULL;
+        r->failed = !may_repeat || r->in_doubt;
         return send_step(r, STEP_LIST, pause);
     }
     if (may_repeat)

@@ -81,6 +81,7 @@ struct verb_run {
     bool lost;        /* an earlier send may have had its effect */
     bool whole_sent;  /* an earlier lost send had gone out whole */
     bool wrong_state; /* the service refused the last send with INVALIDJOBSTATE */
+    bool in_doubt;    /* nobody knows whether a send took effect, and the job may run if it did */
     bool failed;      /* the verb has failed; what is left is tidying up */
     double pause;     /* seconds before the next request */
 };

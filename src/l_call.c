@@ -249,6 +249,10 @@ static void complete_error(lua_State *L, struct call *c, int ci)
     lua_setfield(L, -2, "attempts");
     if (c->stuck)
         bj_add_message(L, "; %s cannot be read again, so it was not retried", "a source that is a function");
+    if (c->run.in_doubt) {
+        lua_pushboolean(L, 1);
+        lua_setfield(L, -2, "in_doubt");
+    }
     bj_kept(L, ci, "also");
     lua_setfield(L, -2, "also");
     bj_name_strays(L, ci);

@@ -20,7 +20,7 @@ local FIRST_POLL, POLL_GROWTH, LONGEST_POLL = 0.2, 1.6, 20
 -- Tries of an abort that nobody asked for: whoever waits has an error already.
 local CLEANUP_TRIES = 2
 
--- Jobs whose close was sent and not answered: whether they run is not known. Weak, so that it keeps no job alive.
+-- Jobs of which nobody knows whether their close took effect. Weak, so that it keeps no job alive.
 local in_doubt = setmetatable({}, { __mode = "k" })
 
 local function run(self, this)
@@ -214,9 +214,9 @@ methods.close = verb("close", function(self)
   if facts.ours and not facts.uploaded and self.state == "Open" then
     return local_error(self, "nothing was uploaded to this job: upload first, or abort")
   end
+  in_doubt[self] = true -- also when an error is raised through here, or an interrupt
   local info, err = run(self, core.close(self))
-  in_doubt[self] = not info and self.state == "Open" and err.kind ~= "auth" and (err.status == nil or err.status >= 500)
-    or nil
+  in_doubt[self] = err and err.in_doubt
   return info, err
 end)
 

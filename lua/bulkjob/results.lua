@@ -78,7 +78,7 @@ local function next_locator(self, page, rows)
   return page.locator
 end
 
--- Brings more bytes into the reader. True: look again; false: the page is over; nil, err.
+-- Brings more bytes into the reader, or tells it that there are no more. True, or nil, err.
 local function fill(self)
   local moved, err = self.call:fill(self.reader)
   if not moved then

@@ -158,7 +158,21 @@ static void test_abort(void)
     CHECK(next((struct answer)LOST) == PLAN_SEND && run.step == STEP_READ_BACK);
     CHECK(next((struct answer)LOST) == PLAN_SEND && run.step == STEP_READ_BACK);
     CHECK(next((struct answer)LOST) == PLAN_FAIL);
-    CHECK(run.sends == 1);
+    CHECK(run.sends == 1 && run.in_doubt);
+    /* It was read back at last: no doubt, though no success. */
+    begin(VERB_CLOSE);
+    for (int i = 0; i < 3; i++) {
+        next((struct answer)LOST);
+        CHECK(run.in_doubt);
+        next_state(STATE_OPEN);
+        CHECK(!run.in_doubt);
+    }
+    begin(VERB_CREATE_FULL);
+    next((struct answer)LOST);
+    CHECK(run.in_doubt);
+    begin(VERB_CREATE);
+    next((struct answer)LOST);
+    CHECK(!run.in_doubt);
 }
 
 static void test_upload(void)
