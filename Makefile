@@ -47,6 +47,7 @@ CORE = $(BINDING)/bulkjob/core.so
 # The interpreter that loads $(CORE).
 HOST = $(if $(SAN),$(CURDIR)/$(BINDING)/lua,$(LUA))
 
+OOM = $(BINDING)/oom
 C_TESTS = $(patsubst spec/c/%.c,$(PLAIN)/%,$(wildcard spec/c/test_*.c))
 FUZZERS = $(patsubst spec/c/%.c,$(PLAIN)/%,$(wildcard spec/c/fuzz_*.c))
 C_FILES = $(wildcard src/*.[ch] spec/c/*.[ch])
@@ -83,6 +84,9 @@ c-test: ## unit tests of the plain C, with sanitizers
 
 fuzz: ## each fuzz target for FUZZ_SECONDS
 	@$(MAKE) --no-print-directory SAN=fuzz run-fuzzers
+
+oom: all ## every allocation of a job fails once, in Lua and in C
+	@$(MAKE) --no-print-directory SAN=asan run-oom
 
 check-unit: c-test test ## C unit tests and busted, the quick way
 
@@ -123,6 +127,16 @@ run-c-tests: $(C_TESTS)
 run-fuzzers: $(FUZZERS)
 	@tools/run-fuzzers $(FUZZ_SECONDS) $(FUZZERS)
 
+run-oom: $(OOM)/host $(OOM)/bulkjob/core.so
+	@tools/run-lua build/$(LUA) $(LUA) spec/oom/sweep.lua $(OOM)/host '$(CURDIR)/$(OOM)/?.so;;'
+
+$(OOM)/host: spec/c/oom_host.c | $(OOM)/bulkjob
+	$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -rdynamic -o $@ $< $(shell pkg-config --libs $(LUA))
+
+# The same core, with its allocators asking the host first.
+$(OOM)/bulkjob/core.so: $(PLAIN_OBJECTS) $(BINDING_OBJECTS) spec/c/oom_wrap.c | $(OOM)/bulkjob
+	$(CC) -shared $(ALL_CFLAGS) $(foreach f,malloc calloc realloc strdup strndup,-Wl,--wrap=$f) -o $@ $^ $(LDLIBS)
+
 $(CORE): $(PLAIN_OBJECTS) $(BINDING_OBJECTS) | $(BINDING)/bulkjob
 	$(CC) -shared $(LDHARDEN) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LDLIBS)
 
@@ -158,11 +172,11 @@ $(PLAIN)/flags $(BINDING)/flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(STAMP)' | cmp -s - $@ || echo '$(STAMP)' > $@
 
-$(BINDING)/bulkjob:
+$(BINDING)/bulkjob $(OOM)/bulkjob:
 	@mkdir -p $@
 
 -include $(wildcard $(PLAIN)/*.d $(BINDING)/*.d)
 
-.PHONY: all help deps demo check test asan tsan c-test fuzz check-unit lint format rockspec rock-check bench \
-  install uninstall clean syntax run-c-tests run-fuzzers FORCE
+.PHONY: all help deps demo check test asan tsan c-test fuzz oom check-unit lint format rockspec rock-check bench \
+  install uninstall clean syntax run-c-tests run-fuzzers run-oom FORCE
 .DELETE_ON_ERROR:

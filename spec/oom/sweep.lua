@@ -1,0 +1,52 @@
+-- Every allocation fails once, alone and with all that come after it: in the Lua state, and in the C core.
+-- Prints `not ok …` for each run that crashed, leaked or hung, and last `N passed, N failed`. Run by `make oom`.
+local helper = require "spec.helper"
+
+local host, cpath = arg[1], arg[2]
+local SETTINGS = { queue_seconds = 0, processing_seconds = 0 }
+local org = helper.org(SETTINGS)
+
+local function run(side, mode, n)
+  local command = table.concat({
+    "SF_INSTANCE_URL=" .. org.tls_url, "SF_ACCESS_TOKEN='" .. org.token .. "'", "SSL_CERT_FILE=" .. org.ca_file,
+    "LUA_CPATH='" .. cpath .. "'", "LSAN_OPTIONS=suppressions=tools/lsan.supp:print_suppressions=0",
+    "timeout 30", host, "spec/oom/job.lua", side, mode, n, "2>&1; echo status $?",
+  }, " ")
+  local pipe = assert(io.popen(command))
+  local text = pipe:read "*a"
+  pipe:close()
+  return text
+end
+
+-- Now and then, so that the list of jobs stays short.
+local function forget_jobs(n)
+  if n % 50 == 0 then
+    org:reset()
+    org:set(SETTINGS)
+  end
+end
+
+local passed, failed = 0, 0
+for _, side in ipairs { "lua", "c" } do
+  local text = run(side, "once", 2 ^ 31)
+  local total = tonumber(text:match "^(%d+) ok\n")
+  if not total or total == 0 then
+    print("not ok " .. side .. ", with memory enough: " .. text)
+    failed = failed + 1
+  end
+  for _, mode in ipairs { "once", "always" } do
+    for n = 1, total or 0 do
+      forget_jobs(n)
+      text = run(side, mode, n)
+      if text:find "status 0\n$" then
+        passed = passed + 1
+      else
+        failed = failed + 1
+        print(("not ok %s, %s, allocation %d of %d\n%s"):format(side, mode, n, total, text))
+      end
+    end
+  end
+end
+org:stop()
+print(("%d passed, %d failed"):format(passed, failed))
+os.exit(failed == 0 and passed > 0)
