@@ -163,6 +163,7 @@ describe("close and abort", function()
     assert.are.equal("PATCH", err.method)
     assert.are.equal(503, err.also[1].status)
     assert.are.equal(job.id, err.job_id)
+    assert.is_true(err.in_doubt)
   end)
 
   describe("in another state", function()
@@ -326,6 +327,37 @@ describe("close and abort", function()
       assert.is_false(ok)
       assert.are.equal("UploadComplete", org:job(job.id).state)
       assert.are.equal(1, #org:requests { method = "PATCH" })
+    end)
+
+    it("never aborts a job whose close was broken off by an error of the program's own", function()
+      local job = open_job()
+      local watched = helper.client(org, { on_event = function(event)
+        if event.method == "PATCH" then
+          error("stop here", 0)
+        end
+      end })
+      local same = watched:job(job.id, "ingest")
+      assert(same:info())
+      org:fault { method = "PATCH", reset = "after" }
+      local ok, err = pcall(bulkjob.with, same, function()
+        same:close()
+      end)
+      assert.is_false(ok)
+      assert.are.equal("stop here", err)
+      assert.are.equal("Open", same.state) -- as far as the program knows
+      assert.are.equal("UploadComplete", org:job(job.id).state)
+      watched:close()
+    end)
+
+    it("aborts a job whose close failed and which was seen to be Open after that", function()
+      local job = open_job()
+      org:fault { method = "PATCH", status = 503, effect = false, count = 4 }
+      local ok, err = pcall(bulkjob.with, job, function()
+        assert(job:close())
+      end)
+      assert.is_false(ok)
+      assert.is_nil(err.in_doubt)
+      assert.are.equal("Aborted", org:job(job.id).state)
     end)
 
     it("lists what failed while cleaning up in the first error", function()
