@@ -472,11 +472,12 @@ static void *engine_main(void *arg)
             curl_multi_socket_action(e->multi, CURL_SOCKET_TIMEOUT, 0, &running);
         }
     }
-    while (e->active)
-        cancel(e, e->active, STOP_CANCELLED);
+    /* The waiting ones first: the end of a running one would start them. */
     for (struct lane *l = e->lanes; l; l = l->next)
         while (l->first)
             cancel(e, l->first, STOP_CANCELLED);
+    while (e->active)
+        cancel(e, e->active, STOP_CANCELLED);
     pthread_mutex_unlock(&e->busy);
     return NULL;
 }
