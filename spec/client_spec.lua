@@ -150,24 +150,8 @@ end)
 
 describe("a client", function()
   local org, client, events
-
-  setup(function()
-    org = helper.org { queue_seconds = 0, processing_seconds = 0 }
-  end)
-
-  teardown(function()
-    org:stop()
-  end)
-
-  before_each(function()
-    org:reset()
-    events = {}
-    client = helper.client(org, { on_event = helper.recorder(events) })
-  end)
-
-  after_each(function()
-    client:close()
-    assert.are.equal("", org:errors())
+  helper.scene(helper.AT_ONCE, function(...)
+    org, client, events = ...
   end)
 
   it("makes no request before it is used", function()

@@ -26,25 +26,9 @@ local FAULTS = {
 
 describe("close and abort", function()
   local org, client
-
-  setup(function()
-    org = helper.org()
-  end)
-
-  teardown(function()
-    org:stop()
-  end)
-
-  before_each(function()
-    org:reset()
-    org:set { hold = true } -- jobs stay in UploadComplete, so that states can be compared
-    client = helper.client(org)
-  end)
-
-  after_each(function()
-    client:close()
-    org:release()
-    assert.are.equal("", org:errors())
+  -- Held jobs stay in UploadComplete, so that states can be compared.
+  helper.scene({ hold = true }, function(...)
+    org, client = ...
   end)
 
   local function open_job(with)

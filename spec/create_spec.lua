@@ -5,38 +5,16 @@ local RULE = "01Q8d000000HvJkEAK"
 local LIMIT = 100000 -- characters of data in a multipart create
 
 local DELIMITERS = { BACKQUOTE = "`", CARET = "^", COMMA = ",", PIPE = "|", SEMICOLON = ";", TAB = "\t" }
-local FINAL = { JobComplete = true, Failed = true, Aborted = true }
 
 describe("create", function()
   local org, client
-
-  setup(function()
-    org = helper.org { queue_seconds = 0, processing_seconds = 0 }
-  end)
-
-  teardown(function()
-    org:stop()
-    helper.clean()
-  end)
-
-  before_each(function()
-    org:reset()
-    org:set { queue_seconds = 0, processing_seconds = 0 }
-    client = helper.client(org)
-  end)
-
-  after_each(function()
-    client:close()
-    assert.are.equal("", org:errors())
+  helper.scene(helper.AT_ONCE, function(...)
+    org, client = ...
   end)
 
   -- `spec` with `more` over it.
   local function with(more)
-    local spec = { object = "Account", operation = "insert" }
-    for key, value in pairs(more) do
-      spec[key] = value
-    end
-    return spec
+    return helper.with({ object = "Account", operation = "insert" }, more)
   end
 
   local function refused(spec, by)
@@ -52,20 +30,8 @@ describe("create", function()
     assert.are.equal(0, #org:requests())
   end
 
-  local function finished(job)
-    local info
-    repeat
-      info = assert(job:info())
-    until FINAL[info.state]
-    return info
-  end
-
-  -- What the org has got as the data of a job.
   local function received(job)
-    local file = assert(io.open(org.dir .. "/jobs/" .. job.id .. ".data", "rb"))
-    local text = file:read "*a"
-    file:close()
-    return text
+    return helper.received(org, job)
   end
 
   local function only_request()
@@ -165,7 +131,7 @@ describe("create", function()
             "Name", delimiter, "Ext__c", eol, '"', (value:gsub('"', '""')), '"', delimiter, "A-1", eol,
           }))
           assert(job:close())
-          local info = finished(job)
+          local info = helper.finished(job)
           assert.are.equal("JobComplete", info.state)
           assert.are.equal(name, info.columnDelimiter)
           assert.are.equal(ending, info.lineEnding)
@@ -189,7 +155,7 @@ describe("create", function()
         local job = assert(mine:create(with {}))
         assert(job:upload(CSV))
         assert(job:close())
-        assert.are.equal("JobComplete", finished(job).state)
+        assert.are.equal("JobComplete", helper.finished(job).state)
         assert.are.equal(version, org:job(job.id).apiVersion)
         local prefix = "/services/data/v" .. version .. "/jobs/ingest"
         for _, request in ipairs(org:requests()) do
@@ -340,7 +306,7 @@ describe("create", function()
       assert.are.equal(CSV, received(job))
       assert.is_nil(assert(job:info()).contentUrl)
       org:release()
-      assert.are.equal(2, finished(job).numberRecordsProcessed)
+      assert.are.equal(2, helper.finished(job).numberRecordsProcessed)
       assert.are.equal(2, org:count "Account")
       assert.are.equal(0, #org:requests { method = "PATCH" })
     end)
@@ -350,7 +316,7 @@ describe("create", function()
         object = "Lead", operation = "upsert", externalIdFieldName = "Ext__c", contentType = "CSV", columnDelimiter = "PIPE",
         lineEnding = "CRLF", assignmentRuleId = RULE, data = "LastName|Company|Ext__c\r\nOne|Acme|A-1\r\n",
       })
-      local info = finished(job)
+      local info = helper.finished(job)
       assert.are.equal("JobComplete", info.state)
       assert.are.equal(0, info.numberRecordsFailed)
       assert.are.equal("PIPE", info.columnDelimiter)
@@ -462,7 +428,7 @@ describe("create", function()
       local job = assert(client:create(with { data = "" }))
       assert.are.equal(1, org:job(job.id).uploads)
       assert.are.equal(0, org:job(job.id).bytes)
-      assert.are.equal(0, finished(job).numberRecordsProcessed)
+      assert.are.equal(0, helper.finished(job).numberRecordsProcessed)
     end)
 
     for name, text in pairs {

@@ -5,25 +5,8 @@ local FINAL = { JobComplete = true, Failed = true, Aborted = true }
 
 describe("delete", function()
   local org, client
-
-  setup(function()
-    org = helper.org()
-  end)
-
-  teardown(function()
-    org:stop()
-  end)
-
-  before_each(function()
-    org:reset()
-    org:set { queue_seconds = 0, processing_seconds = 0 }
-    client = helper.client(org)
-  end)
-
-  after_each(function()
-    client:close()
-    org:release()
-    assert.are.equal("", org:errors())
+  helper.scene(helper.AT_ONCE, function(...)
+    org, client = ...
   end)
 
   local function create(text)

@@ -12,25 +12,8 @@ local DEAD = json_error("INVALID_SESSION_ID", "Session expired or invalid")
 
 describe("errors", function()
   local org, client, events
-
-  setup(function()
-    org = helper.org { queue_seconds = 0, processing_seconds = 0 }
-  end)
-
-  teardown(function()
-    org:stop()
-    helper.clean()
-  end)
-
-  before_each(function()
-    org:reset()
-    events = {}
-    client = helper.client(org, { on_event = helper.recorder(events) })
-  end)
-
-  after_each(function()
-    client:close()
-    assert.are.equal("", org:errors())
+  helper.scene(helper.AT_ONCE, function(...)
+    org, client, events = ...
   end)
 
   local function open_job(by)

@@ -4,6 +4,8 @@ local control = require "sandbox.control"
 
 local helper = {}
 
+local clients = {}
+
 --- Starts an org; it ends with `org:stop()`, or with this process.
 function helper.org(options)
   return control.start(options or {})
@@ -11,17 +13,15 @@ end
 
 --- A client for the org, over HTTPS, with short pauses. `options` override.
 function helper.client(org, options)
-  local all = {
+  local client = bulkjob.client(helper.with({
     instance_url = org.tls_url,
     access_token = org.token,
     ca_file = org.ca_file,
     retry = { tries = 4, base = 0.01, cap = 0.05 },
     timeout = 5,
-  }
-  for name, value in pairs(options or {}) do
-    all[name] = value
-  end
-  return bulkjob.client(all)
+  }, options))
+  clients[#clients + 1] = client
+  return client
 end
 
 --- A list to which the events of a client go: `{ on_event = helper.recorder(list) }`.
@@ -65,6 +65,69 @@ function helper.clean()
     os.remove(path)
   end
   files = {}
+end
+
+--- Sets the scene of a describe block: an org, emptied and given `settings` before each test, and a client for it. `take` gets
+--- both then, and the list to which the client's events go. After each test every client is closed, and the org's error log has
+--- to be empty.
+function helper.scene(settings, take)
+  local busted = require "busted"
+  local org
+  busted.setup(function()
+    org = helper.org()
+  end)
+  busted.teardown(function()
+    org:stop()
+    helper.clean()
+  end)
+  busted.before_each(function()
+    org:reset()
+    org:set(settings)
+    local events = {}
+    take(org, helper.client(org, { on_event = helper.recorder(events) }), events)
+  end)
+  busted.after_each(function()
+    for _, client in ipairs(clients) do
+      client:close()
+    end
+    clients = {}
+    org:release()
+    assert(org:errors() == "", org:errors())
+  end)
+end
+
+--- For `helper.scene`: jobs are done as soon as they are closed.
+helper.AT_ONCE = { queue_seconds = 0, processing_seconds = 0 }
+
+local FINAL = { JobComplete = true, Failed = true, Aborted = true }
+
+--- Looks at a job until it is in a final state, without pauses. Returns its info.
+function helper.finished(job)
+  while true do
+    local info = assert(job:info())
+    if FINAL[info.state] then
+      return info
+    end
+  end
+end
+
+--- What the org has got as the data of a job.
+function helper.received(org, job)
+  local file = assert(io.open(org.dir .. "/jobs/" .. job.id .. ".data", "rb"))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+--- `base` with `more` over it, as a new table.
+function helper.with(base, more)
+  local all = {}
+  for _, part in ipairs { base, more or {} } do
+    for key, value in pairs(part) do
+      all[key] = value
+    end
+  end
+  return all
 end
 
 return helper

@@ -14,33 +14,12 @@ local COUNTERS = { "numberRecordsProcessed", "numberRecordsFailed" }
 
 describe("job info", function()
   local org, client
-
-  setup(function()
-    org = helper.org()
-  end)
-
-  teardown(function()
-    org:stop()
-  end)
-
-  before_each(function()
-    org:reset()
-    org:set { queue_seconds = 0, processing_seconds = 0 }
-    client = helper.client(org)
-  end)
-
-  after_each(function()
-    client:close()
-    org:release()
-    assert.are.equal("", org:errors())
+  helper.scene(helper.AT_ONCE, function(...)
+    org, client = ...
   end)
 
   local function create(more)
-    local spec = { object = "Account", operation = "insert" }
-    for key, value in pairs(more or {}) do
-      spec[key] = value
-    end
-    return assert(client:create(spec))
+    return assert(client:create(helper.with({ object = "Account", operation = "insert" }, more)))
   end
 
   local function closed(text, more)

@@ -4,23 +4,8 @@ local UNKNOWN = "7508d00000Kq3XbAAJ" -- a well-formed id of no job
 
 describe("the list of jobs", function()
   local org, client
-
-  setup(function()
-    org = helper.org()
-  end)
-
-  teardown(function()
-    org:stop()
-  end)
-
-  before_each(function()
-    org:reset()
-    client = helper.client(org)
-  end)
-
-  after_each(function()
-    client:close()
-    assert.are.equal("", org:errors())
+  helper.scene({}, function(...)
+    org, client = ...
   end)
 
   -- All infos of a listing, and by id.

@@ -1,37 +1,16 @@
 local helper = require "spec.helper"
 
 local SOQL = "SELECT Id, Name, Ext__c FROM Account ORDER BY Ext__c"
-local FINAL = { JobComplete = true, Failed = true, Aborted = true }
 local ROWS = 10
 
 describe("query jobs", function()
   local org, client
-
-  setup(function()
-    org = helper.org()
-  end)
-
-  teardown(function()
-    org:stop()
-    helper.clean()
-  end)
-
-  before_each(function()
-    org:reset()
-    org:set { queue_seconds = 0, processing_seconds = 0 }
-    client = helper.client(org)
-  end)
-
-  after_each(function()
-    client:close()
-    org:release()
-    assert.are.equal("", org:errors())
+  helper.scene(helper.AT_ONCE, function(...)
+    org, client = ...
   end)
 
   local function finished(job)
-    repeat
-      local info = assert(job:info())
-    until FINAL[info.state]
+    helper.finished(job)
     return job
   end
 
@@ -46,11 +25,7 @@ describe("query jobs", function()
   end
 
   local function query(soql, more, by)
-    local spec = { operation = "query", query = soql or SOQL }
-    for key, value in pairs(more or {}) do
-      spec[key] = value
-    end
-    return assert((by or client):create(spec))
+    return assert((by or client):create(helper.with({ operation = "query", query = soql or SOQL }, more)))
   end
 
   local function done(...)

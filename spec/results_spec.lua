@@ -1,6 +1,5 @@
 local helper = require "spec.helper"
 
-local FINAL = { JobComplete = true, Failed = true, Aborted = true }
 local HAS_CLOSE = not jit and tonumber((_VERSION:match "%d+%.%d+")) >= 5.4
 
 -- Rows two and four are refused: they have no name.
@@ -12,30 +11,21 @@ local SETS = {
 
 describe("result sets", function()
   local org, client, loaded, directory
+  helper.scene(helper.AT_ONCE, function(...)
+    org, client = ...
+  end)
 
   setup(function()
-    org = helper.org()
     directory = os.tmpname()
     os.remove(directory)
     assert(os.execute("mkdir " .. directory))
   end)
 
   teardown(function()
-    org:stop()
-    helper.clean()
     os.execute("rm -rf " .. directory)
   end)
 
-  before_each(function()
-    org:reset()
-    org:set { queue_seconds = 0, processing_seconds = 0 }
-    client = helper.client(org)
-  end)
-
   after_each(function()
-    client:close()
-    org:release()
-    assert.are.equal("", org:errors())
     -- Whatever happened: nothing half-done is left behind.
     local list = io.popen("find " .. directory .. " -name '*.part'")
     local left = list:read "*a"
@@ -45,18 +35,13 @@ describe("result sets", function()
   end)
 
   local function finished(job)
-    repeat
-      local info = assert(job:info())
-    until FINAL[info.state]
+    helper.finished(job)
     org:clear_requests()
     return job
   end
 
   local function load(text, more, by)
-    local spec = { object = "Account", operation = "insert" }
-    for key, value in pairs(more or {}) do
-      spec[key] = value
-    end
+    local spec = helper.with({ object = "Account", operation = "insert" }, more)
     local job = assert((by or client):create(spec))
     assert(job:upload(text or CSV))
     assert(job:close())
@@ -65,10 +50,7 @@ describe("result sets", function()
 
   -- A job that was aborted with all of its rows to go.
   local function never_ran(text, more)
-    local spec = { object = "Account", operation = "insert" }
-    for key, value in pairs(more or {}) do
-      spec[key] = value
-    end
+    local spec = helper.with({ object = "Account", operation = "insert" }, more)
     local job = assert(client:create(spec))
     assert(job:upload(text))
     assert(job:abort())

@@ -4,24 +4,8 @@ local CSV = "Name,Ext__c\nOne,A-1\nTwo,A-2\n"
 
 describe("retries", function()
   local org, client, events
-
-  setup(function()
-    org = helper.org()
-  end)
-
-  teardown(function()
-    org:stop()
-    helper.clean()
-  end)
-
-  before_each(function()
-    org:reset()
-    events = {}
-    client = helper.client(org, { on_event = helper.recorder(events) })
-  end)
-
-  after_each(function()
-    client:close()
+  helper.scene({}, function(...)
+    org, client, events = ...
   end)
 
   local function create(spec)

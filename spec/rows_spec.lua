@@ -2,46 +2,22 @@ local bulkjob = require "bulkjob"
 local helper = require "spec.helper"
 
 local DELIMITERS = { BACKQUOTE = "`", CARET = "^", COMMA = ",", PIPE = "|", SEMICOLON = ";", TAB = "\t" }
-local FINAL = { JobComplete = true, Failed = true, Aborted = true }
 
 -- Rows that go up as CSV, into records, and come back by a query.
 describe("rows", function()
   local org, client
-
-  setup(function()
-    org = helper.org()
-  end)
-
-  teardown(function()
-    org:stop()
-  end)
-
-  before_each(function()
-    org:reset()
-    org:set { queue_seconds = 0, processing_seconds = 0 }
-    client = helper.client(org)
-  end)
-
-  after_each(function()
-    client:close()
-    assert.are.equal("", org:errors())
+  helper.scene(helper.AT_ONCE, function(...)
+    org, client = ...
   end)
 
   local function finished(job)
-    local info
-    repeat
-      info = assert(job:info())
-    until FINAL[info.state]
+    local info = helper.finished(job)
     assert.are.equal("JobComplete", info.state, info.errorMessage)
     return info
   end
 
   local function create(more)
-    local spec = { object = "Account", operation = "insert" }
-    for key, value in pairs(more or {}) do
-      spec[key] = value
-    end
-    return assert(client:create(spec))
+    return assert(client:create(helper.with({ object = "Account", operation = "insert" }, more)))
   end
 
   -- Loads rows; all of them have to be taken. Returns the job.
@@ -170,7 +146,7 @@ describe("rows", function()
     end)
   end
 
-  for name, value in pairs { ["a table"] = {}, ["a function"] = print, ["a coroutine"] = coroutine.create(print), ["a userdata"] = io.stdout } do
+  for name, value in pairs { ["a table"] = {}, ["a function"] = print, ["a coroutine"] = coroutine.create(function() end), ["a userdata"] = io.stdout } do
     it("refuse " .. name .. " as a value, naming row and column", function()
       local err = refused { { Name = value } }
       assert.truthy(err.message:find("Name", 1, true))

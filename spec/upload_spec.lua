@@ -2,55 +2,22 @@ local bulkjob = require "bulkjob"
 local helper = require "spec.helper"
 
 local CSV = "Name,Ext__c\nOne,A-1\nTwo,A-2\n"
-local FINAL = { JobComplete = true, Failed = true, Aborted = true }
 
 describe("upload", function()
   local org, client
-
-  setup(function()
-    org = helper.org()
-  end)
-
-  teardown(function()
-    org:stop()
-    helper.clean()
-  end)
-
-  before_each(function()
-    org:reset()
-    org:set { queue_seconds = 0, processing_seconds = 0 }
-    client = helper.client(org)
-  end)
-
-  after_each(function()
-    client:close()
-    org:release()
-    assert.are.equal("", org:errors())
+  helper.scene(helper.AT_ONCE, function(...)
+    org, client = ...
   end)
 
   local function open(more)
-    local spec = { object = "Account", operation = "insert" }
-    for key, value in pairs(more or {}) do
-      spec[key] = value
-    end
+    local spec = helper.with({ object = "Account", operation = "insert" }, more)
     local job = assert(client:create(spec))
     org:clear_requests()
     return job
   end
 
   local function received(job)
-    local file = assert(io.open(org.dir .. "/jobs/" .. job.id .. ".data", "rb"))
-    local text = file:read "*a"
-    file:close()
-    return text
-  end
-
-  local function finished(job)
-    local info
-    repeat
-      info = assert(job:info())
-    until FINAL[info.state]
-    return info
+    return helper.received(org, job)
   end
 
   local function sent(job, source)
@@ -121,7 +88,7 @@ describe("upload", function()
       assert.are.equal(0, org:job(job.id).bytes)
       assert.are.equal("0", org:requests()[1].headers.content_length)
       assert(job:close())
-      assert.are.equal(0, finished(job).numberRecordsProcessed)
+      assert.are.equal(0, helper.finished(job).numberRecordsProcessed)
     end)
 
     it("keeps every byte there is", function()
@@ -142,7 +109,7 @@ describe("upload", function()
       local job = open()
       assert.is_true(assert(job:upload "No_Such__c\nx\n"))
       assert(job:close())
-      local info = finished(job)
+      local info = helper.finished(job)
       assert.are.equal("Failed", info.state)
       assert.truthy(info.errorMessage:find("No_Such__c", 1, true))
     end)
@@ -151,7 +118,7 @@ describe("upload", function()
       local job = open { lineEnding = "LF" }
       assert.is_true(assert(job:upload "Name\r\nOne\r\n"))
       assert(job:close())
-      local info = finished(job)
+      local info = helper.finished(job)
       assert.are.equal("Failed", info.state)
       assert.are.equal("ClientInputError : LineEnding is invalid on user data. Current LineEnding setting is LF", info.errorMessage)
       assert.are.equal(0, org:count "Account")
@@ -419,7 +386,7 @@ describe("upload", function()
       assert.are.equal(0, #org:requests())
       -- The data of the first one is what is loaded.
       assert(job:close())
-      assert.are.equal(2, finished(job).numberRecordsProcessed)
+      assert.are.equal(2, helper.finished(job).numberRecordsProcessed)
     end)
 
     it("through another handle is refused by the service", function()
@@ -467,7 +434,7 @@ describe("upload", function()
         assert.are.equal("INVALIDJOBSTATE", err.code)
         assert.are.equal(state, org:job(job.id).state)
         org:release()
-        assert.are.equal("JobComplete", finished(job).state)
+        assert.are.equal("JobComplete", helper.finished(job).state)
         assert.are.equal(2, org:count "Account")
       end)
     end
@@ -476,7 +443,7 @@ describe("upload", function()
       local job = open()
       sent(job, CSV)
       assert(job:close())
-      finished(job)
+      helper.finished(job)
       local ok, err = client:job(job.id, "ingest"):upload(CSV)
       assert.is_nil(ok)
       assert.are.equal("INVALIDJOBSTATE", err.code)

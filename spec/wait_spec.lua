@@ -4,26 +4,8 @@ local CSV = "Name,Ext__c\nOne,A-1\n,A-2\nThree,A-3\n"
 
 describe("wait", function()
   local org, client, events
-
-  setup(function()
-    org = helper.org()
-  end)
-
-  teardown(function()
-    org:stop()
-  end)
-
-  before_each(function()
-    org:reset()
-    org:set { queue_seconds = 0, processing_seconds = 0 }
-    events = {}
-    client = helper.client(org, { on_event = helper.recorder(events) })
-  end)
-
-  after_each(function()
-    client:close()
-    org:release()
-    assert.are.equal("", org:errors())
+  helper.scene(helper.AT_ONCE, function(...)
+    org, client, events = ...
   end)
 
   local function closed(text)
