@@ -1,3 +1,4 @@
+local core = require "bulkjob.core"
 local helper = require "spec.helper"
 
 local CSV = "Name,Ext__c\nOne,A-1\nTwo,A-2\n"
@@ -355,6 +356,38 @@ describe("retries", function()
         end
       end
       assert.are.equal(1, helper.count(events, "stray"))
+    end)
+
+    it("never takes the job of another create that is under way for its stray", function()
+      first_user()
+      local tasks, made, learning = {}, {}, true
+      local busy = helper.client(org, { on_event = helper.recorder(events), loop = function(waiting)
+        if learning then
+          core.wait(waiting:timeout())
+        else
+          coroutine.yield()
+        end
+      end })
+      assert(assert(busy:create { object = "Account", operation = "insert" }):abort())
+      learning = false
+      org:fault { method = "POST", reset = "before" }
+      org:fault { method = "POST", stall = 0.5, stall_when = "after" }
+      for i = 1, 2 do
+        tasks[i] = coroutine.create(function()
+          made[i] = assert(busy:create { object = "Account", operation = "insert" })
+        end)
+      end
+      while coroutine.status(tasks[1]) ~= "dead" or coroutine.status(tasks[2]) ~= "dead" do
+        for _, task in ipairs(tasks) do
+          if coroutine.status(task) ~= "dead" then
+            assert(coroutine.resume(task))
+          end
+        end
+        core.wait(0.01)
+      end
+      for i = 1, 2 do
+        assert.are.equal("Open", org:job(made[i].id).state)
+      end
     end)
 
     it("looks through all pages of the list", function()

@@ -83,8 +83,9 @@ void bj_report_state(lua_State *L, int ci, enum job_state from, enum job_state t
  * page to ask for. */
 int bj_gather_strays(lua_State *L, struct call *c, int ci);
 
-/* Drops the strays that are not to be aborted: other users', and all of them as long as we do not know our own user, or
- * when there are more than can be ours. Those two kinds are doubtful. Answers how many are left to abort. */
+/* Drops the strays that are not to be aborted: other users', and all of them as long as we do not know our own user,
+ * when there are more than can be ours, or when another create of ours is under way. All but the first are doubtful.
+ * Answers how many are left to abort. */
 int bj_sort_strays(lua_State *L, struct call *c, int ci);
 
 /* Pushes the path of the stray to abort next. */

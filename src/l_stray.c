@@ -3,6 +3,16 @@
 
 #include "clock.h"
 
+/* Does this program hold the job on top? `jobs` is the client's table of those. */
+static int is_held(lua_State *L, int jobs)
+{
+    lua_getfield(L, -1, "id");
+    lua_rawget(L, jobs);
+    int held = !lua_isnil(L, -1);
+    lua_pop(L, 1);
+    return held;
+}
+
 /* Adds the jobs of the page on top that this create may have made. Each walk through the list begins anew. */
 static void gather_page(lua_State *L, struct call *c, int ci)
 {
@@ -27,17 +37,10 @@ static void gather_page(lua_State *L, struct call *c, int ci)
             lua_pop(L, 1);
             break;
         }
-        if (bj_may_be_stray(L, strays + 1, c->run.verb == VERB_CREATE, oldest)) {
-            lua_getfield(L, -1, "id");
-            lua_rawget(L, strays + 2);
-            int known = !lua_isnil(L, -1);
+        if (bj_may_be_stray(L, strays + 1, c->run.verb == VERB_CREATE, oldest) && !is_held(L, strays + 2))
+            lua_rawseti(L, strays, (int)lua_rawlen(L, strays) + 1);
+        else
             lua_pop(L, 1);
-            if (!known) {
-                lua_pushvalue(L, -1);
-                lua_rawseti(L, strays, (int)lua_rawlen(L, strays) + 1);
-            }
-        }
-        lua_pop(L, 1);
     }
     lua_settop(L, page);
 }
@@ -80,6 +83,22 @@ static void report_stray(lua_State *L, int ci, int aborted)
     lua_pop(L, 1);
 }
 
+/* Does the client on top have another create under way? What looks like our stray may be that one's job. */
+static bool creates_another(lua_State *L, const struct call *c)
+{
+    bool another = false;
+    bj_kept(L, -1, "calls");
+    lua_pushnil(L);
+    while (lua_next(L, -2)) { /* calls, call, true */
+        const struct call *other = lua_touserdata(L, -2);
+        another =
+            another || (other != c && other->run.verb == VERB_CREATE && other->phase != PHASE_DONE && other->sent);
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+    return another;
+}
+
 int bj_sort_strays(lua_State *L, struct call *c, int ci)
 {
     int top = lua_gettop(L);
@@ -89,30 +108,35 @@ int bj_sort_strays(lua_State *L, struct call *c, int ci)
         return 0;
     }
     bj_kept(L, ci, "client");
+    bool alone = !creates_another(L, c);
     bj_kept(L, -1, "user_id");
-    lua_replace(L, -2); /* strays, user */
-    lua_newtable(L);    /* strays, user, ours */
+    lua_insert(L, -2);
+    bj_kept(L, -1, "jobs");
+    lua_replace(L, -2); /* strays, user, jobs */
+    lua_newtable(L);    /* strays, user, jobs, ours */
     for (int i = 1; i <= (int)lua_rawlen(L, top + 1); i++) {
         lua_rawgeti(L, top + 1, i);
         lua_getfield(L, -1, "createdById");
         int foreign = !lua_isnil(L, top + 2) && !lua_rawequal(L, -1, top + 2);
         lua_pop(L, 1);
-        if (!foreign)
-            lua_rawseti(L, top + 3, (int)lua_rawlen(L, top + 3) + 1);
+        /* Another create of this program may have got its answer since the list was read. */
+        if (!foreign && !is_held(L, top + 3))
+            lua_rawseti(L, top + 4, (int)lua_rawlen(L, top + 4) + 1);
         else
             lua_pop(L, 1);
     }
-    int count = (int)lua_rawlen(L, top + 3);
-    bool certain = !lua_isnil(L, top + 2) && count <= c->lost_sends && c->run.verb == VERB_CREATE;
+    int count = (int)lua_rawlen(L, top + 4);
+    bool certain = !lua_isnil(L, top + 2) && count <= c->lost_sends && c->run.verb == VERB_CREATE && alone;
     if (certain) {
         bj_keep(L, ci, "strays");
     } else {
         for (int i = 1; i <= count; i++) {
-            lua_rawgeti(L, top + 3, i);
+            lua_rawgeti(L, top + 4, i);
             report_stray(L, ci, 0);
             lua_pop(L, 1);
         }
-        bj_keep(L, ci, "doubtful");
+        if (count)
+            bj_keep(L, ci, "doubtful");
         lua_pushnil(L);
         bj_keep(L, ci, "strays");
     }
