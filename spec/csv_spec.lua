@@ -107,6 +107,84 @@ describe("reading CSV", function()
     assert.truthy(tostring(err):find("/nowhere/a.csv", 1, true))
   end)
 
+  it("never takes a source that fails for one that ends", function()
+    for _, failure in ipairs { core.error("io", "disk gone"), "disk gone" } do
+      local pieces = { "a\n1\n2\n" }
+      local rows = 0
+      local ok, err = pcall(function()
+        for _ in csv.rows(function()
+          local piece = table.remove(pieces, 1)
+          if piece then
+            return piece
+          end
+          return nil, failure
+        end) do
+          rows = rows + 1
+        end
+      end)
+      assert.is_false(ok)
+      assert.are.equal(2, rows)
+      assert.are.equal("io", err.kind)
+      assert.truthy(tostring(err):find("disk gone", 1, true))
+    end
+  end)
+
+  it("says that a directory is no file to read", function()
+    local ok, err = pcall(function()
+      for _ in assert(csv.rows { file = "/tmp" }) do end -- luacheck: ignore 542
+    end)
+    assert.is_false(ok)
+    assert.are.equal("io", err.kind)
+    assert.truthy(tostring(err):find("/tmp", 1, true))
+  end)
+
+  it("reads a file of any size in the same memory", function()
+    local piece = ('"one","two ""2""","three"\n'):rep(2500)
+    local left = 800
+    local peak, rows = 0, 0
+    collectgarbage()
+    local before = collectgarbage "count"
+    for _ in csv.rows(function()
+      left = left - 1
+      return left >= 0 and (left == 799 and "a,b,c\n" or piece) or nil
+    end) do
+      rows = rows + 1
+      if rows % 50000 == 0 then
+        collectgarbage()
+        peak = math.max(peak, collectgarbage "count" - before)
+      end
+    end
+    assert.are.equal(799 * 2500, rows)
+    assert.is_true(peak < 512)
+  end)
+
+  it("raises for options that it does not know", function()
+    for _, options in ipairs { { delimeter = ";" }, { line_ending = "LF" }, ";" } do
+      assert.has_error(function()
+        csv.rows("a", options)
+      end)
+    end
+    assert.has_error(function()
+      csv.encode({ { a = 1 } }, nil, { max_record = 5 })
+    end)
+    for _, max in ipairs { -1, 0, 0 / 0, 2 ^ 70, "much" } do
+      assert.has_error(function()
+        csv.rows("a", { max_record = max })
+      end)
+    end
+  end)
+
+  it("gives no rows after a header that was refused", function()
+    local reader = core.csv_reader {}
+    assert(reader:feed "a,a\nx,y\n1,2\n")
+    reader:finish()
+    local _, first = reader:next()
+    local row, again = reader:next()
+    assert.are.equal("csv", first.kind)
+    assert.is_nil(row)
+    assert.are.equal(first, again)
+  end)
+
   it("raises for a source that is none", function()
     assert.has_error(function()
       csv.rows(5)
@@ -185,6 +263,67 @@ describe("writing CSV", function()
       assert.are.equal("csv", err.kind)
       assert.truthy(tostring(err):find("row 2", 1, true))
     end
+  end)
+
+  it("sorts the names by bytes, and needs no global for it", function()
+    local sort = table.sort
+    table.sort = nil -- luacheck: ignore 122
+    local ok, columns = pcall(core.csv_columns, { { b = 1, B = 1, ["a\0b"] = 1 }, { a = 1, ["é"] = 1, ab = 1 } })
+    table.sort = sort -- luacheck: ignore 122
+    assert.is_true(ok)
+    assert.are.same({ "B", "a", "a\0b", "ab", "b", "é" }, columns)
+  end)
+
+  it("refuses a column that is there twice, or has no name", function()
+    for columns, place in pairs { [{ "A", "B", "A" }] = "columns[3]", [{ "A", "" }] = "columns[2]" } do
+      local ok, err = pcall(csv.encode, { { A = 1 } }, columns)
+      assert.is_false(ok)
+      assert.truthy(tostring(err):find(place, 1, true))
+    end
+  end)
+
+  it("leaves nothing of a row that was not completed", function()
+    local writer = core.csv_writer { columns = { "A", "B" } }
+    writer:header()
+    assert(writer:row { A = 1, B = 2 })
+    local size = writer:size()
+    local computed = setmetatable({ A = "half" }, {
+      __index = function()
+        error "no field"
+      end,
+    })
+    assert.is_false(pcall(writer.row, writer, computed))
+    assert.are.equal(size, writer:size())
+    assert.is_nil((writer:row { A = "half", B = print }))
+    assert.are.equal(size, writer:size())
+    assert(writer:row { A = 3, B = 4 })
+    assert.are.equal("A,B\n1,2\n3,4\n", writer:take())
+  end)
+
+  it("raises when a computed field uses the writer that asks for it", function()
+    for _, use in ipairs { "take", "close", "header" } do
+      local writer = core.csv_writer { columns = { "A", "B" } }
+      assert(writer:row { A = "before", B = 2 })
+      local computed = setmetatable({ A = "half" }, {
+        __index = function()
+          writer[use](writer)
+          return 1
+        end,
+      })
+      assert.is_false(pcall(writer.row, writer, computed))
+      if use ~= "close" then
+        assert.are.equal(use == "take" and "" or "before,2\nA,B\n", writer:take())
+      end
+    end
+  end)
+
+  it("writes fields that a row computes", function()
+    local row = setmetatable({}, {
+      __index = function(_, name)
+        return name:lower()
+      end,
+    })
+    assert.are.equal("A,B\na,b\n", csv.encode({ row }, { "A", "B" }))
   end)
 
   it("has no header to write without rows and columns", function()

@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define READER_CLASS "bulkjob.csv_reader"
@@ -12,6 +13,9 @@
 
 /* A user reads what was written long before this. */
 #define WRITER_MAX ((size_t)1 << 30)
+
+/* No service takes a longer record, and a size_t holds it. */
+#define RECORD_MAX ((lua_Number)(1 << 30))
 
 /* The delimiter that the option on top names: by the service's name, or itself. 0 for nil. */
 static char check_delimiter(lua_State *L)
@@ -33,6 +37,7 @@ static char check_delimiter(lua_State *L)
 
 struct csv_box {
     struct csv_reader *reader; /* NULL: closed */
+    int broken;                /* a record was taken from it and never arrived in Lua: there is no way on */
 };
 
 struct csv_reader *bj_check_csv_reader(lua_State *L, int i)
@@ -41,6 +46,17 @@ struct csv_reader *bj_check_csv_reader(lua_State *L, int i)
     if (!box->reader)
         luaL_error(L, "bulkjob.csv: this reader is closed");
     return box->reader;
+}
+
+/* The size in bytes on top. 0 for nil. */
+static size_t check_max_record(lua_State *L)
+{
+    if (lua_isnil(L, -1))
+        return 0;
+    lua_Number n = luaL_checknumber(L, -1);
+    if (!(n >= 1 && n <= RECORD_MAX))
+        luaL_error(L, "bulkjob.csv: max_record: a number of bytes expected, 1 to 2^30");
+    return (size_t)n;
 }
 
 /* core.csv_reader { delimiter =, max_record = } -> reader: all optional; without a delimiter it is found in the header
@@ -52,7 +68,7 @@ static int new_reader(lua_State *L)
     lua_getfield(L, 1, "delimiter");
     options.delimiter = check_delimiter(L);
     lua_getfield(L, 1, "max_record");
-    options.max_record = (size_t)luaL_optnumber(L, -1, 0);
+    options.max_record = check_max_record(L);
     struct csv_box *box = bj_new_object(L, READER_CLASS, sizeof *box);
     box->reader = csv_reader_new(&options);
     if (!box->reader)
@@ -142,16 +158,31 @@ static void push_row(lua_State *L, const struct csv_row *row)
     }
 }
 
+/* A reader that is broken says why again: the refused header, or memory that was short. */
+static int fail_again(lua_State *L)
+{
+    bj_kept(L, 1, "error");
+    if (lua_isnil(L, -1))
+        return bj_fail(L, BJ_ERR_CSV, NULL, "a record was lost: not enough memory");
+    lua_pushnil(L);
+    lua_insert(L, -2);
+    return 2;
+}
+
 /* reader:next() -> { name = value, … } | nil (more text is needed) | false (the end) | nil, err */
 static int reader_next(lua_State *L)
 {
     struct csv_reader *r = bj_check_csv_reader(L, 1);
+    struct csv_box *box = lua_touserdata(L, 1);
     struct csv_row row;
     lua_settop(L, 1);
+    if (box->broken)
+        return fail_again(L);
     for (;;) {
         switch (csv_reader_next(r, &row)) {
         case CSV_MORE:
-            return 0;
+            lua_pushnil(L);
+            return 1;
         case CSV_END:
             lua_pushboolean(L, 0);
             return 1;
@@ -160,16 +191,23 @@ static int reader_next(lua_State *L)
         case CSV_ROW:
             break;
         }
+        /* Until it has arrived: memory may run out on the way, and the next record must not pass for this one. */
+        box->broken = 1;
         bj_kept(L, 1, "columns");
         if (!lua_isnil(L, -1)) {
             lua_pop(L, 1);
             push_row(L, &row);
+            box->broken = 0;
             return 1;
         }
         int failed = take_header(L, &row);
-        if (failed)
+        if (failed) {
+            lua_pushvalue(L, -1);
+            bj_keep(L, 1, "error");
             return failed;
+        }
         lua_settop(L, 1);
+        box->broken = 0;
     }
 }
 
@@ -194,10 +232,12 @@ static int reader_close(lua_State *L)
 
 struct csv_writer {
     struct buf out;
+    size_t whole; /* bytes of complete records; what is behind them was left by a record that failed */
     struct csv_format format;
     int open;
     int columns;
     long long rows;
+    unsigned long long uses; /* changes when something was done with it */
 };
 
 static struct csv_writer *check_writer(lua_State *L, int i)
@@ -205,6 +245,17 @@ static struct csv_writer *check_writer(lua_State *L, int i)
     struct csv_writer *w = luaL_checkudata(L, i, WRITER_CLASS);
     if (!w->open)
         luaL_error(L, "bulkjob.csv: this writer is closed");
+    return w;
+}
+
+/* The writer at `i`, about to change. Removes what a record that failed has left. */
+static struct csv_writer *use_writer(lua_State *L, int i)
+{
+    struct csv_writer *w = check_writer(L, i);
+    w->uses++;
+    w->out.len = w->whole;
+    if (w->out.data)
+        w->out.data[w->whole] = '\0';
     return w;
 }
 
@@ -239,7 +290,13 @@ static int new_writer(lua_State *L)
     for (int i = 1; i <= w->columns; i++) {
         lua_rawgeti(L, -2, i);
         if (lua_type(L, -1) != LUA_TSTRING || lua_rawlen(L, -1) == 0)
-            return luaL_error(L, "bulkjob.csv: columns[%d]: a name expected, got %s", i, luaL_typename(L, -1));
+            return luaL_error(L, "bulkjob.csv: columns[%d]: a name expected, got %s", i,
+                              lua_type(L, -1) == LUA_TSTRING ? "an empty one" : luaL_typename(L, -1));
+        lua_pushvalue(L, -1);
+        lua_rawget(L, -3);
+        if (!lua_isnil(L, -1))
+            return luaL_error(L, "bulkjob.csv: columns[%d]: '%s' is there already", i, lua_tostring(L, -2));
+        lua_pop(L, 1);
         lua_pushvalue(L, -1);
         lua_pushboolean(L, 1);
         lua_rawset(L, -4);
@@ -253,7 +310,7 @@ static int new_writer(lua_State *L)
 /* writer:header(): appends the names of the columns */
 static int writer_header(lua_State *L)
 {
-    struct csv_writer *w = check_writer(L, 1);
+    struct csv_writer *w = use_writer(L, 1);
     bj_kept(L, 1, "columns");
     for (int i = 1; i <= w->columns; i++) {
         size_t len;
@@ -263,6 +320,7 @@ static int writer_header(lua_State *L)
         lua_pop(L, 1);
     }
     need(L, csv_write_end(&w->out, &w->format, false));
+    w->whole = w->out.len;
     return 0;
 }
 
@@ -316,12 +374,30 @@ static int check_keys(lua_State *L, const struct csv_writer *w)
     return 0;
 }
 
+/* The value of column `i` of the row at 2, onto the stack; the columns are at 3. A row may compute its fields. */
+static void get_value(lua_State *L, const struct csv_writer *w, int i)
+{
+    unsigned long long uses = w->uses;
+    lua_rawgeti(L, 3, i);
+    lua_gettable(L, 2);
+    if (w->uses != uses)
+        luaL_error(L, "bulkjob.csv: the writer was used by a field of the row that it writes");
+}
+
+/* What column `i` holds, on top, cannot be written. */
+static int refuse_value(lua_State *L, const struct csv_writer *w, int i)
+{
+    lua_rawgeti(L, 3, i);
+    return bj_fail(L, BJ_ERR_CSV, NULL, "row %d, column '%s': %s cannot be written", (int)w->rows + 1,
+                   lua_tostring(L, -1),
+                   lua_type(L, -2) == LUA_TNUMBER ? "infinity or not-a-number" : luaL_typename(L, -2));
+}
+
 /* writer:row(row [, strict]) -> true | nil, err: appends a record, or nothing at all. `strict`: a field that is no
  * column is an error. */
 static int writer_row(lua_State *L)
 {
-    struct csv_writer *w = check_writer(L, 1);
-    size_t before = w->out.len;
+    struct csv_writer *w = use_writer(L, 1);
     int strict = lua_toboolean(L, 3);
     bool empty = true;
     lua_settop(L, 2);
@@ -336,27 +412,16 @@ static int writer_row(lua_State *L)
     for (int i = 1; i <= w->columns; i++) {
         char number[CSV_NUMBER_MAX];
         size_t len = 0;
-        lua_rawgeti(L, 3, i);
-        lua_gettable(L, 2);
+        get_value(L, w, i);
         const char *text = value_text(L, number, &len);
-        if (!text) {
-            w->out.len = before;
-            lua_rawgeti(L, 3, i);
-            return bj_fail(L, BJ_ERR_CSV, NULL, "row %d, column '%s': %s cannot be written", (int)w->rows + 1,
-                           lua_tostring(L, -1),
-                           lua_type(L, -2) == LUA_TNUMBER ? "infinity or not-a-number" : luaL_typename(L, -2));
-        }
+        if (!text)
+            return refuse_value(L, w, i);
         empty = empty && len == 0;
-        if (!csv_write_field(&w->out, &w->format, i == 1, text, len)) {
-            w->out.len = before;
-            need(L, false);
-        }
+        need(L, csv_write_field(&w->out, &w->format, i == 1, text, len));
         lua_pop(L, 1);
     }
-    if (!csv_write_end(&w->out, &w->format, empty && w->columns == 1)) {
-        w->out.len = before;
-        need(L, false);
-    }
+    need(L, csv_write_end(&w->out, &w->format, empty && w->columns == 1));
+    w->whole = w->out.len;
     w->rows++;
     lua_pushboolean(L, 1);
     return 1;
@@ -365,15 +430,16 @@ static int writer_row(lua_State *L)
 /* writer:size() -> bytes that wait to be taken */
 static int writer_size(lua_State *L)
 {
-    lua_pushnumber(L, (lua_Number)check_writer(L, 1)->out.len);
+    lua_pushnumber(L, (lua_Number)check_writer(L, 1)->whole);
     return 1;
 }
 
 /* writer:take() -> the text so far, which leaves the writer */
 static int writer_take(lua_State *L)
 {
-    struct csv_writer *w = check_writer(L, 1);
-    lua_pushlstring(L, buf_string(&w->out), w->out.len);
+    struct csv_writer *w = use_writer(L, 1);
+    lua_pushlstring(L, buf_string(&w->out), w->whole);
+    w->whole = 0;
     buf_clear(&w->out);
     return 1;
 }
@@ -382,8 +448,41 @@ static int writer_close(lua_State *L)
 {
     struct csv_writer *w = luaL_checkudata(L, 1, WRITER_CLASS);
     w->open = 0;
+    w->uses++;
+    w->whole = 0;
     buf_free(&w->out);
     return 0;
+}
+
+struct name {
+    const char *data; /* of a string that Lua keeps */
+    size_t len;
+};
+
+static int compare_names(const void *a, const void *b)
+{
+    const struct name *x = a;
+    const struct name *y = b;
+    int order = memcmp(x->data, y->data, x->len < y->len ? x->len : y->len);
+    return order ? order : (x->len > y->len) - (x->len < y->len);
+}
+
+/* Sorts the `count` names in the array at 3 by bytes. table.sort would ask the locale, and the host may have replaced
+ * it. The names are keys of the table at 2 too, which keeps them while they move. */
+static void sort_names(lua_State *L, int count)
+{
+    struct name *names = lua_newuserdata(L, sizeof *names * (size_t)(count ? count : 1));
+    for (int i = 0; i < count; i++) {
+        lua_rawgeti(L, 3, i + 1);
+        names[i].data = lua_tolstring(L, -1, &names[i].len);
+        lua_pop(L, 1);
+    }
+    qsort(names, (size_t)count, sizeof *names, compare_names);
+    for (int i = 0; i < count; i++) {
+        lua_pushlstring(L, names[i].data, names[i].len);
+        lua_rawseti(L, 3, i + 1);
+    }
+    lua_pop(L, 1);
 }
 
 /* core.csv_columns(rows) -> the names of all fields of an array of rows, sorted by bytes | nil, err */
@@ -416,11 +515,7 @@ static int all_columns(lua_State *L)
         }
         lua_settop(L, 3);
     }
-    lua_getglobal(L, "table");
-    lua_getfield(L, -1, "sort");
-    lua_pushvalue(L, 3);
-    lua_call(L, 1, 0);
-    lua_settop(L, 3);
+    sort_names(L, count);
     return 1;
 }
 
