@@ -4,8 +4,6 @@ local CSV = "Name,Ext__c\nOne,A-1\nTwo,A-2\n"
 local RULE = "01Q8d000000HvJkEAK"
 local LIMIT = 100000 -- characters of data in a multipart create
 
-local DELIMITERS = { BACKQUOTE = "`", CARET = "^", COMMA = ",", PIPE = "|", SEMICOLON = ";", TAB = "\t" }
-
 describe("create", function()
   local org, client
   helper.scene(helper.AT_ONCE, function(...)
@@ -118,7 +116,7 @@ describe("create", function()
       assert.are.equal("LF", there.lineEnding)
     end)
 
-    for name, delimiter in pairs(DELIMITERS) do
+    for name, delimiter in pairs(helper.DELIMITERS) do
       for _, ending in ipairs { "LF", "CRLF" } do
         it("loads data with " .. name .. " and " .. ending, function()
           local eol = ending == "LF" and "\n" or "\r\n"

@@ -1,7 +1,6 @@
 local helper = require "spec.helper"
 
 local CSV = "Name,Ext__c\nOne,A-1\nTwo,A-2\n"
-local FINAL = { JobComplete = true, Failed = true, Aborted = true }
 
 describe("delete", function()
   local org, client
@@ -21,7 +20,7 @@ describe("delete", function()
   local function until_state(job, state)
     repeat
       local now = assert(job:info()).state
-      assert(now == state or not FINAL[now], now)
+      assert(now == state or not helper.FINAL[now], now)
     until now == state
     return job
   end

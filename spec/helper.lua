@@ -99,24 +99,33 @@ end
 --- For `helper.scene`: jobs are done as soon as they are closed.
 helper.AT_ONCE = { queue_seconds = 0, processing_seconds = 0 }
 
-local FINAL = { JobComplete = true, Failed = true, Aborted = true }
+helper.FINAL = { JobComplete = true, Failed = true, Aborted = true }
+
+helper.DELIMITERS = { BACKQUOTE = "`", CARET = "^", COMMA = ",", PIPE = "|", SEMICOLON = ";", TAB = "\t" }
 
 --- Looks at a job until it is in a final state, without pauses. Returns its info.
 function helper.finished(job)
   while true do
     local info = assert(job:info())
-    if FINAL[info.state] then
+    if helper.FINAL[info.state] then
       return info
     end
   end
 end
 
+--- What is in the file, or nil if there is none.
+function helper.content(path)
+  local file = io.open(path, "rb")
+  local text = file and file:read "*a"
+  if file then
+    file:close()
+  end
+  return text
+end
+
 --- What the org has got as the data of a job.
 function helper.received(org, job)
-  local file = assert(io.open(org.dir .. "/jobs/" .. job.id .. ".data", "rb"))
-  local text = file:read "*a"
-  file:close()
-  return text
+  return assert(helper.content(org.dir .. "/jobs/" .. job.id .. ".data"))
 end
 
 --- `base` with `more` over it, as a new table.

@@ -69,15 +69,6 @@ describe("query jobs", function()
     return name
   end
 
-  local function content(name)
-    local file = io.open(name, "rb")
-    local text = file and file:read "*a"
-    if file then
-      file:close()
-    end
-    return text
-  end
-
   local function each_way_fails(open, check)
     check(fails(open()))
     local text, err = open():read()
@@ -87,8 +78,8 @@ describe("query jobs", function()
     text, err = open():save(name)
     assert.is_nil(text)
     check(err)
-    assert.is_nil(content(name))
-    assert.is_nil(content(name .. ".part"))
+    assert.is_nil(helper.content(name))
+    assert.is_nil(helper.content(name .. ".part"))
   end
 
   describe("are created", function()
@@ -117,7 +108,7 @@ describe("query jobs", function()
       plain:close()
     end)
 
-    for name, delimiter in pairs { BACKQUOTE = "`", CARET = "^", COMMA = ",", PIPE = "|", SEMICOLON = ";", TAB = "\t" } do
+    for name, delimiter in pairs(helper.DELIMITERS) do
       for ending, eol in pairs { LF = "\n", CRLF = "\r\n" } do
         it("with " .. name .. " and " .. ending, function()
           fill()
@@ -230,7 +221,7 @@ describe("query jobs", function()
       assert.are.equal('"Id","Ext__c"\n', assert(job:results():read()))
       local name = path()
       assert.is_true(assert(job:results():save(name)))
-      assert.are.equal('"Id","Ext__c"\n', content(name))
+      assert.are.equal('"Id","Ext__c"\n', helper.content(name))
       os.remove(name)
     end)
 
@@ -250,7 +241,7 @@ describe("query jobs", function()
         assert.are.equal(whole, assert(job:results(pages):read()))
         local name = path()
         assert.is_true(assert(job:results(pages):save(name)))
-        assert.are.equal(whole, content(name))
+        assert.are.equal(whole, helper.content(name))
         os.remove(name)
       end)
     end
@@ -328,7 +319,7 @@ describe("query jobs", function()
         org:fault(fault)
         local name = path()
         assert(job:results({ max_records = 4 }):save(name))
-        assert.are.equal(whole, content(name))
+        assert.are.equal(whole, helper.content(name))
         os.remove(name)
       end
     end)

@@ -83,12 +83,7 @@ describe("result sets", function()
   end
 
   local function content(name)
-    local file = io.open(path(name), "rb")
-    local text = file and file:read "*a"
-    if file then
-      file:close()
-    end
-    return text
+    return helper.content(path(name))
   end
 
   -- All three ways to read a set fail, with an error that `check` looks at.

@@ -1,8 +1,6 @@
 local bulkjob = require "bulkjob"
 local helper = require "spec.helper"
 
-local DELIMITERS = { BACKQUOTE = "`", CARET = "^", COMMA = ",", PIPE = "|", SEMICOLON = ";", TAB = "\t" }
-
 -- Rows that go up as CSV, into records, and come back by a query.
 describe("rows", function()
   local org, client
@@ -47,10 +45,7 @@ describe("rows", function()
   local function uploaded(rows, more, columns)
     local job = create(more)
     assert.is_true(assert(job:upload { rows = rows, columns = columns }))
-    local file = assert(io.open(org.dir .. "/jobs/" .. job.id .. ".data", "rb"))
-    local text = file:read "*a"
-    file:close()
-    return text
+    return helper.received(org, job)
   end
 
   local function refused(rows, columns)
@@ -199,12 +194,12 @@ describe("rows", function()
     assert.are.equal(list[1].Id, list[2].ParentId)
   end)
 
-  for name, delimiter in pairs(DELIMITERS) do
+  for name, delimiter in pairs(helper.DELIMITERS) do
     for ending, eol in pairs { LF = "\n", CRLF = "\r\n" } do
       it("in the format " .. name .. " and " .. ending .. " keep every value", function()
         local format = { columnDelimiter = name, lineEnding = ending }
         local values = { "plain", '"', '""', 'a"b', delimiter, "a" .. delimiter .. "b", eol, "a" .. eol .. "b", " a ", "a\\b", "'a'", "#N/B", "=1+1" }
-        for _, other in pairs(DELIMITERS) do
+        for _, other in pairs(helper.DELIMITERS) do
           values[#values + 1] = "x" .. other .. "y"
         end
         local rows = {}
