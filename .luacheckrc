@@ -12,6 +12,9 @@ files["sandbox/lua"] = {
   max_line_length = false,
   read_globals = { coroutine = { fields = { "_create", "_resume", "_status", "_yield" } } },
 }
+-- The programs that we look whether we are in.
+files["lua/bulkjob/loop.lua"] = { read_globals = { "ngx" } }
+files["lua/bulkjob/loop"] = { read_globals = { "ngx", "vim" } }
 files["spec"] = { std = "+busted", max_line_length = false }
 -- Run by lua5.4, and by nothing else.
 files["examples/demo.lua"] = { std = "lua54" }

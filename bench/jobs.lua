@@ -36,7 +36,6 @@ local function sizes()
   for _ = 1, 3 do
     collectgarbage()
     collectgarbage()
-    core.wait(0.05) -- takes what the engine has left to say
   end
   collectgarbage()
   collectgarbage()

@@ -6,9 +6,11 @@ local core = require "bulkjob.core"
 local client = require "bulkjob.client"
 local csv = require "bulkjob.csv"
 local job = require "bulkjob.job"
+local loop = require "bulkjob.loop"
+require "bulkjob.task"
 
 ---@class bulkjob.Error
----@field kind "api"|"auth"|"network"|"timeout"|"protocol"|"io"|"csv"|"job"|"cancelled"
+---@field kind "api"|"auth"|"network"|"timeout"|"protocol"|"io"|"csv"|"job"|"cancelled"|"task"
 ---@field code string|nil as the service spelt it, or libcurl's name
 ---@field message string
 ---@field status integer|nil of the HTTP answer
@@ -20,6 +22,7 @@ local job = require "bulkjob.job"
 ---@field retry_after number|nil seconds the service asked to wait
 ---@field in_doubt boolean|nil true when a close, an abort or a create with data failed and may have taken effect all the same
 ---@field also bulkjob.Error[]|nil what failed while cleaning up
+---@field traceback string|nil of the task that raised it
 ---@field strays string[]|nil ids of `Open` jobs that a create with a lost answer may have left behind
 
 local bulkjob = {
@@ -28,7 +31,7 @@ local bulkjob = {
   null = core.null,
   client = client.new,
   csv = csv,
-  loop = { block = require "bulkjob.loop.block" },
+  loop = loop.known,
   with = job.with,
   is_error = core.is_error,
 }

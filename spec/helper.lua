@@ -1,6 +1,7 @@
 --- What the specs share: an org of their own, and clients for it that do not wait long.
 local bulkjob = require "bulkjob"
 local control = require "sandbox.control"
+local core = require "bulkjob.core"
 
 local helper = {}
 
@@ -111,6 +112,14 @@ function helper.finished(job)
       return info
     end
   end
+end
+
+--- Blocks this program for so many seconds.
+function helper.sleep(seconds)
+  local pause = core.channel()
+  pause:till(core.now() + seconds)
+  pause:sleep()
+  pause:close()
 end
 
 --- What is in the file, or nil if there is none.

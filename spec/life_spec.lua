@@ -32,6 +32,13 @@ local function yielding(more)
   return bulkjob.client(all)
 end
 
+local function sleep(seconds)
+  local pause = core.channel()
+  pause:till(core.now() + seconds)
+  pause:sleep()
+  pause:close()
+end
+
 local begun = {}
 local function begin(fn)
   local task = coroutine.create(fn)
@@ -43,7 +50,7 @@ end
 local function take_on(seconds)
   local till = core.now() + seconds
   while core.now() < till do
-    core.wait(0.01)
+    sleep(0.01)
     for _, task in ipairs(begun) do
       if coroutine.status(task) == "suspended" then
         assert(coroutine.resume(task))
@@ -406,7 +413,7 @@ describe("in a process of its own", function()
           collectgarbage()
         end
         for _ = 1, 100 do
-          core.wait(0.01)
+          sleep(0.01)
           if fds() <= before then break end
         end
         assert(fds() <= before, fds() .. " descriptors, and " .. before .. " before")
@@ -603,7 +610,7 @@ describe("in a process of its own", function()
           for _ = 1, 20 do
             begin(function() client:limits() end)
           end
-          core.wait(round % 20 * 0.0005)
+          sleep(round % 20 * 0.0005)
           in_child(function() assert(bulkjob.client(options()):limits()) end)
           client:close()
         end

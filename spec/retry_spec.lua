@@ -1,4 +1,3 @@
-local core = require "bulkjob.core"
 local helper = require "spec.helper"
 
 local CSV = "Name,Ext__c\nOne,A-1\nTwo,A-2\n"
@@ -363,7 +362,7 @@ describe("retries", function()
       local tasks, made, learning = {}, {}, true
       local busy = helper.client(org, { on_event = helper.recorder(events), loop = function(waiting)
         if learning then
-          core.wait(waiting:timeout())
+          waiting:sleep()
         else
           coroutine.yield()
         end
@@ -383,7 +382,7 @@ describe("retries", function()
             assert(coroutine.resume(task))
           end
         end
-        core.wait(0.01)
+        helper.sleep(0.01)
       end
       for i = 1, 2 do
         assert.are.equal("Open", org:job(made[i].id).state)

@@ -12,4 +12,13 @@ static inline double clock_now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
+/* `seconds` for poll(2), rounded up so that it never wakes too early; a minute at most. */
+static inline int clock_poll_ms(double seconds)
+{
+    double ms = seconds * 1000;
+    if (ms <= 0)
+        return 0;
+    return ms > 60000 ? 60000 : (int)ms + 1;
+}
+
 #endif

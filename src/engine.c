@@ -2,8 +2,6 @@
 
 #include "clock.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -11,7 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 #ifdef __linux__
-#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #endif
@@ -31,28 +28,19 @@ struct lane {
     struct transfer **last;
 };
 
-/* A descriptor pair that one thread makes readable for another: an eventfd has both ends in one. */
-struct bell {
-    int in;
-    int out;
-};
-
 struct engine {
     int refs;
     pthread_t thread;
     pid_t pid;
     int nice;
-    struct bell to_engine;
-    struct bell to_host;
-    atomic_int news; /* transfers in the ready list */
+    struct bell bell; /* rung for the thread */
 
     pthread_mutex_t busy; /* held by the thread whenever it does not sleep, so that a fork can wait for that */
     pthread_mutex_t lock; /* guards what follows, and the fields of transfers marked so */
     bool stopping;
     struct transfer *commands;
     struct transfer **commands_last;
-    struct transfer *ready;
-    struct transfer **ready_last;
+    struct channel *minded; /* a reference to each that engine_mind was called for */
 
     /* The thread's own. */
     CURLM *multi;
@@ -62,96 +50,71 @@ struct engine {
     double timer; /* when libcurl wants to be called; negative: not at all */
     struct lane *lanes;
     struct transfer *active;
+    double look_at; /* when to look whether somebody at the other end of a socket is gone */
 
     struct engine *next; /* in the list of all engines */
 };
+
+/* Between two looks at the other ends of sockets. */
+static const double LOOK_SECONDS = 1;
 
 static pthread_mutex_t engines_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct engine *engines;
 static pid_t forking_pid; /* under engines_lock */
 
-static bool bell_open(struct bell *b)
-{
-#ifdef __linux__
-    b->in = b->out = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    return b->in >= 0;
-#else
-    int fds[2];
-    b->in = b->out = -1;
-    if (pipe(fds) != 0)
-        return false;
-    for (int i = 0; i < 2; i++) {
-        fcntl(fds[i], F_SETFD, FD_CLOEXEC);
-        fcntl(fds[i], F_SETFL, O_NONBLOCK);
-    }
-    b->out = fds[0];
-    b->in = fds[1];
-    return true;
-#endif
-}
-
-static void bell_close(struct bell *b)
-{
-    if (b->in >= 0)
-        close(b->in);
-    if (b->out >= 0 && b->out != b->in)
-        close(b->out);
-    b->in = b->out = -1;
-}
-
-static void bell_ring(const struct bell *b)
-{
-    const uint64_t one = 1;
-    ssize_t n;
-    do
-        n = write(b->in, &one, sizeof one);
-    while (n < 0 && errno == EINTR);
-}
-
-static void bell_quiet(const struct bell *b)
-{
-    uint64_t buf[16];
-    ssize_t n;
-    do
-        n = read(b->out, buf, sizeof buf);
-    while ((n < 0 && errno == EINTR) || n == (ssize_t)sizeof buf);
-}
-
-/* ---- the ready list: engine's thread to host's ---- */
+/* ---- news: engine's thread to host's ---- */
 
 static void tell_host(struct transfer *t)
 {
     struct engine *e = t->engine;
-    bool ring = false;
     pthread_mutex_lock(&e->lock);
-    if (!t->ready) {
-        t->ready = true;
-        t->ready_next = NULL;
-        *e->ready_last = transfer_ref(t);
-        e->ready_last = &t->ready_next;
-        ring = atomic_fetch_add(&e->news, 1) == 0;
-    }
+    if (t->channel)
+        channel_put(t->channel, t);
+    else
+        t->missed = true;
     pthread_mutex_unlock(&e->lock);
-    if (ring)
-        bell_ring(&e->to_host);
 }
 
-struct transfer *engine_next(struct engine *e)
+void engine_watch(struct engine *e, struct transfer *t, struct channel *c, double tag)
 {
-    if (atomic_load_explicit(&e->news, memory_order_acquire) == 0 || engine_is_foreign(e))
-        return NULL;
+    t->tag = tag;
+    if (t->channel == c)
+        return;
     pthread_mutex_lock(&e->lock);
-    struct transfer *t = e->ready;
-    if (t) {
-        e->ready = t->ready_next;
-        if (!e->ready)
-            e->ready_last = &e->ready;
-        t->ready = false;
-        if (atomic_fetch_sub(&e->news, 1) == 1)
-            bell_quiet(&e->to_host);
-    }
+    struct channel *before = t->channel;
+    if (before && channel_remove(before, t))
+        t->missed = true;
+    t->channel = channel_ref(c);
+    if (t->missed)
+        channel_put(c, t);
+    t->missed = false;
     pthread_mutex_unlock(&e->lock);
-    return t;
+    channel_unref(before);
+}
+
+void engine_mind(struct engine *e, struct channel *c, double deadline)
+{
+    pthread_mutex_lock(&e->lock);
+    c->deadline = deadline;
+    c->deserted = false;
+    c->minded_next = e->minded;
+    e->minded = channel_ref(c);
+    pthread_mutex_unlock(&e->lock);
+    bell_ring(&e->bell);
+}
+
+void engine_leave(struct engine *e, struct channel *c)
+{
+    pthread_mutex_lock(&e->lock);
+    struct channel **at = &e->minded;
+    while (*at && *at != c)
+        at = &(*at)->minded_next;
+    bool minded = *at;
+    if (minded)
+        *at = c->minded_next;
+    pthread_mutex_unlock(&e->lock);
+    if (minded)
+        channel_unref(c);
 }
 
 /* ---- the command list: host's thread to engine's ---- */
@@ -172,7 +135,7 @@ static bool command(struct engine *e, struct transfer *t, int what)
     }
     pthread_mutex_unlock(&e->lock);
     if (!listed)
-        bell_ring(&e->to_engine);
+        bell_ring(&e->bell);
     return !stopping;
 }
 
@@ -341,6 +304,12 @@ static bool take_commands(struct engine *e)
     return !stopping;
 }
 
+/* The sooner of two moments, of which a negative one is none. */
+static double sooner(double a, double b)
+{
+    return a < 0 || (b >= 0 && b < a) ? b : a;
+}
+
 /* Ends what has been silent for too long; answers when to look again (negative: no need). */
 static double check_silence(struct engine *e)
 {
@@ -357,6 +326,53 @@ static double check_silence(struct engine *e)
         else if (soonest < 0 || at < soonest)
             soonest = at;
     }
+    return soonest;
+}
+
+static struct transfer *find_deserted(struct engine *e)
+{
+    struct transfer *found = NULL;
+    pthread_mutex_lock(&e->lock);
+    for (struct transfer *t = e->active; t && !found; t = t->active_next)
+        if (t->channel && t->channel->deserted)
+            found = t;
+    for (struct lane *l = e->lanes; l && !found; l = l->next)
+        for (struct transfer *t = l->first; t && !found; t = t->next)
+            if (t->channel && t->channel->deserted)
+                found = t;
+    pthread_mutex_unlock(&e->lock);
+    return found;
+}
+
+/* Rings where a deadline has come. A coroutine that was killed while it waited has left its socket: what it waited for
+ * is ended, since Lua may be slow to collect it. Answers when to look again (negative: no need). */
+static double check_minded(struct engine *e)
+{
+    double now = clock_now();
+    double soonest = -1;
+    bool deserted = false;
+    bool look = now >= e->look_at;
+    if (look)
+        e->look_at = now + LOOK_SECONDS;
+    pthread_mutex_lock(&e->lock);
+    for (struct channel **at = &e->minded; *at;) {
+        struct channel *c = *at;
+        if (c->deadline >= 0 && c->deadline <= now) {
+            channel_ring(c);
+            c->deadline = -1;
+        }
+        if (look && channel_is_deserted(c)) {
+            deserted = c->deserted = true;
+            *at = c->minded_next;
+            channel_unref(c); /* the host has another reference until engine_leave */
+            continue;
+        }
+        soonest = sooner(soonest, sooner(c->deadline, c->has_socket ? e->look_at : -1));
+        at = &c->minded_next;
+    }
+    pthread_mutex_unlock(&e->lock);
+    for (struct transfer *t; deserted && (t = find_deserted(e));)
+        cancel(e, t, STOP_CANCELLED);
     return soonest;
 }
 
@@ -415,16 +431,6 @@ static int on_timer(CURLM *multi, long ms, void *user)
     return 0;
 }
 
-static int poll_timeout(double at)
-{
-    if (at < 0)
-        return -1;
-    double ms = (at - clock_now()) * 1000;
-    if (ms <= 0)
-        return 0;
-    return ms > 60000 ? 60000 : (int)ms + 1;
-}
-
 /* Calls libcurl for each socket that is ready. The array changes under its feet, so nothing is kept across a call but
  * an index, and a slot visited twice or too early only finds nothing to do. */
 static void serve_sockets(struct engine *e, int ready)
@@ -443,6 +449,12 @@ static void serve_sockets(struct engine *e, int ready)
     }
 }
 
+/* How long poll(2) may sleep when the next thing to do is `at`; negative: there is none. */
+static int poll_ms(double at)
+{
+    return at < 0 ? -1 : clock_poll_ms(at - clock_now());
+}
+
 static void *engine_main(void *arg)
 {
     struct engine *e = arg;
@@ -454,16 +466,14 @@ static void *engine_main(void *arg)
     pthread_mutex_lock(&e->busy);
     while (take_commands(e)) {
         collect(e);
-        double at = check_silence(e);
-        if (e->timer >= 0 && (at < 0 || e->timer < at))
-            at = e->timer;
+        double at = sooner(check_silence(e), sooner(e->timer, check_minded(e)));
         pthread_mutex_unlock(&e->busy);
-        int ready = poll(e->sockets, e->socket_count, poll_timeout(at));
+        int ready = poll(e->sockets, e->socket_count, poll_ms(at));
         pthread_mutex_lock(&e->busy);
         if (ready > 0 && e->sockets[WAKE_SLOT].revents) {
             e->sockets[WAKE_SLOT].revents = 0;
             ready--;
-            bell_quiet(&e->to_engine);
+            bell_quiet(&e->bell);
         }
         if (ready > 0)
             serve_sockets(e, ready);
@@ -499,7 +509,7 @@ static void stop_thread(struct engine *e)
     pthread_mutex_unlock(&e->lock);
     if (again)
         return;
-    bell_ring(&e->to_engine);
+    bell_ring(&e->bell);
     pthread_join(e->thread, NULL);
 }
 
@@ -552,9 +562,9 @@ static void release(struct engine *e)
         free(l->origin);
         free(l);
     }
-    for (struct transfer *t; (t = e->ready);) {
-        e->ready = t->ready_next;
-        transfer_unref(t);
+    for (struct channel *c; (c = e->minded);) {
+        e->minded = c->minded_next;
+        channel_unref(c);
     }
     for (struct transfer *t; (t = e->commands);) {
         e->commands = t->command_next;
@@ -562,8 +572,7 @@ static void release(struct engine *e)
     }
     if (e->multi)
         curl_multi_cleanup(e->multi);
-    bell_close(&e->to_engine);
-    bell_close(&e->to_host);
+    bell_close(&e->bell);
     pthread_mutex_destroy(&e->busy);
     pthread_mutex_destroy(&e->lock);
     free(e->sockets);
@@ -574,11 +583,11 @@ static bool prepare(struct engine *e)
 {
     e->sockets = calloc(FIRST_SOCKETS, sizeof *e->sockets);
     e->multi = curl_multi_init();
-    if (!e->sockets || !e->multi || !bell_open(&e->to_engine) || !bell_open(&e->to_host))
+    if (!e->sockets || !e->multi || !bell_open(&e->bell))
         return false;
     e->socket_room = FIRST_SOCKETS;
     e->socket_count = 1;
-    e->sockets[WAKE_SLOT].fd = e->to_engine.out;
+    e->sockets[WAKE_SLOT].fd = e->bell.out;
     e->sockets[WAKE_SLOT].events = POLLIN;
     e->timer = -1;
     curl_multi_setopt(e->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
@@ -613,10 +622,8 @@ struct engine *engine_new(int nice, const char **why)
     e->refs = 1;
     e->pid = getpid();
     e->nice = nice;
-    e->to_engine.in = e->to_engine.out = e->to_host.in = e->to_host.out = -1;
     e->commands_last = &e->commands;
-    e->ready_last = &e->ready;
-    atomic_init(&e->news, 0);
+    bell_init(&e->bell);
     pthread_mutex_init(&e->busy, NULL);
     pthread_mutex_init(&e->lock, NULL);
     if (!prepare(e)) {
@@ -665,17 +672,4 @@ void engine_unref(struct engine *e)
 bool engine_is_foreign(const struct engine *e)
 {
     return e->pid != getpid();
-}
-
-int engine_fd(const struct engine *e)
-{
-    return e->to_host.out;
-}
-
-void engine_wait(struct engine *e, double seconds)
-{
-    if (atomic_load_explicit(&e->news, memory_order_acquire) != 0 || seconds == 0)
-        return;
-    struct pollfd p = {.fd = e->to_host.out, .events = POLLIN};
-    poll(&p, 1, seconds < 0 ? -1 : poll_timeout(clock_now() + seconds));
 }

@@ -2,6 +2,7 @@
 #ifndef BULKJOB_ENGINE_H
 #define BULKJOB_ENGINE_H
 
+#include "channel.h"
 #include "transfer.h"
 
 #include <stdbool.h>
@@ -31,14 +32,14 @@ void engine_cancel(struct engine *e, struct transfer *t);
 /* The host has taken from the sink's queue, or put into the source's: lets a paused transfer go on. */
 void engine_unpause(struct engine *e, struct transfer *t);
 
-/* A descriptor that is readable when there is something for engine_next. */
-int engine_fd(const struct engine *e);
-
-/* The next transfer that has news (done, bytes to take, room to put), with a reference for the caller; NULL when none.
+/* The news of the transfer go to this channel from now on, those that nobody has taken yet too. The host's thread only.
  */
-struct transfer *engine_next(struct engine *e);
+void engine_watch(struct engine *e, struct transfer *t, struct channel *c, double tag);
 
-/* Sleeps until there is news, a signal came, or `seconds` have passed (negative: no limit). */
-void engine_wait(struct engine *e, double seconds);
+/* Looks after a channel until engine_leave: rings it when `deadline` (on the clock of clock_now; negative: none) has
+ * come, and when it has a socket and whoever waits at the other end is gone, ends the transfers that are watched
+ * through it. */
+void engine_mind(struct engine *e, struct channel *c, double deadline);
+void engine_leave(struct engine *e, struct channel *c);
 
 #endif

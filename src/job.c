@@ -334,3 +334,9 @@ enum plan verb_next(struct verb_run *r, const struct answer *a, double now, doub
     }
     return after_read(r, a, now, dice);
 }
+
+bool verb_in_doubt(const struct verb_run *r, bool sent)
+{
+    bool runs_then = r->verb == VERB_CLOSE || r->verb == VERB_ABORT || r->verb == VERB_CREATE_FULL;
+    return r->in_doubt || (sent && runs_then && r->step == STEP_SEND);
+}

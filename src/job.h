@@ -100,6 +100,10 @@ void verb_begin(struct verb_run *r, enum verb verb, const struct retry_policy *p
 /* What next, after this answer. Updates `step` and `pause`. `dice`: from 0 to below 1. */
 enum plan verb_next(struct verb_run *r, const struct answer *a, double now, double dice);
 
+/* Would nobody know whether the verb took effect, and may the job run if it did, when it were given up now? `sent`: a
+ * request is out. */
+bool verb_in_doubt(const struct verb_run *r, bool sent);
+
 /* The outcome by HTTP and libcurl alone, before the body is looked at. `code` is the service's error code, or NULL. A
  * status below 200 means that no answer came. */
 enum outcome outcome_of(CURLcode curl, bool request_sent, long status, const char *code);

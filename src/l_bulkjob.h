@@ -70,8 +70,14 @@ void bj_type_plain(lua_State *L, int i);
  * when it cannot be started. */
 struct engine *bj_engine(lua_State *L, int nice);
 
-/* Keeps the value at `i` alive until `t` is done. */
+/* Keeps the value at `i` alive until `t` is done, and a moment longer: until the next of these two calls. */
 void bj_pin(lua_State *L, struct transfer *t, int i);
+void bj_unpin_done(lua_State *L);
+
+/* ---- l_channel.c ---- */
+
+/* The channel at `i`; raises when it is none, closed, or from before a fork. */
+struct channel *bj_check_channel(lua_State *L, int i);
 
 /* ---- l_client.c ---- */
 
@@ -151,6 +157,7 @@ void bj_open_schema(lua_State *L);
 void bj_open_csv(lua_State *L);
 void bj_open_file(lua_State *L);
 void bj_open_engine(lua_State *L);
+void bj_open_channel(lua_State *L);
 void bj_open_client(lua_State *L);
 void bj_open_job(lua_State *L);
 void bj_open_call(lua_State *L);

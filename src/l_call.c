@@ -434,6 +434,7 @@ static void take_answer(lua_State *L, struct call *c, int ci)
                          : step == STEP_READ_BACK ? EXPECT_JOB
                          : step == STEP_LIST      ? EXPECT_OBJECT
                                                   : EXPECT_JOB;
+    bj_unpin_done(L);
     bj_push_answer(L, ci, c->transfer, &c->run, expect, &a); /* result or error */
     check_inflow(L, c, ci, &a);
     complete_answer(c, &a);
@@ -561,14 +562,36 @@ static int call_cancel(lua_State *L)
     lua_settop(L, 2);
     if (c->phase == PHASE_DONE)
         return 0;
+    bool in_doubt = verb_in_doubt(&c->run, c->phase == PHASE_RUNNING);
     if (c->transfer)
         engine_cancel(c->engine, c->transfer);
     bj_finish_call(c);
     if (lua_isnil(L, 2)) {
         bj_push_error(L, BJ_ERR_CANCELLED, NULL, "the call was cancelled");
         lua_replace(L, 2);
+        bj_kept(L, 1, "job");
+        if (!lua_isnil(L, -1)) {
+            lua_getfield(L, -1, "id");
+            lua_setfield(L, 2, "job_id");
+        }
     }
+    if (in_doubt) {
+        lua_pushboolean(L, 1);
+        lua_setfield(L, 2, "in_doubt");
+    }
+    lua_settop(L, 2);
     bj_keep(L, 1, "error");
+    return 0;
+}
+
+/* call:watch(channel, tag): the news of the call go there, under this tag */
+static int call_watch(lua_State *L)
+{
+    struct call *c = check_call(L, 1);
+    struct channel *channel = bj_check_channel(L, 2);
+    double tag = luaL_checknumber(L, 3);
+    if (c->phase == PHASE_RUNNING)
+        engine_watch(c->engine, c->transfer, channel, tag);
     return 0;
 }
 
@@ -609,9 +632,19 @@ static int call_gc(lua_State *L)
 void bj_open_call(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"step", call_step},     {"timeout", call_timeout}, {"result", call_result},     {"cancel", call_cancel},
-        {"events", call_events}, {"push", call_push},       {"finish", call_finish},     {"fill", call_fill},
-        {"read", call_read},     {"job", call_job},         {"was_sent", call_was_sent}, {NULL, NULL},
+        {"step", call_step},
+        {"timeout", call_timeout},
+        {"result", call_result},
+        {"cancel", call_cancel},
+        {"events", call_events},
+        {"push", call_push},
+        {"finish", call_finish},
+        {"fill", call_fill},
+        {"read", call_read},
+        {"job", call_job},
+        {"was_sent", call_was_sent},
+        {"watch", call_watch},
+        {NULL, NULL},
     };
     static const luaL_Reg meta[] = {
         {"__gc", call_gc},

@@ -76,6 +76,7 @@ int luaopen_bulkjob_core(lua_State *L)
     bj_open_csv(L);
     bj_open_file(L);
     bj_open_engine(L);
+    bj_open_channel(L);
     bj_open_client(L);
     bj_open_job(L);
     bj_open_call(L);

@@ -1,19 +1,13 @@
-/* The one engine of a Lua state, and how the host waits for it. */
+/* The one engine of a Lua state, and what it keeps alive. */
 #include "l_bulkjob.h"
 
 #include "clock.h"
 
-#include <errno.h>
-#include <poll.h>
-#include <time.h>
-
 #define ENGINE_CLASS "bulkjob.engine"
 
-/* A burst of completions must not become one long frame. */
-enum { NEWS_AT_ONCE = 256 };
-
 struct engine_box {
-    struct engine *engine; /* NULL: none, or stopped */
+    struct engine *engine;   /* NULL: none, or stopped */
+    struct transfer *pinned; /* a reference to each that reads from a Lua string */
 };
 
 static const char engine_key;
@@ -23,10 +17,15 @@ static int engine_gc(lua_State *L)
     struct engine_box *box = luaL_checkudata(L, 1, ENGINE_CLASS);
     struct engine *e = box->engine;
     box->engine = NULL;
-    if (e) {
-        engine_stop(e);
-        engine_unref(e);
+    if (!e)
+        return 0;
+    engine_stop(e);
+    while (box->pinned) {
+        struct transfer *t = box->pinned;
+        box->pinned = t->pin_next;
+        transfer_unref(t);
     }
+    engine_unref(e);
     return 0;
 }
 
@@ -73,49 +72,45 @@ struct engine *bj_engine(lua_State *L, int nice)
     return engine_ref(box->engine);
 }
 
-void bj_pin(lua_State *L, struct transfer *t, int i)
+/* Lets go of what transfers that are done have kept alive. The box is on top. */
+static void unpin_done(lua_State *L, struct engine_box *box)
 {
-    i = lua_absindex(L, i);
-    if (!running(L))
-        return;
     bj_getuservalue(L, -1);
-    lua_pushlstring(L, (const char *)&t, sizeof t);
-    lua_pushvalue(L, i);
-    lua_rawset(L, -3);
-    lua_pop(L, 2);
-}
-
-/* Takes the news, so that the descriptor gets quiet, and lets go of what finished transfers had pinned. Whoever waits
- * looks at its own transfer. */
-static void take_news(lua_State *L, struct engine *e)
-{
-    struct transfer *t;
-    bj_getuservalue(L, -1); /* box, pins */
-    for (int n = 0; n < NEWS_AT_ONCE && (t = engine_next(e)); n++) {
-        int done = atomic_load(&t->done);
-        const struct transfer *key = t;
-        transfer_unref(t);
-        if (done) {
-            lua_pushlstring(L, (const char *)&key, sizeof key);
-            lua_pushnil(L);
-            lua_rawset(L, -3);
+    for (struct transfer **at = &box->pinned; *at;) {
+        struct transfer *t = *at;
+        if (!atomic_load_explicit(&t->done, memory_order_acquire)) {
+            at = &t->pin_next;
+            continue;
         }
+        *at = t->pin_next;
+        luaL_unref(L, -1, t->pin);
+        transfer_unref(t);
     }
     lua_pop(L, 1);
 }
 
-/* core.wait(seconds): sleeps until the engine has news, a signal comes, or the seconds have passed (nil: no limit). */
-static int wait_for_news(lua_State *L)
+void bj_unpin_done(lua_State *L)
 {
-    double seconds = luaL_optnumber(L, 1, -1);
     struct engine_box *box = running(L);
-    if (box) {
-        engine_wait(box->engine, seconds);
-        take_news(L, box->engine);
-    } else if (seconds > 0) {
-        poll(NULL, 0, seconds > 1e6 ? -1 : (int)(seconds * 1000) + 1);
-    }
-    return 0;
+    if (!box)
+        return;
+    unpin_done(L, box);
+    lua_pop(L, 1);
+}
+
+void bj_pin(lua_State *L, struct transfer *t, int i)
+{
+    i = lua_absindex(L, i);
+    struct engine_box *box = running(L);
+    if (!box)
+        return;
+    unpin_done(L, box);
+    bj_getuservalue(L, -1);
+    lua_pushvalue(L, i);
+    t->pin = luaL_ref(L, -2);
+    t->pin_next = box->pinned;
+    box->pinned = transfer_ref(t);
+    lua_pop(L, 2);
 }
 
 /* core.now() -> seconds on a clock that never jumps */
@@ -132,7 +127,6 @@ void bj_open_engine(lua_State *L)
         {NULL, NULL},
     };
     static const luaL_Reg functions[] = {
-        {"wait", wait_for_news},
         {"now", now},
         {NULL, NULL},
     };

@@ -1,5 +1,6 @@
 #include "transfer.h"
 
+#include "channel.h"
 #include "clock.h"
 
 #include <fcntl.h>
@@ -60,6 +61,7 @@ void transfer_unref(struct transfer *t)
     sink_free(&t->sink);
     buf_free(&t->headers_in);
     settings_unref(t->settings);
+    channel_unref(t->channel);
     free(t);
 }
 

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+struct channel;
 struct engine;
 struct lane;
 
@@ -72,8 +73,17 @@ struct transfer {
     struct engine *engine;
     int commands; /* TRANSFER_… not yet taken; in the command list while not 0 */
     struct transfer *command_next;
-    bool ready; /* in the ready list */
-    struct transfer *ready_next;
+    struct channel *channel; /* a reference; where its news go. NULL: nobody has waited for it yet */
+    bool missed;             /* there was news, and nowhere to go with it */
+
+    /* Under the channel's lock. */
+    bool listed;
+    struct transfer *listed_next;
+
+    /* The host's own. */
+    double tag;                /* what the waiter knows it by */
+    int pin;                   /* the key of what it keeps alive in Lua */
+    struct transfer *pin_next; /* among those that do */
 };
 
 /* NULL: out of memory. The URL is copied. The sink is a small memory one until the caller sets another. */

@@ -1,8 +1,30 @@
 --- The one loop that waits. C never does: it says what it needs, and this gets it.
-local block = require "bulkjob.loop.block"
 local core = require "bulkjob.core"
+local loop = require "bulkjob.loop"
+local task = require "bulkjob.task"
 
 local call = {}
+
+-- Channels that nobody waits on now: each may have a descriptor open.
+local idle = {}
+local MOST_IDLE = 4
+
+local function take_channel()
+  local channel = table.remove(idle)
+  if not channel or channel:is_foreign() then
+    return core.channel()
+  end
+  return channel
+end
+
+local function give_back(channel)
+  while channel:next() do end
+  if #idle < MOST_IDLE then
+    idle[#idle + 1] = channel
+  else
+    channel:close()
+  end
+end
 
 local function report(client, this)
   local on_event = core.client_option(client, "on_event")
@@ -26,23 +48,39 @@ local function get_token(client, this)
   end
 end
 
---- Waits by the client's loop until `waiting` may have something new.
-function call.wait(client, waiting)
-  local loop = core.client_option(client, "loop") or block
-  loop(waiting)
+-- The way to wait for who calls now, nil for a task. Raises where nobody may wait, before anything was sent.
+local function way_to_wait(client)
+  return not task.running() and loop.choose(core.client_option(client, "loop")) or nil
+end
+
+-- Waits until the call may have something new.
+local function wait(this, way)
+  if not way then
+    return task.wait(this)
+  end
+  local channel = take_channel()
+  local seconds = this:timeout()
+  channel:till(seconds and core.now() + seconds)
+  this:watch(channel, 0)
+  way(channel)
+  give_back(channel)
 end
 
 --- Takes the call on until the host has something to do.
 ---@return "done"|"data"|"restart"
 function call.advance(client, this)
+  local way = way_to_wait(client)
   while true do
     local need = this:step()
     report(client, this)
     if need == "wait" then
-      call.wait(client, this)
+      wait(this, way)
     elseif need == "token" then
       get_token(client, this)
     else
+      if not way then
+        task.breathe()
+      end
       return need
     end
   end
@@ -54,16 +92,32 @@ function call.run(client, this)
   return this:result()
 end
 
---- Lets `seconds` pass.
+-- What a pause shares with a call, as far as waiting for it goes.
+local pause = {}
+pause.__index = pause
+
+function pause:timeout()
+  return math.max(0, self.till - core.now())
+end
+
+function pause.watch() end
+
+function pause:cancel()
+  self.till = 0
+  self.cancelled = true
+end
+
+--- Lets `seconds` pass. True, or `nil, err` when the task that waits is cancelled.
 function call.sleep(client, seconds)
-  local till = core.now() + seconds
-  local pause = {}
-  function pause.timeout()
-    return math.max(0, till - core.now())
+  local this = setmetatable({ till = core.now() + seconds }, pause)
+  local way = way_to_wait(client)
+  while this:timeout() > 0 do
+    wait(this, way)
   end
-  while pause:timeout() > 0 do
-    call.wait(client, pause)
+  if this.cancelled then
+    return nil, core.error("cancelled", "the wait was cancelled")
   end
+  return true
 end
 
 return call

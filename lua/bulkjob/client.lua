@@ -38,7 +38,7 @@ local NEEDS_OBJECT = { insert = true, update = true, upsert = true, delete = tru
 ---@field max_connections integer|nil requests under way to one host at the same time, 8 by default
 ---@field user_agent string|nil
 ---@field compress boolean|nil ask for gzip answers, true by default
----@field loop (fun(waiting: table))|nil how to wait, see bulkjob.loop
+---@field loop (fun(waiting: bulkjob.Waiting))|nil how to wait: one of bulkjob.loop, or your own
 ---@field nice integer|nil added to the nice value of the engine's thread
 ---@field on_event fun(event: table)|nil called for each request, retry, change of state and stray job
 

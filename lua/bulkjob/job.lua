@@ -3,6 +3,8 @@ local call = require "bulkjob.call"
 local core = require "bulkjob.core"
 local results = require "bulkjob.results"
 local source = require "bulkjob.source"
+local task = require "bulkjob.task"
+local yieldable = require "bulkjob.yieldable"
 
 ---@class bulkjob.Job
 ---@field id string
@@ -189,7 +191,7 @@ methods.upload = verb("upload", function(self, src)
   if not this then
     return nil, err
   end
-  local good, why = pcall(open and pump or call.run, facts.client, this, open)
+  local good, why = yieldable.pcall(open and pump or call.run, facts.client, this, open)
   if not good then
     this:cancel()
   end
@@ -220,14 +222,20 @@ methods.close = verb("close", function(self)
   return info, err
 end)
 
+-- Another task may be uploading.
+local function end_upload(self)
+  local upload = core.job_facts(self).upload
+  if upload then
+    upload:cancel()
+    task.wake_waiter(upload)
+  end
+end
+
 --- Rolls back what is Open. A job that runs is stopped: rows that were processed stay. Safe to repeat.
 ---@return table|nil info state "Aborted"
 ---@return bulkjob.Error|nil err
 methods.abort = verb("abort", function(self)
-  local upload = core.job_facts(self).upload
-  if upload then
-    upload:cancel()
-  end
+  end_upload(self)
   return run(self, core.abort(self))
 end)
 
@@ -272,7 +280,12 @@ methods.wait = verb("wait", function(self, options)
         .. " seconds; it goes on without us", { job_id = self.id, state = info.state })
     end
     -- Jitter, so that many waiters do not ask in step.
-    call.sleep(facts.client, math.min(pause * (0.8 + 0.4 * math.random()), left))
+    local ok
+    ok, err = call.sleep(facts.client, math.min(pause * (0.8 + 0.4 * math.random()), left))
+    if not ok then
+      err.job_id, err.state = self.id, info.state
+      return nil, err
+    end
     pause = math.min(pause * POLL_GROWTH, LONGEST_POLL)
   end
 end)
@@ -321,13 +334,10 @@ end
 
 -- What happens when a scope that held the job is left. Only a job that is Open, and surely so, is rolled back.
 local function leave(self, err)
-  local facts = core.job_facts(self)
   if self.kind ~= "ingest" or self.state ~= "Open" or in_doubt[self] then
     return
   end
-  if facts.upload then
-    facts.upload:cancel()
-  end
+  end_upload(self)
   local info, why = run(self, core.abort(self, CLEANUP_TRIES))
   if info then
     return
@@ -355,7 +365,7 @@ end
 ---@param fn fun(job: bulkjob.Job): ...
 ---@return ... what `fn` returns; raises what it raises
 function job.with(self, fn)
-  return finish(self, pcall(fn, self))
+  return finish(self, yieldable.pcall(fn, self))
 end
 
 return job

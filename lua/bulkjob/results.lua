@@ -1,6 +1,7 @@
 --- Result sets: the rows of a job, streamed.
 local call = require "bulkjob.call"
 local core = require "bulkjob.core"
+local yieldable = require "bulkjob.yieldable"
 
 ---@class bulkjob.ResultSet
 local methods = {}
@@ -271,7 +272,7 @@ function methods:save(path)
   self = from_start(self)
   local part = path .. ".part"
   -- Whatever ends it, an interrupt too, leaves no half file and no download behind.
-  local good, ok, err = pcall(save_pages, self, part)
+  local good, ok, err = yieldable.pcall(save_pages, self, part)
   self:close()
   if good and ok then
     ok, err = core.publish(part, path)

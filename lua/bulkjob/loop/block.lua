@@ -1,8 +1,6 @@
---- Waits as a plain script does: the whole program sleeps until the engine has news.
-local core = require "bulkjob.core"
+--- Waits as a plain script does: the whole program sleeps.
 
----@param waiting { timeout: fun(self): number|nil } what is waited for; `timeout` gives the seconds after which to look again
----  even without news, nil for no limit
+---@param waiting bulkjob.Waiting
 return function(waiting)
-  core.wait(waiting:timeout())
+  waiting:sleep()
 end

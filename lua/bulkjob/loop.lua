@@ -1,0 +1,63 @@
+--- How to wait: the ways we know, and which of them the program is in.
+local block = require "bulkjob.loop.block"
+local copas_wait = require "bulkjob.loop.copas"
+local cqueues_wait = require "bulkjob.loop.cqueues"
+local luv = require "bulkjob.loop.luv"
+local ngx_wait = require "bulkjob.loop.ngx"
+
+---@class bulkjob.Waiting what a loop is given: it returns when there may be news, or the time has passed
+---@field pollfd fun(self, alarm: boolean|nil): integer a descriptor that is readable when there is news; with `alarm` also when
+---  the time has passed
+---@field events fun(self): string what to watch the descriptor for: "r"
+---@field timeout fun(self): number|nil seconds after which to return even without news; nil: no limit
+---@field sleep fun(self) blocks the thread until then
+
+local loop = {}
+
+--- The loops, by name.
+---@type table<string, fun(waiting: bulkjob.Waiting)>
+loop.known = { block = block, copas = copas_wait, cqueues = cqueues_wait, luv = luv.wait, ngx = ngx_wait }
+
+local MAY_WAIT = {
+  rewrite = true, server_rewrite = true, access = true, content = true, preread = true, timer = true,
+  ssl_cert = true, ssl_session_fetch = true, ssl_client_hello = true,
+}
+
+local function check_phase(wanted)
+  local phase = ngx.get_phase()
+  if phase == "init" then
+    error("bulkjob: no request can be made in nginx's init phase: what is started there is lost when the workers fork. "
+      .. "Make it in init_worker_by_lua*, from ngx.timer.at, or later", 0)
+  elseif not MAY_WAIT[phase] and wanted ~= block then
+    error("bulkjob: nothing can be waited for in nginx's " .. phase .. " phase. Requests can be made in the phases rewrite, "
+      .. "access, content, preread, ssl_certificate, ssl_session_fetch and ssl_client_hello, and in a timer (ngx.timer.at)", 0)
+  end
+end
+
+local function in_cqueues()
+  local cqueues = package.loaded.cqueues
+  if not cqueues then
+    return false
+  end
+  local controller, directly = cqueues.running()
+  return controller and directly
+end
+
+local function in_copas()
+  local copas = package.loaded.copas
+  local this, is_main = coroutine.running()
+  return copas and copas.running and this and not is_main -- copas 1 does not tell, and has to be named
+end
+
+--- The way to wait for who calls now. `wanted` is the one the user has named. Raises where nobody may wait.
+---@param wanted fun(waiting: bulkjob.Waiting)|nil
+---@return fun(waiting: bulkjob.Waiting)
+function loop.choose(wanted)
+  if ngx and ngx.get_phase then
+    check_phase(wanted)
+    return wanted or ngx_wait
+  end
+  return wanted or in_cqueues() and cqueues_wait or in_copas() and copas_wait or luv.is_running() and luv.wait or block
+end
+
+return loop

@@ -1,0 +1,41 @@
+--- Waits in a coroutine that libuv resumes: with luv, or in Neovim.
+local luv = {}
+
+local function neovim()
+  return type(vim) == "table" and (vim.uv or vim.loop)
+end
+
+--- Is this a coroutine that the loop of libuv can go on without? luv knows only of the loops it runs itself, so a coroutine
+--- that was started before `uv.run` has to be told (`loop = bulkjob.loop.luv`). Neovim's always runs.
+function luv.is_running()
+  local this, is_main = coroutine.running()
+  local uv = package.loaded.luv
+  return this and not is_main and (neovim() or uv and uv.loop_mode and uv.loop_mode()) and true
+end
+
+---@param waiting bulkjob.Waiting
+function luv.wait(waiting)
+  local uv = neovim() or require "luv"
+  local this = coroutine.running()
+  local poll, timer = uv.new_poll(waiting:pollfd()), nil
+  local function wake()
+    if poll then
+      poll:close()
+      timer = timer and timer:close()
+      poll = nil
+      local ok, why = coroutine.resume(this)
+      if not ok then
+        error(debug.traceback(this, tostring(why)), 0)
+      end
+    end
+  end
+  poll:start("r", wake)
+  local seconds = waiting:timeout()
+  if seconds then
+    timer = uv.new_timer()
+    timer:start(math.ceil(seconds * 1000), 0, wake)
+  end
+  coroutine.yield()
+end
+
+return luv

@@ -1,0 +1,512 @@
+--- Tasks: coroutines in which every call lets the others run. Each client has a board of its own; `client:poll` moves the tasks
+--- on it that can move.
+local core = require "bulkjob.core"
+local loop = require "bulkjob.loop"
+local yieldable = require "bulkjob.yieldable"
+
+---@class bulkjob.Task
+---@field package board table
+---@field package thread thread
+---@field package number integer the tag of its news
+---@field package waits_for table|nil the call or pause it waits for
+---@field package results table|nil what it returned, packed
+---@field package err bulkjob.Error|nil what ended it
+local methods = {}
+
+local task_meta = { __index = methods, __name = "bulkjob.task" }
+
+local task = {}
+
+local client_methods = core.client_methods
+
+-- As much news, and as many alarms, as are handed out at once.
+local HANDFUL = 200
+
+-- Seconds after which a turn of poll gives the host its frame back. What one task does between two waits comes on top.
+local TURN = 0.0003
+
+local unpack = table.unpack or unpack -- luacheck: ignore
+
+local function pack(...)
+  return { n = select("#", ...), ... }
+end
+
+-- The tasks by their coroutines.
+local tasks = setmetatable({}, { __mode = "k" })
+
+--- The task that calls this, or nil. A coroutine that a task has made itself is none.
+---@return bulkjob.Task|nil
+function task.running()
+  local thread = yieldable.running()
+  return thread and tasks[thread]
+end
+
+local function get_board(client)
+  local board = core.client_option(client, "tasks")
+  if not board then
+    board = {
+      channel = core.channel(),
+      by_number = {},
+      last_number = 0,
+      count = 0,
+      first = nil, -- of those that can move, linked by `after`
+      last = nil,
+      alarms = {}, -- a heap of { at =, task = }, the soonest first
+      failed = {}, -- errors of tasks that nobody has asked for their result
+      turn_ends = 0, -- when the task at hand should let the others run
+      asleep = false, -- somebody waits on the channel
+    }
+    core.set_tasks(client, board)
+  end
+  return board
+end
+
+-- The task can move.
+local function wake(self)
+  if self.queued or self.results or self.err then
+    return
+  end
+  self.queued = true
+  self.after = nil
+  local board = self.board
+  if board.last then
+    board.last.after = self
+  else
+    board.first = self
+  end
+  board.last = self
+  if board.asleep then
+    board.channel:ring()
+  end
+end
+
+--- Wakes the task that waits for this call, which somebody else has ended.
+function task.wake_waiter(this)
+  for _, self in pairs(tasks) do
+    if self.waits_for == this then
+      wake(self)
+    end
+  end
+end
+
+local function set_alarm(self, at)
+  local heap = self.board.alarms
+  local alarm = { at = at, task = self }
+  self.alarm = alarm
+  local i = #heap + 1
+  while i > 1 do
+    local parent = (i - i % 2) / 2
+    if heap[parent].at <= at then
+      break
+    end
+    heap[i] = heap[parent]
+    i = parent
+  end
+  heap[i] = alarm
+end
+
+local function drop_first_alarm(heap)
+  local n = #heap
+  local moved = heap[n]
+  heap[n] = nil
+  n = n - 1
+  if n == 0 then
+    return
+  end
+  local i = 1
+  while true do
+    local child = 2 * i
+    if child > n then
+      break
+    elseif child < n and heap[child + 1].at < heap[child].at then
+      child = child + 1
+    end
+    if moved.at <= heap[child].at then
+      break
+    end
+    heap[i] = heap[child]
+    i = child
+  end
+  heap[i] = moved
+end
+
+-- The first alarm that still counts: a task that was woken by something else has another by now.
+local function first_alarm(board)
+  local heap = board.alarms
+  while heap[1] and heap[1].task.alarm ~= heap[1] do
+    drop_first_alarm(heap)
+  end
+  return heap[1]
+end
+
+--- Waits, in a task, until the call or pause may have something new.
+---@param this { timeout: function, watch: function, cancel: function }
+function task.wait(this)
+  local self = task.running()
+  if self.cancelling then
+    self.cancelling = nil
+    this:cancel()
+    return
+  end
+  local seconds = this:timeout()
+  if seconds then
+    set_alarm(self, core.now() + seconds)
+  else
+    this:watch(self.board.channel, self.number)
+  end
+  self.waits_for = this
+  coroutine.yield()
+  self.waits_for = nil
+  self.alarm = nil
+end
+
+--- Lets the others run if this task has had its turn.
+function task.breathe()
+  local self = task.running()
+  if self and core.now() >= self.board.turn_ends then
+    wake(self)
+    coroutine.yield()
+  end
+end
+
+local function finish(self)
+  local board = self.board
+  board.by_number[self.number] = nil
+  board.count = board.count - 1
+  tasks[self.thread] = nil
+  for _, other in ipairs(self.joined or {}) do
+    wake(other)
+  end
+end
+
+-- What a task raised, as an error with the traceback of the task.
+local function as_error(thread, value)
+  local trace = debug.traceback(thread, tostring(value))
+  if core.is_error(value) then
+    value.traceback = trace
+    return value
+  end
+  return core.error("task", tostring(value), { traceback = trace })
+end
+
+local function resumed(self, good, ...)
+  if coroutine.status(self.thread) ~= "dead" then
+    -- A yield of the user's own lets the others run, too.
+    if not self.waits_for then
+      wake(self)
+    end
+    return
+  end
+  if good then
+    self.results = pack(...)
+  else
+    self.err = as_error(self.thread, ...)
+    if not self.joined then
+      table.insert(self.board.failed, self)
+    end
+  end
+  finish(self)
+end
+
+-- Hands out the news, and rings the alarms whose time has come.
+local function gather(board)
+  for _ = 1, HANDFUL do
+    local number = board.channel:next()
+    if not number then
+      break
+    end
+    local self = board.by_number[number]
+    if self and self.waits_for then
+      wake(self)
+    end
+  end
+  local alarm = first_alarm(board)
+  local now = alarm and core.now()
+  for _ = 1, HANDFUL do
+    if not alarm or alarm.at > now then
+      break
+    end
+    drop_first_alarm(board.alarms)
+    alarm.task.alarm = nil
+    wake(alarm.task)
+    alarm = first_alarm(board)
+  end
+end
+
+local function take_first(board)
+  local self = board.first
+  if self then
+    board.first = self.after
+    if not board.first then
+      board.last = nil
+    end
+    self.queued = nil
+  end
+  return self
+end
+
+local function resume(self)
+  local args = self.args
+  self.args = nil
+  if args then
+    resumed(self, coroutine.resume(self.thread, unpack(args, 1, args.n)))
+  else
+    resumed(self, coroutine.resume(self.thread))
+  end
+end
+
+-- Moves the tasks that can move, until the turn is over. True if one did.
+local function take_turn(board)
+  gather(board)
+  local self = take_first(board)
+  if not self then
+    return false
+  end
+  local ends = core.now() + TURN
+  board.turn_ends = ends
+  while self do
+    if not self:done() then
+      resume(self)
+    end
+    if core.now() >= ends then
+      break
+    end
+    if not board.first then
+      gather(board)
+    end
+    self = take_first(board)
+  end
+  return true
+end
+
+local function first_failure(board)
+  while board.failed[1] do
+    local failed = table.remove(board.failed, 1)
+    if not failed.asked then
+      return failed.err
+    end
+  end
+end
+
+--- Starts a task with the next poll: `fn(...)` in a coroutine in which every call lets other tasks run.
+---@param fn fun(...): ...
+---@return bulkjob.Task
+function client_methods:spawn(fn, ...)
+  if type(fn) ~= "function" then
+    error("bulkjob: spawn: a function expected, got " .. type(fn), 2)
+  end
+  local board = get_board(self)
+  local number = board.last_number + 1
+  local this = setmetatable({
+    client = self,
+    board = board,
+    number = number,
+    thread = coroutine.create(fn),
+    args = pack(...),
+  }, task_meta)
+  board.by_number[number] = this
+  board.last_number = number
+  board.count = board.count + 1
+  tasks[this.thread] = this
+  wake(this)
+  return this
+end
+
+local MAIN = {} -- the main program, where Lua 5.1 gives it no coroutine
+
+-- Who polls must be nobody's task, and the only one to do so.
+local function check_caller(board, name)
+  local me = coroutine.running() or MAIN
+  local other = board.polled_by
+  if task.running() then
+    error("bulkjob: " .. name .. ": called in a task; a task waits by its calls, and for other tasks by their result()", 3)
+  elseif board.asleep and other ~= me and (other == MAIN or coroutine.status(other) ~= "dead") then
+    error("bulkjob: " .. name .. ": another coroutine polls this client already", 3)
+  end
+  board.polled_by = me
+end
+
+-- Seconds until a poll has something to do even without news, nil: no such moment.
+local function time_left(board)
+  if board.first then
+    return 0
+  end
+  local alarm = first_alarm(board)
+  return alarm and math.max(0, alarm.at - core.now())
+end
+
+-- Moves what can move; waits until something can, but not beyond `till`.
+local function poll(client, board, till)
+  while not take_turn(board) and board.count > 0 do
+    local now = core.now()
+    if till and now >= till then
+      return
+    end
+    local left = time_left(board)
+    local at = left and now + left
+    board.channel:till(at and till and math.min(at, till) or at or till)
+    local way = loop.choose(core.client_option(client, "loop"))
+    board.asleep = true
+    way(board.channel)
+    board.asleep = false
+  end
+end
+
+--- Moves every task on that can move. Waits until one can, at most `seconds` (nil: no limit); `poll(0)` never waits, and gives
+--- back after a fraction of a millisecond.
+---@param seconds number|nil
+---@return integer left how many tasks are not done
+---@return bulkjob.Error|nil err what a task raised whose result nobody has asked for
+function client_methods:poll(seconds)
+  if seconds ~= nil and type(seconds) ~= "number" then
+    error("bulkjob: poll: a number of seconds expected, got " .. type(seconds), 2)
+  end
+  local board = core.client_option(self, "tasks")
+  if not board then
+    return 0
+  end
+  check_caller(board, "poll")
+  if seconds == 0 then
+    take_turn(board)
+  else
+    poll(self, board, seconds and core.now() + seconds)
+  end
+  return board.count, first_failure(board)
+end
+
+--- Polls until no task is left.
+---@return true|nil ok
+---@return bulkjob.Error|nil err the first thing a task raised whose result nobody has asked for
+function client_methods:run()
+  local board = core.client_option(self, "tasks")
+  if not board then
+    return true
+  end
+  check_caller(board, "run")
+  while board.count > 0 do
+    poll(self, board)
+  end
+  local err = first_failure(board)
+  board.failed = {}
+  if err then
+    return nil, err
+  end
+  return true
+end
+
+--- For loops of other kinds: a descriptor that is readable when `poll(0)` has something to do.
+---@return integer
+function client_methods:pollfd()
+  return get_board(self).channel:pollfd()
+end
+
+--- What to watch the descriptor for.
+---@return "r"
+function client_methods:events()
+  return get_board(self).channel:events()
+end
+
+--- Seconds after which `poll(0)` has something to do even if the descriptor is not readable; nil: no such moment.
+---@return number|nil
+function client_methods:timeout()
+  return time_left(get_board(self))
+end
+
+--- Is it over?
+---@return boolean
+function methods:done()
+  return (self.results or self.err) ~= nil
+end
+
+-- To be waited for by another task: there is nothing to watch, the end of the task wakes who has joined.
+local join = {}
+join.__index = join
+
+function join.timeout() end
+function join.watch() end
+function join:cancel()
+  self.cancelled = true
+end
+
+local function wait_for(self)
+  local waiter = task.running()
+  if waiter == self then
+    error("bulkjob: result: a task cannot wait for itself", 3)
+  elseif not waiter then
+    check_caller(self.board, "result")
+    while not self:done() do
+      poll(self.client, self.board)
+    end
+    return true
+  end
+  local this = setmetatable({}, join)
+  self.joined = self.joined or {}
+  table.insert(self.joined, waiter)
+  while not self:done() and not this.cancelled do
+    task.wait(this)
+  end
+  return not this.cancelled
+end
+
+--- What the task returned. Waits until it is done: other tasks run meanwhile.
+---@return ... `nil, err` if the task raised or was cancelled; err.traceback says where it raised
+function methods:result()
+  self.asked = true
+  if not wait_for(self) then
+    return nil, core.error("cancelled", "the wait for a task was cancelled")
+  elseif self.err then
+    return nil, self.err
+  end
+  return unpack(self.results, 1, self.results.n)
+end
+
+--- Ends what the task waits for: that call returns `nil, err` with the kind "cancelled", as the next one does that would wait if
+--- it waits for none now. What the task does then, such as rolling a job back, is not cancelled. One that has not begun never
+--- runs. False if it was done already.
+---@return boolean
+function methods:cancel()
+  if self:done() then
+    return false
+  elseif self.args then
+    self.err = core.error("cancelled", "the task was cancelled before it began")
+    self.asked = true
+    finish(self)
+  elseif self.waits_for then
+    self.waits_for:cancel()
+    wake(self)
+  else
+    self.cancelling = true
+  end
+  return true
+end
+
+function task_meta:__tostring()
+  return "bulkjob.task " .. self.number .. (self.err and " (failed)" or self.results and " (done)" or "")
+end
+
+-- Drops the tasks of a client that was closed.
+local function drop_tasks(client)
+  local board = core.client_option(client, "tasks")
+  local this = task.running()
+  for _, other in pairs(board and board.by_number or {}) do
+    if other ~= this then
+      other.err = core.error("cancelled", "the client was closed")
+      finish(other)
+      if coroutine.close then -- luacheck: ignore
+        coroutine.close(other.thread) -- luacheck: ignore
+      end
+    end
+  end
+end
+
+local close = client_methods.close
+
+--- Ends what is under way, calls and tasks. Twice is harmless.
+function client_methods:close()
+  close(self)
+  drop_tasks(self)
+end
+
+core.client_meta.__close = client_methods.close
+
+return task

@@ -1,0 +1,181 @@
+#include "channel.h"
+
+#include "clock.h"
+#include "transfer.h"
+
+#include <poll.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct channel *channel_new(void)
+{
+    struct channel *c = calloc(1, sizeof *c);
+    if (!c)
+        return NULL;
+    atomic_init(&c->refs, 1);
+    atomic_init(&c->news, 0);
+    pthread_mutex_init(&c->lock, NULL);
+    c->pid = getpid();
+    c->last = &c->first;
+    c->deadline = -1;
+    bell_init(&c->bell);
+    return c;
+}
+
+struct channel *channel_ref(struct channel *c)
+{
+    atomic_fetch_add(&c->refs, 1);
+    return c;
+}
+
+void channel_unref(struct channel *c)
+{
+    if (!c || atomic_fetch_sub(&c->refs, 1) != 1)
+        return;
+    bell_close(&c->bell);
+    pthread_mutex_destroy(&c->lock);
+    free(c);
+}
+
+bool channel_is_foreign(const struct channel *c)
+{
+    return c->pid != getpid();
+}
+
+static void append(struct channel *c, struct transfer *t)
+{
+    t->listed = true;
+    t->listed_next = NULL;
+    *c->last = transfer_ref(t);
+    c->last = &t->listed_next;
+    if (atomic_fetch_add(&c->news, 1) == 0 && c->bell.in >= 0)
+        bell_ring(&c->bell);
+}
+
+/* Takes out the one that *at points to; its reference goes to the caller. */
+static struct transfer *take(struct channel *c, struct transfer **at)
+{
+    struct transfer *t = *at;
+    *at = t->listed_next;
+    if (!*at)
+        c->last = at;
+    t->listed = false;
+    if (atomic_fetch_sub(&c->news, 1) == 1 && !channel_is_foreign(c))
+        bell_quiet(&c->bell);
+    return t;
+}
+
+void channel_close(struct channel *c)
+{
+    pthread_mutex_lock(&c->lock);
+    c->closed = true;
+    struct transfer *t;
+    while (c->first) {
+        t = take(c, &c->first);
+        pthread_mutex_unlock(&c->lock);
+        transfer_unref(t); /* which may be the last reference to this very channel but ours */
+        pthread_mutex_lock(&c->lock);
+    }
+    bell_close(&c->bell);
+    pthread_mutex_unlock(&c->lock);
+}
+
+void channel_put(struct channel *c, struct transfer *t)
+{
+    pthread_mutex_lock(&c->lock);
+    if (!c->closed && !t->listed)
+        append(c, t);
+    pthread_mutex_unlock(&c->lock);
+}
+
+bool channel_remove(struct channel *c, struct transfer *t)
+{
+    bool was;
+    pthread_mutex_lock(&c->lock);
+    was = t->listed;
+    if (was) {
+        struct transfer **at = &c->first;
+        while (*at != t)
+            at = &(*at)->listed_next;
+        take(c, at);
+    }
+    pthread_mutex_unlock(&c->lock);
+    if (was)
+        transfer_unref(t);
+    return was;
+}
+
+struct transfer *channel_next(struct channel *c)
+{
+    struct transfer *t = NULL;
+    /* A frame of a game must not wait for a thread that was sent to sleep while it held the lock. */
+    if (atomic_load_explicit(&c->news, memory_order_acquire) == 0 || pthread_mutex_trylock(&c->lock) != 0)
+        return NULL;
+    if (c->first)
+        t = take(c, &c->first);
+    pthread_mutex_unlock(&c->lock);
+    return t;
+}
+
+int channel_fd(struct channel *c)
+{
+    pthread_mutex_lock(&c->lock);
+    bool news = atomic_load(&c->news) > 0;
+    if (c->bell.in >= 0 && !news)
+        bell_quiet(&c->bell);
+    else if (c->bell.in < 0 && bell_open(&c->bell) && news)
+        bell_ring(&c->bell);
+    int fd = c->bell.out;
+    pthread_mutex_unlock(&c->lock);
+    return fd;
+}
+
+void channel_adopt(struct channel *c, int fd)
+{
+    pthread_mutex_lock(&c->lock);
+    bell_close(&c->bell);
+    bell_adopt(&c->bell, fd);
+    c->has_socket = true;
+    if (atomic_load(&c->news) > 0)
+        bell_ring(&c->bell);
+    pthread_mutex_unlock(&c->lock);
+}
+
+void channel_hang_up(struct channel *c)
+{
+    pthread_mutex_lock(&c->lock);
+    if (c->has_socket)
+        bell_close(&c->bell);
+    c->has_socket = false;
+    pthread_mutex_unlock(&c->lock);
+}
+
+void channel_ring(struct channel *c)
+{
+    pthread_mutex_lock(&c->lock);
+    if (c->bell.in >= 0)
+        bell_ring(&c->bell);
+    pthread_mutex_unlock(&c->lock);
+}
+
+bool channel_is_deserted(struct channel *c)
+{
+    pthread_mutex_lock(&c->lock);
+    bool deserted = c->has_socket && bell_is_deserted(&c->bell);
+    if (deserted)
+        bell_close(&c->bell);
+    pthread_mutex_unlock(&c->lock);
+    return deserted;
+}
+
+bool channel_sleep(struct channel *c, double seconds)
+{
+    struct pollfd p = {.events = POLLIN};
+    if (atomic_load_explicit(&c->news, memory_order_acquire) != 0 || seconds == 0)
+        return true;
+    p.fd = channel_fd(c);
+    if (p.fd < 0)
+        return false;
+    poll(&p, 1, seconds < 0 ? -1 : clock_poll_ms(seconds));
+    return true;
+}

@@ -1,0 +1,242 @@
+/* core.channel: what one waiter of the host waits on, in the form that event loops ask for. */
+#include "l_bulkjob.h"
+
+#include "clock.h"
+#include "listener.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CHANNEL_CLASS "bulkjob.channel"
+#define LISTENER_CLASS "bulkjob.listener"
+
+struct channel_box {
+    struct channel *channel; /* NULL: closed */
+    struct engine *engine;   /* a reference, while it minds the channel */
+    double deadline;         /* negative: none */
+};
+
+static const char listener_key;
+
+static struct channel_box *check_box(lua_State *L, int i)
+{
+    struct channel_box *box = luaL_checkudata(L, i, CHANNEL_CLASS);
+    if (!box->channel)
+        bj_raise(L, "bulkjob: this channel is closed");
+    if (channel_is_foreign(box->channel))
+        bj_raise(L, "bulkjob: this client was used before the process forked; make a new one in the new process");
+    return box;
+}
+
+struct channel *bj_check_channel(lua_State *L, int i)
+{
+    return check_box(L, i)->channel;
+}
+
+/* core.channel() -> channel */
+static int new_channel(lua_State *L)
+{
+    struct channel_box *box = bj_new_object(L, CHANNEL_CLASS, sizeof *box);
+    box->deadline = -1;
+    box->channel = channel_new();
+    if (!box->channel)
+        return luaL_error(L, "not enough memory");
+    return 1;
+}
+
+static void hang_up(struct channel_box *box)
+{
+    if (!box->engine)
+        return;
+    if (!engine_is_foreign(box->engine)) {
+        engine_leave(box->engine, box->channel);
+        channel_hang_up(box->channel);
+    }
+    engine_unref(box->engine);
+    box->engine = NULL;
+}
+
+/* channel:close(). Twice is harmless. */
+static int close_channel(lua_State *L)
+{
+    struct channel_box *box = luaL_checkudata(L, 1, CHANNEL_CLASS);
+    struct channel *c = box->channel;
+    if (!c)
+        return 0;
+    hang_up(box);
+    box->channel = NULL;
+    channel_close(c);
+    channel_unref(c);
+    return 0;
+}
+
+/* channel:is_foreign() -> was it made before this process was forked? */
+static int is_foreign(lua_State *L)
+{
+    const struct channel_box *box = luaL_checkudata(L, 1, CHANNEL_CLASS);
+    lua_pushboolean(L, box->channel && channel_is_foreign(box->channel));
+    return 1;
+}
+
+/* channel:next() -> the tag of the next call that has news, or nil */
+static int next_tag(lua_State *L)
+{
+    struct channel_box *box = luaL_checkudata(L, 1, CHANNEL_CLASS);
+    if (!box->channel || atomic_load_explicit(&box->channel->news, memory_order_acquire) == 0)
+        return 0;
+    struct transfer *t = channel_next(check_box(L, 1)->channel);
+    if (!t)
+        return 0;
+    lua_pushnumber(L, t->tag);
+    transfer_unref(t);
+    return 1;
+}
+
+/* channel:pollfd([alarm]) -> a descriptor that is readable when there is news, with `alarm` also when timeout() has
+ * passed */
+static int pollfd_of(lua_State *L)
+{
+    struct channel_box *box = check_box(L, 1);
+    int alarm = lua_toboolean(L, 2);
+    hang_up(box);
+    int fd = channel_fd(box->channel);
+    if (fd < 0)
+        return luaL_error(L, "bulkjob: no descriptor to wait on: %s", strerror(errno));
+    if (alarm && box->deadline >= 0) {
+        box->engine = bj_engine(L, 0);
+        engine_mind(box->engine, box->channel, box->deadline);
+    }
+    lua_pushinteger(L, fd);
+    return 1;
+}
+
+/* channel:events() -> "r": the descriptor is watched for reading */
+static int events_of(lua_State *L)
+{
+    lua_pushliteral(L, "r");
+    return 1;
+}
+
+static double seconds_left(const struct channel_box *box)
+{
+    double left = box->deadline - clock_now();
+    return left > 0 ? left : 0;
+}
+
+/* channel:timeout() -> seconds after which to look again even without news; nil: no limit */
+static int timeout_of(lua_State *L)
+{
+    const struct channel_box *box = check_box(L, 1);
+    if (box->deadline < 0)
+        return 0;
+    lua_pushnumber(L, seconds_left(box));
+    return 1;
+}
+
+/* channel:till(moment): sets the moment, on the clock of core.now, for timeout(); nil: none */
+static int set_deadline(lua_State *L)
+{
+    struct channel_box *box = check_box(L, 1);
+    box->deadline = luaL_optnumber(L, 2, -1);
+    return 0;
+}
+
+/* channel:sleep(): blocks the thread until there is news, a signal came, or the moment has come */
+static int sleep_on(lua_State *L)
+{
+    struct channel_box *box = check_box(L, 1);
+    hang_up(box);
+    if (!channel_sleep(box->channel, box->deadline < 0 ? -1 : seconds_left(box)))
+        return luaL_error(L, "bulkjob: no descriptor to wait on: %s", strerror(errno));
+    return 0;
+}
+
+/* ---- for hosts that can only connect ---- */
+
+static int listener_gc(lua_State *L)
+{
+    listener_close(luaL_checkudata(L, 1, LISTENER_CLASS));
+    return 0;
+}
+
+static struct listener *get_listener(lua_State *L)
+{
+    bj_rawgetp(L, LUA_REGISTRYINDEX, &listener_key);
+    struct listener *l = lua_touserdata(L, -1);
+    if (!l) {
+        l = bj_new_object(L, LISTENER_CLASS, sizeof *l);
+        listener_init(l);
+        lua_pushvalue(L, -1);
+        bj_rawsetp(L, LUA_REGISTRYINDEX, &listener_key);
+    }
+    lua_pop(L, 1);
+    if (l->fd >= 0 && l->pid != getpid())
+        listener_close(l);
+    return l;
+}
+
+/* core.wait_path() -> the path of a unix socket to connect to, for channel:wire() */
+static int wait_path(lua_State *L)
+{
+    struct listener *l = get_listener(L);
+    if (l->fd < 0 && !listener_open(l))
+        return luaL_error(L, "bulkjob: no socket to wait on: %s", strerror(errno));
+    lua_pushfstring(L, "/proc/self/fd/%d", l->path);
+    return 1;
+}
+
+/* channel:wire(): whoever has just connected to core.wait_path() gets a byte when there is news or the moment of till()
+ * has come, until hang_up(). */
+static int wire(lua_State *L)
+{
+    struct channel_box *box = check_box(L, 1);
+    hang_up(box);
+    struct listener *l = get_listener(L);
+    box->engine = bj_engine(L, 0);
+    int fd = listener_accept(l);
+    if (fd < 0)
+        return luaL_error(L, "bulkjob: no socket to wait on: %s", strerror(errno));
+    channel_adopt(box->channel, fd);
+    engine_mind(box->engine, box->channel, box->deadline);
+    return 0;
+}
+
+/* channel:hang_up(): closes our end */
+static int channel_unwire(lua_State *L)
+{
+    hang_up(check_box(L, 1));
+    return 0;
+}
+
+/* channel:ring(): wakes whoever waits on it */
+static int ring(lua_State *L)
+{
+    channel_ring(check_box(L, 1)->channel);
+    return 0;
+}
+
+void bj_open_channel(lua_State *L)
+{
+    static const luaL_Reg methods[] = {
+        {"next", next_tag},         {"pollfd", pollfd_of}, {"events", events_of},    {"timeout", timeout_of},
+        {"till", set_deadline},     {"sleep", sleep_on},   {"wire", wire},           {"hang_up", channel_unwire},
+        {"is_foreign", is_foreign}, {"ring", ring},        {"close", close_channel}, {NULL, NULL},
+    };
+    static const luaL_Reg meta[] = {
+        {"__gc", close_channel},
+        {NULL, NULL},
+    };
+    static const luaL_Reg listener_meta[] = {
+        {"__gc", listener_gc},
+        {NULL, NULL},
+    };
+    static const luaL_Reg functions[] = {
+        {"channel", new_channel},
+        {"wait_path", wait_path},
+        {NULL, NULL},
+    };
+    bj_new_class(L, CHANNEL_CLASS, methods, meta);
+    bj_new_class(L, LISTENER_CLASS, NULL, listener_meta);
+    bj_setfuncs(L, functions);
+}
