@@ -80,12 +80,14 @@ void channel_close(struct channel *c)
     pthread_mutex_unlock(&c->lock);
 }
 
-void channel_put(struct channel *c, struct transfer *t)
+bool channel_put(struct channel *c, struct transfer *t)
 {
     pthread_mutex_lock(&c->lock);
-    if (!c->closed && !t->listed)
+    bool open = !c->closed;
+    if (open && !t->listed)
         append(c, t);
     pthread_mutex_unlock(&c->lock);
+    return open;
 }
 
 bool channel_remove(struct channel *c, struct transfer *t)

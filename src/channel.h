@@ -41,8 +41,8 @@ void channel_close(struct channel *c);
 /* Was this process forked from the one that made the channel? Then its descriptor is shared, and must not be read. */
 bool channel_is_foreign(const struct channel *c);
 
-/* The engine's thread too: there is news of the transfer. */
-void channel_put(struct channel *c, struct transfer *t);
+/* The engine's thread too: there is news of the transfer. False: the channel is closed. */
+bool channel_put(struct channel *c, struct transfer *t);
 
 /* Takes the transfer out of the list. True if it was there. */
 bool channel_remove(struct channel *c, struct transfer *t);

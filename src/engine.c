@@ -68,10 +68,7 @@ static void tell_host(struct transfer *t)
 {
     struct engine *e = t->engine;
     pthread_mutex_lock(&e->lock);
-    if (t->channel)
-        channel_put(t->channel, t);
-    else
-        t->missed = true;
+    t->missed = !t->channel || !channel_put(t->channel, t);
     pthread_mutex_unlock(&e->lock);
 }
 
@@ -85,9 +82,7 @@ void engine_watch(struct engine *e, struct transfer *t, struct channel *c, doubl
     if (before && channel_remove(before, t))
         t->missed = true;
     t->channel = channel_ref(c);
-    if (t->missed)
-        channel_put(c, t);
-    t->missed = false;
+    t->missed = t->missed && !channel_put(c, t);
     pthread_mutex_unlock(&e->lock);
     channel_unref(before);
 }
