@@ -326,8 +326,8 @@ bool transfer_setup(struct transfer *t)
         curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     } else {
         curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-        /* One connection for many small calls. Without TLS there is nothing that could tell libcurl of HTTP/2, and all would
-         * wait for the first answer. */
+        /* One connection for many small calls. Without TLS there is nothing that could tell libcurl of HTTP/2, and all
+         * would wait for the first answer. */
         curl_easy_setopt(c, CURLOPT_PIPEWAIT, strncasecmp(t->url, "https:", 6) == 0 ? 1L : 0L);
     }
     if (t->settings->user_agent)

@@ -9,8 +9,9 @@ local yieldable = require "bulkjob.yieldable"
 ---@field package thread thread
 ---@field package number integer the tag of its news
 ---@field package waits_for table|nil the call or pause it waits for
+---@field package ended boolean|nil
 ---@field package results table|nil what it returned, packed
----@field package err bulkjob.Error|nil what ended it
+---@field package err bulkjob.Error|nil what ended it in place of a return
 local methods = {}
 
 local task_meta = { __index = methods, __name = "bulkjob.task" }
@@ -63,7 +64,7 @@ end
 
 -- The task can move.
 local function wake(self)
-  if self.queued or self.results or self.err then
+  if self.queued or self.ended then
     return
   end
   self.queued = true
@@ -169,14 +170,21 @@ function task.breathe()
   end
 end
 
+-- Takes the task off its board, before anything that may want memory.
 local function finish(self)
   local board = self.board
+  self.ended = true
   board.by_number[self.number] = nil
   board.count = board.count - 1
   tasks[self.thread] = nil
   for _, other in ipairs(self.joined or {}) do
     wake(other)
   end
+end
+
+local function cancelled(self, message)
+  finish(self)
+  self.err = core.error("cancelled", message)
 end
 
 -- What a task raised, as an error with the traceback of the task.
@@ -197,15 +205,15 @@ local function resumed(self, good, ...)
     end
     return
   end
+  finish(self)
   if good then
     self.results = pack(...)
-  else
-    self.err = as_error(self.thread, ...)
-    if not self.joined then
-      table.insert(self.board.failed, self)
-    end
+    return
   end
-  finish(self)
+  self.err = as_error(self.thread, ...)
+  if not self.joined then
+    table.insert(self.board.failed, self)
+  end
 end
 
 -- Hands out the news, and rings the alarms whose time has come.
@@ -415,7 +423,7 @@ end
 --- Is it over?
 ---@return boolean
 function methods:done()
-  return (self.results or self.err) ~= nil
+  return self.ended == true
 end
 
 -- To be waited for by another task: there is nothing to watch, the end of the task wakes who has joined.
@@ -454,8 +462,8 @@ function methods:result()
   self.asked = true
   if not wait_for(self) then
     return nil, core.error("cancelled", "the wait for a task was cancelled")
-  elseif self.err then
-    return nil, self.err
+  elseif not self.results then
+    return nil, self.err or core.error("task", "what the task returned was lost: not enough memory")
   end
   return unpack(self.results, 1, self.results.n)
 end
@@ -468,9 +476,7 @@ function methods:cancel()
   if self:done() then
     return false
   elseif self.args then
-    self.err = core.error("cancelled", "the task was cancelled before it began")
-    self.asked = true
-    finish(self)
+    cancelled(self, "the task was cancelled before it began")
   elseif self.waits_for then
     self.waits_for:cancel()
     wake(self)
@@ -481,7 +487,7 @@ function methods:cancel()
 end
 
 function task_meta:__tostring()
-  return "bulkjob.task " .. self.number .. (self.err and " (failed)" or self.results and " (done)" or "")
+  return "bulkjob.task " .. self.number .. (self.err and " (failed)" or self.ended and " (done)" or "")
 end
 
 -- Drops the tasks of a client that was closed.
@@ -490,8 +496,7 @@ local function drop_tasks(client)
   local this = task.running()
   for _, other in pairs(board and board.by_number or {}) do
     if other ~= this then
-      other.err = core.error("cancelled", "the client was closed")
-      finish(other)
+      cancelled(other, "the client was closed")
       if coroutine.close then -- luacheck: ignore
         coroutine.close(other.thread) -- luacheck: ignore
       end

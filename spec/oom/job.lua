@@ -1,4 +1,4 @@
--- What oom_host runs: a job from create to results. Whatever cannot be had is said by an error.
+-- What oom_host runs: a job from create to results, the second half of it in tasks. Whatever cannot be had is said by an error.
 local bulkjob = require "bulkjob"
 arm()
 local events = 0
@@ -14,11 +14,17 @@ local client = bulkjob.client {
 local job = assert(client:create { object = "Account", operation = "insert" })
 assert(job:upload { rows = { { Name = "x", Ext__c = "1" }, { Name = "y" } } })
 assert(job:close())
-assert(job:wait())
-for row in job:successful_results() do
-  assert(row.Name)
-end
-assert(job:failed_results():read())
+local done = client:spawn(function()
+  return assert(job:wait())
+end)
+client:spawn(function()
+  assert(done:result())
+  for row in job:successful_results() do
+    assert(row.Name)
+  end
+  assert(job:failed_results():read())
+end)
+assert(client:run())
 assert(client:job(job.id):info())
 assert(not client:job(job.id):close())
 client:jobs()()
