@@ -81,6 +81,14 @@ char csv_delimiter_char(const char *name)
     return 0;
 }
 
+const char *csv_delimiter_name(char delimiter)
+{
+    for (size_t i = 0; i < DELIMITERS; i++)
+        if (delimiters[i].byte == delimiter)
+            return delimiters[i].name;
+    return NULL;
+}
+
 /* ---- reading ---- */
 
 struct csv_reader *csv_reader_new(const struct csv_options *options)
@@ -123,6 +131,11 @@ __attribute__((format(printf, 2, 3))) static enum csv_event fail(struct csv_read
     vsnprintf(r->error + n, sizeof r->error - (size_t)n, format, args);
     va_end(args);
     return CSV_FAILED;
+}
+
+char csv_reader_delimiter(const struct csv_reader *r)
+{
+    return r->delimiter;
 }
 
 const char *csv_reader_error(const struct csv_reader *r)
@@ -221,9 +234,11 @@ static void settle_delimiter(struct csv_reader *r, char c)
             r->classes[(unsigned char)delimiters[i].byte] = PLAIN;
 }
 
-/* Hands out the record that ended at `in`. */
-static enum csv_event end_record(struct csv_reader *r, struct csv_row *row)
+/* Hands out the record that ended at `in`; `ended` by a line end, or by the end of the data. */
+static enum csv_event end_record(struct csv_reader *r, struct csv_row *row, bool ended)
 {
+    row->ended = ended;
+    row->crlf = r->state == CR_SEEN;
     if (!end_field(r))
         return CSV_FAILED;
     if (r->in > r->max_record)
@@ -231,6 +246,8 @@ static enum csv_event end_record(struct csv_reader *r, struct csv_row *row)
     if (r->columns && r->count != r->columns) {
         r->line = r->record_line;
         r->in = 0;
+        if (r->count == 1 && r->spans[0].len == 0)
+            return fail(r, "an empty line");
         return fail(r, "%zu field%s in this record, and %zu in the first", r->count, r->count == 1 ? "" : "s",
                     r->columns);
     }
@@ -245,6 +262,7 @@ static enum csv_event end_record(struct csv_reader *r, struct csv_row *row)
     row->count = r->count;
     row->line = r->record_line;
     row->byte = r->base;
+    row->end = r->base + r->in;
     r->base += r->in;
     r->start += r->in;
     r->in = r->out = r->field = r->count = 0;
@@ -386,7 +404,7 @@ static enum csv_event at_end(struct csv_reader *r, struct csv_row *row)
     case QUOTE_SEEN:
         break;
     }
-    return end_record(r, row);
+    return end_record(r, row, false);
 }
 
 enum csv_event csv_reader_next(struct csv_reader *r, struct csv_row *row)
@@ -398,7 +416,7 @@ enum csv_event csv_reader_next(struct csv_reader *r, struct csv_row *row)
     while (r->start + r->in < r->end) {
         enum csv_event e = take_byte(r);
         if (e == CSV_ROW)
-            return end_record(r, row);
+            return end_record(r, row, true);
         if (e == CSV_FAILED)
             return e;
     }

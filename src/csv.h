@@ -19,6 +19,9 @@ struct csv_row {
     size_t count;
     unsigned long long line; /* in which the record begins, from 1 */
     unsigned long long byte; /* of its first byte, from 0 */
+    unsigned long long end;  /* behind its last byte, from 0 */
+    bool ended;              /* it has a line end; only the last record may have none */
+    bool crlf;               /* which is CR LF */
 };
 
 enum csv_event {
@@ -50,6 +53,9 @@ void csv_reader_finish(struct csv_reader *r);
  * refuse, is CSV_FAILED, and so is every call after it. */
 enum csv_event csv_reader_next(struct csv_reader *r, struct csv_row *row);
 
+/* The delimiter: 0 when it is to be found and nothing has told yet. */
+char csv_reader_delimiter(const struct csv_reader *r);
+
 /* What failed, and where: "line 7, byte 312: …", bytes counted from 1 over the whole data. */
 const char *csv_reader_error(const struct csv_reader *r);
 /* Where it failed: line and byte, both from 1. */
@@ -75,5 +81,6 @@ size_t csv_format_number(char out[CSV_NUMBER_MAX], double n);
 
 /* The service's names of the six delimiters (create_job): BACKQUOTE CARET COMMA PIPE SEMICOLON TAB. 0: no such name. */
 char csv_delimiter_char(const char *name);
+const char *csv_delimiter_name(char delimiter); /* NULL: it is none of them */
 
 #endif

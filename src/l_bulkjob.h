@@ -149,12 +149,16 @@ void bj_call_sink(struct call *c, int fd, int skip_line);
 /* The reader behind a core.csv_reader userdata at `i`; raises when it is none or closed. */
 struct csv_reader *bj_check_csv_reader(lua_State *L, int i);
 
+/* The delimiter that the option on top names: by the service's name, or itself. 0 for nil. Raises for anything else. */
+char bj_check_delimiter(lua_State *L);
+
 /* ---- each adds its functions to the module table on top of the stack ---- */
 
 void bj_open_error(lua_State *L);
 void bj_open_json(lua_State *L);
 void bj_open_schema(lua_State *L);
 void bj_open_csv(lua_State *L);
+void bj_open_csv_check(lua_State *L);
 void bj_open_file(lua_State *L);
 void bj_open_engine(lua_State *L);
 void bj_open_channel(lua_State *L);

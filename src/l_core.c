@@ -74,6 +74,7 @@ int luaopen_bulkjob_core(lua_State *L)
     bj_open_json(L);
     bj_open_schema(L);
     bj_open_csv(L);
+    bj_open_csv_check(L);
     bj_open_file(L);
     bj_open_engine(L);
     bj_open_channel(L);

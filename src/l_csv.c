@@ -17,8 +17,7 @@
 /* No service takes a longer record, and a size_t holds it. */
 #define RECORD_MAX ((lua_Number)(1 << 30))
 
-/* The delimiter that the option on top names: by the service's name, or itself. 0 for nil. */
-static char check_delimiter(lua_State *L)
+char bj_check_delimiter(lua_State *L)
 {
     if (lua_isnil(L, -1))
         return 0;
@@ -66,7 +65,7 @@ static int new_reader(lua_State *L)
     struct csv_options options = {0};
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_getfield(L, 1, "delimiter");
-    options.delimiter = check_delimiter(L);
+    options.delimiter = bj_check_delimiter(L);
     lua_getfield(L, 1, "max_record");
     options.max_record = check_max_record(L);
     struct csv_box *box = bj_new_object(L, READER_CLASS, sizeof *box);
@@ -274,7 +273,7 @@ static int new_writer(lua_State *L)
     buf_init(&w->out, WRITER_MAX);
     w->open = 1;
     lua_getfield(L, 1, "delimiter");
-    w->format.delimiter = check_delimiter(L);
+    w->format.delimiter = bj_check_delimiter(L);
     if (!w->format.delimiter)
         w->format.delimiter = ',';
     lua_getfield(L, 1, "line_ending");

@@ -22,6 +22,10 @@ local function check_options(options, known)
   return options or {}
 end
 
+local function source_error(failure)
+  return core.is_error(failure) and failure or core.error("io", "the source failed: " .. tostring(failure))
+end
+
 -- A function that gives the text of a source in pieces, then nil, or nil and what went wrong; and one that lets go of the source.
 -- Or nil, err.
 local function open(from)
@@ -76,7 +80,7 @@ function csv.rows(from, options)
       if row == nil and not err then
         local piece, failure = read()
         if piece == nil and failure then
-          err = core.is_error(failure) and failure or core.error("io", "the source failed: " .. tostring(failure))
+          err = source_error(failure)
         elseif piece == nil then
           reader:finish()
         else
@@ -125,6 +129,61 @@ function csv.encode(rows, columns, options)
     end
     parts[#parts + 1] = chunk
   end
+end
+
+local CHECK_OPTIONS = { delimiter = true, part_bytes = true }
+
+---@class bulkjob.CsvFacts
+---@field columns string[] the names in the header
+---@field columnDelimiter string as the service calls it: "COMMA" and so on
+---@field lineEnding "LF"|"CRLF"
+---@field records integer without the header
+---@field bytes integer
+---@field header_first integer the bytes of the header, from 1; a byte order mark comes before it
+---@field header_last integer
+---@field parts { first: integer, last: integer, records: integer }[] where to cut it, at record boundaries
+
+--- Looks through CSV for what the service would refuse: no header, an empty name or one twice, quotes that are not closed or stand
+--- where none may, records with another number of values, mixed line ends, text that is no UTF-8, and what is longer than the
+--- service takes. Values are not looked at.
+---@param from string|{ file: string }|fun(): string|nil, any
+---@param options { delimiter: string|nil, part_bytes: integer|nil }|nil `part_bytes`: cut so that no part with a header is longer
+---@param pause fun()|nil called now and then
+---@return bulkjob.CsvFacts|nil facts
+---@return bulkjob.Error|nil err the first fault: err.line, err.byte (from 1), and err.column, the name, where there is one
+function csv.check(from, options, pause)
+  options = check_options(options, CHECK_OPTIONS)
+  local read, close = open(from)
+  if not read then
+    return nil, close
+  end
+  local check = core.csv_check(options)
+  local parts = {}
+  local piece, failure, ok, err
+  repeat
+    piece, failure = read()
+    if piece == nil and failure then
+      ok, err = nil, source_error(failure)
+    elseif piece == nil then
+      ok, err = check:finish()
+    else
+      ok, err = check:feed(piece)
+    end
+    for _, part in ipairs(check:parts()) do
+      parts[#parts + 1] = part
+    end
+    if pause then
+      pause()
+    end
+  until not ok or piece == nil
+  close()
+  local facts = ok and check:facts()
+  check:close()
+  if not facts then
+    return nil, err
+  end
+  facts.parts = parts
+  return facts
 end
 
 return csv

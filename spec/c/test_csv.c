@@ -109,7 +109,7 @@ static void test_faults(void)
 {
     READS("a,b\n1\n", "1/0 [a][b]\nline 2, byte 5: 1 field in this record, and 2 in the first");
     READS("a,b\n1,2,3\n", "1/0 [a][b]\nline 2, byte 5: 3 fields in this record, and 2 in the first");
-    READS("a,b\n\n", "1/0 [a][b]\nline 2, byte 5: 1 field in this record, and 2 in the first");
+    READS("a,b\n\n", "1/0 [a][b]\nline 2, byte 5: an empty line");
     READS("a\n\"x", "1/0 [a]\nline 2, byte 5: the data ends inside a quoted value (opened in line 2)");
     READS("a\n\"x\ny\n", "1/0 [a]\nline 4, byte 8: the data ends inside a quoted value (opened in line 2)");
     READS("a\nx\"y\"\n", "1/0 [a]\nline 2, byte 4: a quote in a value that does not begin with one");
