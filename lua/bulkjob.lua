@@ -7,7 +7,7 @@ local client = require "bulkjob.client"
 local csv = require "bulkjob.csv"
 local job = require "bulkjob.job"
 local loop = require "bulkjob.loop"
-require "bulkjob.task"
+require "bulkjob.load"
 
 ---@class bulkjob.Error
 ---@field kind "api"|"auth"|"network"|"timeout"|"protocol"|"io"|"csv"|"job"|"cancelled"|"task"

@@ -104,6 +104,7 @@ struct job {
     enum job_state state;
     int ours;     /* made by this handle's client, not opened by its id */
     int uploaded; /* an upload was acknowledged */
+    int lost;     /* how many answers were lost when it was created: there may be as many jobs beside it */
 };
 
 struct job *bj_check_job(lua_State *L, int i);

@@ -314,6 +314,7 @@ static void keep_result(lua_State *L, struct call *c, int ci)
             lua_pushvalue(L, -1);
             struct job *j = bj_push_job(L, answer + 1, c->run.verb == VERB_QUERY ? JOB_QUERY : JOB_INGEST);
             j->ours = 1;
+            j->lost = c->lost_sends;
             lua_pushvalue(L, -1);
             bj_keep(L, ci, "job"); /* answer, client, jobs, id, job */
             lua_insert(L, -2);
@@ -612,6 +613,14 @@ static int call_was_sent(lua_State *L)
     return 1;
 }
 
+/* call:progress() -> bytes of the body that have been read for sending, in the try that is under way */
+static int call_progress(lua_State *L)
+{
+    const struct call *c = check_call(L, 1);
+    lua_pushnumber(L, c->transfer ? (lua_Number)atomic_load(&c->transfer->source.sent) : 0);
+    return 1;
+}
+
 /* call:job() -> the job it is about, or nil */
 static int call_job(lua_State *L)
 {
@@ -632,19 +641,13 @@ static int call_gc(lua_State *L)
 void bj_open_call(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"step", call_step},
-        {"timeout", call_timeout},
-        {"result", call_result},
-        {"cancel", call_cancel},
-        {"events", call_events},
-        {"push", call_push},
-        {"finish", call_finish},
-        {"fill", call_fill},
-        {"read", call_read},
-        {"job", call_job},
-        {"was_sent", call_was_sent},
-        {"watch", call_watch},
-        {NULL, NULL},
+        {"step", call_step},         {"timeout", call_timeout},
+        {"result", call_result},     {"cancel", call_cancel},
+        {"events", call_events},     {"push", call_push},
+        {"finish", call_finish},     {"fill", call_fill},
+        {"read", call_read},         {"job", call_job},
+        {"was_sent", call_was_sent}, {"watch", call_watch},
+        {"progress", call_progress}, {NULL, NULL},
     };
     static const luaL_Reg meta[] = {
         {"__gc", call_gc},

@@ -375,6 +375,13 @@ static int client_option(lua_State *L)
     return 1;
 }
 
+/* core.org(client) -> the instance URL, or nil as long as nobody has told */
+static int org(lua_State *L)
+{
+    lua_pushstring(L, bj_check_client(L, 1)->base);
+    return 1;
+}
+
 /* core.set_tasks(client, tasks): what the Lua half keeps for it */
 static int set_tasks(lua_State *L)
 {
@@ -396,7 +403,11 @@ void bj_open_client(lua_State *L)
         {NULL, NULL},
     };
     static const luaL_Reg functions[] = {
-        {"client", new_client}, {"set_token", set_token}, {"client_option", client_option}, {"set_tasks", set_tasks},
+        {"client", new_client},
+        {"set_token", set_token},
+        {"client_option", client_option},
+        {"set_tasks", set_tasks},
+        {"org", org},
         {NULL, NULL},
     };
     bj_new_class(L, CLIENT_CLASS, methods, meta);

@@ -5,7 +5,12 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
+#include <zlib.h>
+
+#define LOG_CLASS "bulkjob.log"
 
 /* Makes what was written to `path` outlast a power cut. */
 static int sync_path(const char *path)
@@ -35,11 +40,144 @@ static int publish(lua_State *L)
     return 1;
 }
 
+/* ---- a log: lines that are appended, and are on the disk when that returns ---- */
+
+struct log {
+    int fd; /* -1: closed */
+    off_t size;
+};
+
+static struct log *check_log(lua_State *L)
+{
+    struct log *log = luaL_checkudata(L, 1, LOG_CLASS);
+    if (log->fd < 0)
+        bj_raise(L, "bulkjob: this log is closed");
+    return log;
+}
+
+static int close_log(lua_State *L)
+{
+    struct log *log = luaL_checkudata(L, 1, LOG_CLASS);
+    if (log->fd >= 0)
+        close(log->fd);
+    log->fd = -1;
+    return 0;
+}
+
+/* core.open_log(path) -> log | nil, err: made when there is none; err.code is "LOCKED" while another has it open */
+static int open_log(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    struct stat st;
+    struct log *log = bj_new_object(L, LOG_CLASS, sizeof *log);
+    log->fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (log->fd < 0)
+        return bj_fail(L, BJ_ERR_IO, NULL, "%s: %s", path, strerror(errno));
+    if (flock(log->fd, LOCK_EX | LOCK_NB) != 0) {
+        int locked = errno == EWOULDBLOCK;
+        const char *why = locked ? "another process is using it" : strerror(errno);
+        return bj_fail(L, BJ_ERR_IO, locked ? "LOCKED" : NULL, "%s: %s", path, why);
+    }
+    if (fstat(log->fd, &st) != 0)
+        return bj_fail(L, BJ_ERR_IO, NULL, "%s: %s", path, strerror(errno));
+    log->size = st.st_size;
+    return 1;
+}
+
+/* log:cut(size) -> true | nil, err: forgets all behind the first `size` bytes */
+static int cut_log(lua_State *L)
+{
+    struct log *log = check_log(L);
+    off_t size = (off_t)luaL_checknumber(L, 2);
+    if (ftruncate(log->fd, size) != 0)
+        return bj_fail(L, BJ_ERR_IO, NULL, "%s", strerror(errno));
+    log->size = size;
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* log:append(text) -> true | nil, err: all of it, on the disk, or nothing */
+static int append_log(lua_State *L)
+{
+    struct log *log = check_log(L);
+    size_t len;
+    const char *text = luaL_checklstring(L, 2, &len);
+    for (size_t done = 0; done < len;) {
+        ssize_t n = write(log->fd, text + done, len - done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            int why = errno;
+            if (ftruncate(log->fd, log->size) != 0)
+                log->size += (off_t)done;
+            return bj_fail(L, BJ_ERR_IO, NULL, "%s", strerror(why));
+        }
+        done += (size_t)n;
+    }
+    log->size += (off_t)len;
+    if (fdatasync(log->fd) != 0)
+        return bj_fail(L, BJ_ERR_IO, NULL, "%s", strerror(errno));
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* core.stat(path) -> { size =, mtime = } | nil, err: bytes, and seconds since 1970 */
+static int stat_path(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    struct stat st;
+    if (stat(path, &st) != 0)
+        return bj_fail(L, BJ_ERR_IO, NULL, "%s: %s", path, strerror(errno));
+    if (!S_ISREG(st.st_mode))
+        return bj_fail(L, BJ_ERR_IO, NULL, "%s: a regular file expected", path);
+    lua_createtable(L, 0, 2);
+    bj_pushinteger(L, (long long)st.st_size);
+    lua_setfield(L, -2, "size");
+    bj_pushinteger(L, (long long)st.st_mtime);
+    lua_setfield(L, -2, "mtime");
+    return 1;
+}
+
+/* core.crc32(text) -> a checksum, as a number */
+static int checksum(lua_State *L)
+{
+    size_t len;
+    const char *text = luaL_checklstring(L, 1, &len);
+    lua_pushnumber(L, (lua_Number)crc32_z(0, (const Bytef *)text, len));
+    return 1;
+}
+
+/* core.make_directory(path) -> true | nil, err: true when it is there already */
+static int make_directory(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    struct stat st;
+    if (mkdir(path, 0777) != 0 && (errno != EEXIST || stat(path, &st) != 0 || !S_ISDIR(st.st_mode)))
+        return bj_fail(L, BJ_ERR_IO, NULL, "%s: %s", path, strerror(errno));
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 void bj_open_file(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"publish", publish},
+        {"open_log", open_log},
+        {"stat", stat_path},
+        {"crc32", checksum},
+        {"make_directory", make_directory},
         {NULL, NULL},
     };
+    static const luaL_Reg methods[] = {
+        {"append", append_log},
+        {"cut", cut_log},
+        {"close", close_log},
+        {NULL, NULL},
+    };
+    static const luaL_Reg meta[] = {
+        {"__gc", close_log},
+        {NULL, NULL},
+    };
+    bj_new_class(L, LOG_CLASS, methods, meta);
     bj_setfuncs(L, functions);
 }

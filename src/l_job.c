@@ -275,11 +275,13 @@ static int open_range(lua_State *L, struct call *c)
         return bj_fail(L, BJ_ERR_IO, NULL, "%s: %s", path, range);
     }
     bj_call_file(c, "text/csv; charset=UTF-8", fd, (off_t)first - 1, (off_t)(last - first + 1));
+    lua_getfield(L, 3, "header");
+    bj_keep(L, 5, "header");
     return 0;
 }
 
-/* core.upload(job, "text" | "file" | "queue", source) -> call | nil, err: the text; { file =, first =, last = }; or,
- * for a queue, whether the host can push the same again */
+/* core.upload(job, "text" | "file" | "queue", source) -> call | nil, err: the text; { file =, first =, last =, header =
+ * }; or, for a queue, whether the host can push the same again */
 static int upload(lua_State *L)
 {
     static const char *const forms[] = {"text", "file", "queue", NULL};
@@ -378,11 +380,11 @@ static int job_tostring(lua_State *L)
     return 1;
 }
 
-/* core.job_facts(job) -> { client, info, ours, uploaded, upload }: what the Lua half asks about a handle */
+/* core.job_facts(job) -> { client, info, ours, uploaded, upload, lost }: what the Lua half asks about a handle */
 static int job_facts(lua_State *L)
 {
     const struct job *j = bj_check_job(L, 1);
-    lua_createtable(L, 0, 5);
+    lua_createtable(L, 0, 6);
     bj_kept(L, 1, "client");
     lua_setfield(L, -2, "client");
     bj_kept(L, 1, "info");
@@ -393,6 +395,8 @@ static int job_facts(lua_State *L)
     lua_setfield(L, -2, "ours");
     lua_pushboolean(L, j->uploaded);
     lua_setfield(L, -2, "uploaded");
+    lua_pushinteger(L, j->lost);
+    lua_setfield(L, -2, "lost");
     return 1;
 }
 

@@ -26,13 +26,24 @@ void bj_json_encode(lua_State *L)
     lua_call(L, 1, 1);
 }
 
-/* core.json_decode(text) -> value | nil: nil when it is not JSON. */
+/* core.json_decode(text) -> value | nil: nil when it is not JSON. Whole numbers are integers, nulls are absent. */
 static int json_decode(lua_State *L)
 {
     size_t len;
     const char *text = luaL_checklstring(L, 1, &len);
     if (!bj_json_decode(L, text, len))
         lua_pushnil(L);
+    else if (lua_istable(L, -1))
+        bj_type_plain(L, lua_gettop(L));
+    return 1;
+}
+
+/* core.json_encode(value) -> text; raises for what JSON cannot hold */
+static int json_encode(lua_State *L)
+{
+    luaL_checkany(L, 1);
+    lua_settop(L, 1);
+    bj_json_encode(L);
     return 1;
 }
 
@@ -40,6 +51,7 @@ void bj_open_json(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"json_decode", json_decode},
+        {"json_encode", json_encode},
         {NULL, NULL},
     };
     lua_getglobal(L, "require");

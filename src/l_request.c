@@ -76,6 +76,7 @@ static int set_source(lua_State *L, struct call *c, int ci)
 {
     static const char abort_body[] = "{\"state\":\"Aborted\"}";
     struct transfer *t = c->transfer;
+    const char *text;
     size_t len;
     int fd;
     if (c->run.step == STEP_ABORT_STRAY)
@@ -88,15 +89,20 @@ static int set_source(lua_State *L, struct call *c, int ci)
     case BODY_TEXT:
         bj_kept(L, ci, "body");
         bj_pin(L, t, -1);
-        source_init_bytes(&t->source, lua_tolstring(L, -1, &len), 0);
-        t->source.len = len;
+        text = lua_tolstring(L, -1, &len);
+        source_init_bytes(&t->source, text, len);
         lua_pop(L, 1);
         break;
     case BODY_FILE:
         fd = fcntl(c->fd, F_DUPFD_CLOEXEC, 0);
         if (fd < 0)
             return errno;
-        source_init_file(&t->source, fd, c->first, c->size);
+        bj_kept(L, ci, "header");
+        text = lua_tolstring(L, -1, &len);
+        source_init_file(&t->source, fd, c->first, c->size, text, text ? len : 0);
+        if (text)
+            bj_pin(L, t, -1);
+        lua_pop(L, 1);
         break;
     case BODY_QUEUE:
         if (!source_init_queue(&t->source))

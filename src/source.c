@@ -28,9 +28,9 @@ void source_init_owned(struct source *s, char *bytes, size_t len)
     s->owned = bytes;
 }
 
-void source_init_file(struct source *s, int fd, off_t first, off_t size)
+void source_init_file(struct source *s, int fd, off_t first, off_t size, const char *bytes, size_t len)
 {
-    source_init(s);
+    source_init_bytes(s, bytes, len);
     s->kind = SOURCE_FILE;
     s->fd = fd;
     s->first = first;
@@ -63,22 +63,35 @@ off_t source_size(const struct source *s)
     case SOURCE_BYTES:
         return (off_t)s->len;
     case SOURCE_FILE:
-        return s->size;
+        return (off_t)s->len + s->size;
     case SOURCE_QUEUE:
         break;
     }
     return -1;
 }
 
+static size_t read_bytes(const struct source *s, char *out, size_t n)
+{
+    size_t got = s->len - (size_t)s->sent < n ? s->len - (size_t)s->sent : n;
+    if (got)
+        memcpy(out, s->bytes + s->sent, got);
+    return got;
+}
+
 static enum source_event read_file(struct source *s, char *out, size_t n, size_t *got)
 {
-    off_t left = s->size - s->sent;
+    off_t at = s->sent - (off_t)s->len;
+    if (at < 0) {
+        *got = read_bytes(s, out, n);
+        return SOURCE_DATA;
+    }
+    off_t left = s->size - at;
     if ((off_t)n > left)
         n = (size_t)left;
     ssize_t r = 0;
     if (n) {
         do
-            r = pread(s->fd, out, n, s->first + s->sent);
+            r = pread(s->fd, out, n, s->first + at);
         while (r < 0 && errno == EINTR);
         if (r <= 0) {
             s->error = r < 0 ? errno : 0;
@@ -97,9 +110,7 @@ enum source_event source_read(struct source *s, char *out, size_t n, size_t *got
     case SOURCE_NONE:
         break;
     case SOURCE_BYTES:
-        *got = s->len - (size_t)s->sent < n ? s->len - (size_t)s->sent : n;
-        if (*got)
-            memcpy(out, s->bytes + s->sent, *got);
+        *got = read_bytes(s, out, n);
         break;
     case SOURCE_FILE:
         if (read_file(s, out, n, got) == SOURCE_FAILED)

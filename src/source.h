@@ -4,6 +4,7 @@
 
 #include "queue.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -11,7 +12,7 @@
 enum source_kind {
     SOURCE_NONE,  /* no body */
     SOURCE_BYTES, /* memory that stays where it is until the transfer is done */
-    SOURCE_FILE,  /* a range of a file */
+    SOURCE_FILE,  /* a range of a file, behind some bytes of memory */
     SOURCE_QUEUE, /* what the host puts in as it goes */
 };
 
@@ -19,23 +20,24 @@ enum source_event { SOURCE_DATA, SOURCE_END, SOURCE_WAIT, SOURCE_FAILED };
 
 struct source {
     enum source_kind kind;
-    const char *bytes;
+    const char *bytes; /* of SOURCE_FILE: what comes before the range */
     size_t len;
     char *owned; /* freed with the source; NULL when somebody else keeps the bytes */
     int fd;      /* owned */
     off_t first; /* of the file range */
     off_t size;  /* of the file range */
     struct queue queue;
-    off_t sent;      /* bytes read from it so far */
-    bool whole_sent; /* the end was reached */
-    int error;       /* errno of a failed read; 0 with SOURCE_FAILED: the file became shorter */
+    atomic_llong sent; /* bytes read from it so far; the host may look */
+    bool whole_sent;   /* the end was reached */
+    int error;         /* errno of a failed read; 0 with SOURCE_FAILED: the file became shorter */
 };
 
 /* No body. Each init below makes it the source named, free() always fits. */
 void source_init(struct source *s);
 void source_init_bytes(struct source *s, const char *bytes, size_t len);
 void source_init_owned(struct source *s, char *bytes, size_t len);
-void source_init_file(struct source *s, int fd, off_t first, off_t size);
+/* `fd` then belongs to the source. The `len` bytes go before the range. */
+void source_init_file(struct source *s, int fd, off_t first, off_t size, const char *bytes, size_t len);
 bool source_init_queue(struct source *s); /* false: out of memory */
 void source_free(struct source *s);
 

@@ -86,7 +86,8 @@ methods.delete = verb("delete", function(self)
   return run(self, core.delete(self))
 end)
 
-local function add_also(err, another)
+--- Lists an error among what failed beside another.
+function job.add_also(err, another)
   err.also = err.also or {}
   table.insert(err.also, another)
 end
@@ -102,7 +103,7 @@ local function roll_back(self, err)
     info, why = run(self, core.abort(self, CLEANUP_TRIES))
   end
   if not info then
-    add_also(err, why)
+    job.add_also(err, why)
   end
 end
 
@@ -342,7 +343,7 @@ local function leave(self, err)
   if info then
     return
   elseif core.is_error(err) then
-    add_also(err, why)
+    job.add_also(err, why)
   elseif err == nil then
     error(why, 0)
   end

@@ -242,8 +242,7 @@ function methods:read()
   return table.concat(parts)
 end
 
-local function save_pages(self, path)
-  local append = false
+local function save_pages(self, path, append)
   repeat
     local page, locator, err
     self.call, err = begin_page(self, path, append)
@@ -262,18 +261,32 @@ local function save_pages(self, path)
   return true
 end
 
---- Saves the CSV as it comes, without passing through Lua. The file appears under its name only when it is whole.
+local function save_sets(sets, path)
+  for i, set in ipairs(sets) do
+    local there = i > 1 and core.stat(path)
+    local ok, err = save_pages(set, path, there and there.size > 0)
+    if not ok then
+      return nil, err
+    end
+  end
+  return true
+end
+
+--- Saves sets with the same columns to one file, with one header. It appears under its name only when it is whole.
+---@param sets bulkjob.ResultSet[] at least one
 ---@param path string
 ---@return true|nil ok, bulkjob.Error|nil err
-function methods:save(path)
-  if type(path) ~= "string" then
-    error("bulkjob: save: a path expected, got " .. type(path), 2)
-  end
-  self = from_start(self)
+function results.save_all(sets, path)
   local part = path .. ".part"
+  local fresh = {}
+  for i, set in ipairs(sets) do
+    fresh[i] = from_start(set)
+  end
   -- Whatever ends it, an interrupt too, leaves no half file and no download behind.
-  local good, ok, err = yieldable.pcall(save_pages, self, part)
-  self:close()
+  local good, ok, err = yieldable.pcall(save_sets, fresh, part)
+  for _, set in ipairs(fresh) do
+    set:close()
+  end
   if good and ok then
     ok, err = core.publish(part, path)
   end
@@ -284,6 +297,16 @@ function methods:save(path)
     error(ok, 0)
   end
   return ok, err
+end
+
+--- Saves the CSV as it comes, without passing through Lua. The file appears under its name only when it is whole.
+---@param path string
+---@return true|nil ok, bulkjob.Error|nil err
+function methods:save(path)
+  if type(path) ~= "string" then
+    error("bulkjob: save: a path expected, got " .. type(path), 2)
+  end
+  return results.save_all({ self }, path)
 end
 
 --- Ends the download, if there is one. Twice is harmless.

@@ -12,6 +12,7 @@ local CHUNK = 64 * 1024
 ---@field file string
 ---@field first integer|nil the first byte, counted from 1 as in string.sub
 ---@field last integer|nil the last byte, included
+---@field header string|nil text to send before it
 
 ---@class bulkjob.RowSource
 ---@field rows table[]|fun(): table|nil
@@ -19,7 +20,7 @@ local CHUNK = 64 * 1024
 ---  then takes those of its first row and refuses any other
 
 local FORMS = {
-  file = { file = "string", first = "number", last = "number" },
+  file = { file = "string", first = "number", last = "number", header = "string" },
   rows = { rows = "table or function", columns = "table" },
 }
 
@@ -153,6 +154,7 @@ local function file_text(s, most)
     file:seek("set", first - 1)
     text, why = file:read(math.min(last - first + 1, most + 1))
   end
+  text = text and (s.header or "") .. text
   file:close()
   if not text then
     return nil, core.error("io", s.file .. ": " .. tostring(why))

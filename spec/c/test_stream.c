@@ -75,7 +75,7 @@ static void test_source(void)
 
     int fd = mkstemp(path);
     CHECK(write(fd, "0123456789", 10) == 10);
-    source_init_file(&s, fd, 2, 5);
+    source_init_file(&s, fd, 2, 5, NULL, 0);
     CHECK(source_size(&s) == 5 && read_all(&s, out, 3) == 5 && memcmp(out, "23456", 5) == 0);
     s.sent = 0;
     CHECK(ftruncate(fd, 3) == 0);

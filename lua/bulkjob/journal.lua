@@ -1,0 +1,83 @@
+--- The journal of a load: what was done, line by line, each on the disk before the step that depends on it. One JSON object a
+--- line; the first says what is loaded, the others how far each part is.
+local core = require "bulkjob.core"
+
+---@class bulkjob.Journal
+local methods = {}
+
+local journal = {}
+
+local journal_meta = { __index = methods }
+
+local function io_error(path, message)
+  return core.error("io", "journal " .. path .. ": " .. message)
+end
+
+local function read(path)
+  local file, why = io.open(path, "rb")
+  local text
+  if file then
+    text, why = file:read "*a"
+    file:close()
+  end
+  if not text then
+    return nil, io_error(path, tostring(why))
+  end
+  return text
+end
+
+local function decode(path, text)
+  local lines, size = {}, 0
+  for line in text:gmatch "([^\n]*)\n" do
+    local value = core.json_decode(line)
+    if type(value) ~= "table" then
+      return nil, io_error(path, "line " .. #lines + 1 .. " is damaged")
+    end
+    lines[#lines + 1] = value
+    size = size + #line + 1
+  end
+  return lines, size
+end
+
+--- Opens a journal, or begins one. A last line without its end was cut off by a crash: it never counted, and is forgotten.
+---@param path string
+---@return bulkjob.Journal|nil journal journal.lines are those that are there
+---@return bulkjob.Error|nil err with the code "LOCKED" while another process has it open
+function journal.open(path)
+  local log, err = core.open_log(path)
+  if not log then
+    return nil, err
+  end
+  local lines, text, size, ok
+  text, err = read(path)
+  if text then
+    lines, size = decode(path, text)
+    err = not lines and size
+  end
+  if lines and size < #text then
+    ok, err = log:cut(size)
+    lines = ok and lines
+  end
+  if not lines then
+    log:close()
+    return nil, err
+  end
+  return setmetatable({ path = path, log = log, lines = lines }, journal_meta)
+end
+
+--- Adds a line. When this returns true, it is on the disk.
+---@param value table
+---@return true|nil ok, bulkjob.Error|nil err
+function methods:add(value)
+  local ok, err = self.log:append(core.json_encode(value) .. "\n")
+  if not ok then
+    return nil, io_error(self.path, err.message)
+  end
+  return true
+end
+
+function methods:close()
+  self.log:close()
+end
+
+return journal

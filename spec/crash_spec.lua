@@ -1,0 +1,192 @@
+--- A load of three parts, killed at every moment that matters, or with every network fault at every request, and run again with the
+--- same journal: each row is processed once.
+local helper = require "spec.helper"
+
+local ROWS, PARTS = 30, 3
+
+local function with_environment(values)
+  local words = {}
+  for name, value in pairs(values) do
+    words[#words + 1] = name .. "='" .. tostring(value) .. "'"
+  end
+  return table.concat(words, " ")
+end
+
+describe("a load that is broken off", function()
+  local org, directory, file, part_bytes
+  local cases = 0
+
+  setup(function()
+    org = helper.org(helper.AT_ONCE)
+    directory = os.tmpname()
+    os.remove(directory)
+    assert(require("bulkjob.core").make_directory(directory))
+    local lines = { "Name,Ext__c" }
+    for i = 1, ROWS do
+      lines[#lines + 1] = ('"Row\n%02d",E%d'):format(i, i)
+    end
+    local text = table.concat(lines, "\n") .. "\n"
+    file = helper.file(text)
+    part_bytes = math.ceil(#text / PARTS) + 20
+  end)
+
+  teardown(function()
+    org:stop()
+    os.execute("rm -rf '" .. directory .. "'")
+    helper.clean()
+    print(("%d crashes and faults"):format(cases))
+  end)
+
+  local function journal()
+    return directory .. "/journal"
+  end
+
+  local function begin_anew()
+    org:reset()
+    org:set(helper.AT_ONCE)
+    os.execute("rm -rf '" .. directory .. "'/*")
+  end
+
+  -- Runs the load in a process of its own. Answers what it printed, nothing if it was killed.
+  local function run(kill, more)
+    local pipe = assert(io.popen(with_environment(helper.with({
+      KILL = kill, SF_INSTANCE_URL = org.url, SF_ACCESS_TOKEN = org.token, FILE = file, PART_BYTES = part_bytes, JOBS = 1,
+      JOURNAL = journal(), RESULTS = directory .. "/results",
+    }, more)) .. " timeout 30 " .. os.getenv "LUA" .. " spec/crash/load.lua 2>&1"))
+    local text = pipe:read "*a"
+    pipe:close()
+    return text
+  end
+
+  local function lines_of(path)
+    local text = assert(helper.content(path), path)
+    return select(2, text:gsub('"E%d+"', ""))
+  end
+
+  -- `late`: a request may have taken effect after all was over, so an empty job may be left.
+  local function each_row_once(what, late)
+    local times = org:times("Account")
+    for i = 1, ROWS do
+      assert.are.equal(1, times["E" .. i], what .. ": row " .. i)
+    end
+    assert.are.equal(ROWS, org:count "Account", what)
+    assert.are.equal(ROWS, lines_of(directory .. "/results/successful.csv"), what)
+    for _, job in ipairs(org:jobs()) do
+      assert(job.state ~= "Open" or (late and job.bytes == 0), what .. ": a job is left")
+    end
+    cases = cases + 1
+  end
+
+  -- How many requests and lines of the journal an undisturbed load has.
+  local function measure(more)
+    begin_anew()
+    local text = run("never", more)
+    local records, processed, requests, lines = text:match "^(%d+) (%d+) (%d+) (%d+)\n$"
+    assert(records, text)
+    assert.are.same({ ROWS, ROWS }, { tonumber(records), tonumber(processed) })
+    each_row_once "undisturbed"
+    return tonumber(requests), tonumber(lines)
+  end
+
+  local function killed_then_again(kill, more)
+    local text = run(kill, more)
+    assert.is_nil(text:find "%d+ %d+ %d+ %d+", kill .. " was not killed: " .. text)
+    text = run("never", more)
+    assert(text:find("^" .. ROWS .. " " .. ROWS .. " "), kill .. ", then: " .. text)
+    each_row_once(kill)
+  end
+
+  for _, jobs in ipairs { 1, 3 } do
+    describe("with " .. jobs .. " job(s) at a time", function()
+      local more = { JOBS = jobs }
+
+      it("by SIGKILL at every line of the journal", function()
+        local _, lines = measure(more)
+        for n = 1, lines do
+          for _, when in ipairs { "before", "half", "after" } do
+            begin_anew()
+            killed_then_again(("journal:%d:%s"):format(n, when), more)
+          end
+        end
+      end)
+
+      it("by SIGKILL at every request: before it took effect, after that, and after its answer", function()
+        local requests = measure(more)
+        for n = 1, requests do
+          for _, close in ipairs { "before", "after", false } do
+            begin_anew()
+            if close then
+              org:fault { after = n - 1, close = close }
+            end
+            killed_then_again("request:" .. n, more)
+          end
+        end
+      end)
+    end)
+  end
+
+  it("by SIGKILL while it writes rows to the disk, or at any line of the journal after that", function()
+    local more = { ROWS = ROWS }
+    local _, lines = measure(more)
+    begin_anew()
+    killed_then_again("spool", more)
+    for n = 1, lines do
+      begin_anew()
+      killed_then_again(("journal:%d:after"):format(n), more)
+    end
+  end)
+
+  -- In this process: the client may mend a fault by itself, or the load fails and is called again.
+  local FAULTS = {
+    { status = 500 }, { status = 503 }, { status = 503, effect = true }, { status = 400 }, { status = 200, body = "<html>" },
+    { reset = "before" }, { reset = "after" }, { close = "before" }, { close = "after" }, { cut = 10 },
+    { stall = 2, stall_when = "before" }, { stall = 2, stall_when = "after" }, { drop_header = "Content-Type" },
+  }
+
+  local function load_once(requests)
+    local client = helper.client(org, {
+      timeout = 0.15, instance_url = org.url, retry = { tries = 2, base = 0.001, cap = 0.002 },
+      on_event = requests and function(event)
+        if event.type == "request" then
+          requests.count = (requests.count or 0) + 1
+        end
+      end or nil,
+    })
+    local report, err = client:load {
+      object = "Account", operation = "insert", file = file, part_bytes = part_bytes, jobs = 2, journal = journal(),
+      results = directory .. "/results",
+    }
+    client:close()
+    return report, err
+  end
+
+  for i, fault in ipairs(FAULTS) do
+    local names = {}
+    for name, value in pairs(fault) do
+      names[#names + 1] = name .. " = " .. tostring(value)
+    end
+    table.sort(names)
+    it("by the fault " .. i .. " (" .. table.concat(names, ", ") .. ") at every request, once and for a while", function()
+      begin_anew()
+      local seen = {}
+      assert(load_once(seen))
+      for n = 1, seen.count do
+        for _, count in ipairs(fault.stall and { 1 } or { 1, 4 }) do
+          begin_anew()
+          org:fault(helper.with(fault, { after = n - 1, count = count }))
+          local report
+          for _ = 1, 6 do
+            report = load_once()
+            if report then
+              break
+            end
+          end
+          local what = ("request %d, %d times"):format(n, count)
+          assert(report, what)
+          assert.are.equal(ROWS, report.processed, what)
+          each_row_once(what, fault.stall)
+        end
+      end
+    end)
+  end
+end)
