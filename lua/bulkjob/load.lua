@@ -627,7 +627,8 @@ end
 local function tick(load)
   repeat
     load.options.on_progress(progress(load))
-  until load.over or not call.sleep(load.client, TICK)
+  until not call.sleep(load.client, TICK) or load.over
+  load.options.on_progress(progress(load))
 end
 
 -- Runs the workers to their end.
@@ -648,8 +649,7 @@ local function run_workers(load)
   if ticker then
     ticker:cancel()
     local _, err = ticker:result()
-    load.options.on_progress(progress(load))
-    if err and err.kind ~= "cancelled" then
+    if err and err.kind ~= "cancelled" then -- it was, if it had no time to begin
       stop(load, err)
     end
   end
@@ -741,7 +741,7 @@ local function run(load)
     return nil, why
   end
   local sums = report(load)
-  if load.options.results and load.options.wait ~= false then
+  if load.options.results and load.options.wait ~= false and #load.parts > 0 then
     sums.results, err = save_results(load)
     if not sums.results then
       return nil, err

@@ -1,0 +1,385 @@
+local bulkjob = require "bulkjob"
+local core = require "bulkjob.core"
+local helper = require "spec.helper"
+
+describe("client:load", function()
+  local org, client, events, directory
+  helper.scene(helper.AT_ONCE, function(...)
+    org, client, events = ...
+    directory = os.tmpname()
+    os.remove(directory)
+    assert(core.make_directory(directory))
+  end)
+
+  after_each(function()
+    os.execute("rm -rf '" .. directory .. "'")
+  end)
+
+  local function path(name)
+    return directory .. "/" .. name
+  end
+
+  local function make_csv(count, delimiter, eol, mark)
+    local lines = { (mark or "") .. "Name" .. delimiter .. "Ext__c" .. eol }
+    for i = 1, count do
+      lines[#lines + 1] = ('"Row%s%d"%sE%d%s'):format(eol, i, delimiter, i, eol)
+    end
+    return table.concat(lines)
+  end
+
+  local function make_file(count)
+    return helper.file(make_csv(count or 100, ",", "\n"))
+  end
+
+  local function options(more)
+    return helper.with({ object = "Account", operation = "insert", part_bytes = 600, jobs = 3 }, more)
+  end
+
+  local function all_once(count)
+    local times = org:times "Account"
+    for i = 1, count do
+      assert.are.equal(1, times["E" .. i], "row " .. i)
+    end
+    assert.are.equal(count, org:count "Account")
+  end
+
+  local function records_of(name)
+    local list = {}
+    for row in assert(bulkjob.csv.rows { file = name }) do
+      list[#list + 1] = row
+    end
+    return list
+  end
+
+  it("loads a file in as many jobs as it takes, and reports", function()
+    local file = make_file(100)
+    local report = assert(client:load(options { file = file }))
+    assert.are.same({ 100, 100, 0, 0 }, { report.records, report.processed, report.failed, report.unprocessed })
+    assert.is_true(#report.jobs > 2)
+    for _, info in ipairs(report.jobs) do
+      assert.are.equal("JobComplete", info.state)
+      assert.is_true(org:job(info.id).bytes <= 600)
+    end
+    assert.are.equal(#helper.content(file) - #"Name,Ext__c\n", report.bytes)
+    all_once(100)
+  end)
+
+  it("sends the bytes as they are, behind the header, whatever delimiter and line end", function()
+    for name, delimiter in pairs(helper.DELIMITERS) do
+      for ending, eol in pairs { LF = "\n", CRLF = "\r\n" } do
+        org:reset()
+        org:set(helper.AT_ONCE)
+        local text = make_csv(30, delimiter, eol)
+        local report = assert(client:load(options { file = helper.file("\239\187\191" .. text), part_bytes = 200 }))
+        local header = text:sub(1, #("Name,Ext__c" .. eol))
+        local parts = {}
+        for i, info in ipairs(report.jobs) do
+          assert.are.same({ name, ending }, { info.columnDelimiter, info.lineEnding })
+          local got = helper.received(org, info)
+          assert.are.equal(header, got:sub(1, #header))
+          parts[i] = got:sub(#header + 1)
+        end
+        assert.are.equal(text, header .. table.concat(parts))
+        all_once(30)
+      end
+    end
+  end)
+
+  it("never runs more jobs at a time than it may", function()
+    org:set { queue_seconds = 0.05, processing_seconds = 0.05 }
+    local most = 0
+    assert(client:load(options { file = make_file(100), jobs = 2, on_progress = function(progress)
+      local busy = 0
+      for name, count in pairs(progress.jobs) do
+        busy = busy + (name ~= "waiting" and name ~= "done" and count or 0)
+      end
+      most = math.max(most, busy)
+    end }))
+    assert.are.equal(2, most)
+  end)
+
+  it("loads rows from an array and an iterator, and leaves no file", function()
+    local rows, i = {}, 0
+    for n = 1, 50 do
+      rows[n] = { Name = "Row " .. n, Ext__c = "E" .. n }
+    end
+    for _, source in ipairs { rows, function()
+      i = i + 1
+      return rows[i]
+    end } do
+      org:reset()
+      org:set(helper.AT_ONCE)
+      local report = assert(client:load(options { rows = source, journal = path "journal" }))
+      assert.are.equal(50, report.processed)
+      assert.is_nil(helper.content(path "journal.rows.csv"))
+      os.remove(path "journal")
+      all_once(50)
+    end
+  end)
+
+  it("answers the error of rows that fail, and has made no request", function()
+    local report, err = client:load(options { rows = { { Name = {} } } })
+    assert.is_nil(report)
+    assert.are.equal("csv", err.kind)
+    report, err = client:load(options { rows = function()
+      return nil
+    end })
+    assert.is_nil(report)
+    assert.matches("no rows", err.message)
+    assert.are.equal(0, #org:requests())
+  end)
+
+  it("does nothing with a header alone", function()
+    local report = assert(client:load(options { file = helper.file "Name,Ext__c\n", results = path "results" }))
+    assert.are.same({ 0, 0, 0 }, { #report.jobs, report.records, report.bytes })
+    assert.are.equal(0, #org:requests())
+  end)
+
+  it("comes back when all is closed, if it need not wait", function()
+    org:set { queue_seconds = 600 }
+    local report = assert(client:load(options { file = make_file(20), wait = false, results = path "results" }))
+    assert.are.equal("UploadComplete", report.jobs[1].state)
+    assert.is_nil(report.results)
+  end)
+
+  describe("saves results", function()
+    it("in three files with one header each", function()
+      local lines = { "Name,Ext__c" }
+      for i = 1, 60 do
+        lines[i + 1] = i % 10 == 0 and ",E" .. i or "Row " .. i .. ",E" .. i -- an account needs a name
+      end
+      local report = assert(client:load(options {
+        file = helper.file(table.concat(lines, "\n") .. "\n"), part_bytes = 200, results = path "results",
+      }))
+      assert.are.same({ 60, 60, 6 }, { report.records, report.processed, report.failed })
+      local good, bad = records_of(report.results.successful), records_of(report.results.failed)
+      assert.are.same({ 54, 6, 0 }, { #good, #bad, #records_of(report.results.unprocessed) })
+      for _, row in ipairs(bad) do
+        assert.matches("^E%d0$", row.Ext__c)
+        assert.is_true(#row.sf__Error > 0)
+      end
+    end)
+
+    it("that can be loaded again as they are", function()
+      local csv = "Name,Ext__c\n,E1\n,E2\nThree,E3\n"
+      local report = assert(client:load(options { file = helper.file(csv), results = path "results" }))
+      assert.are.equal(2, report.failed)
+      local text = helper.content(report.results.failed):gsub('"",', '"mended",'):gsub(',""', ',"mended"')
+      local again = assert(client:load(options { file = helper.file(text) }))
+      assert.are.same({ 2, 0 }, { again.records, again.failed })
+      all_once(3)
+      again = assert(client:load(options { file = report.results.failed }))
+      assert.are.same({ 2, 2 }, { again.records, again.failed })
+    end)
+  end)
+
+  describe("checks first", function()
+    it("and names the line of bad data before any request", function()
+      local report, err = client:load(options { file = helper.file "Name,Ext__c\nOne,1\nTwo\n" })
+      assert.is_nil(report)
+      assert.are.same({ "csv", 3 }, { err.kind, err.line })
+      report, err = client:load(options { file = "/nowhere/a.csv" })
+      assert.is_nil(report)
+      assert.are.equal("io", err.kind)
+      assert.are.equal(0, #org:requests())
+    end)
+
+    for name, bad in pairs {
+      ["unknown option 'fiel'"] = { fiel = "x" },
+      ["object is missing"] = { object = false },
+      ["operation is missing"] = { operation = false },
+      ["operation: insert, update, upsert, delete or hardDelete expected, got query"] = { operation = "query" },
+      ["externalIdFieldName goes with an upsert, and an upsert needs it"] = { operation = "upsert" },
+      ["either file or rows expected"] = { rows = {} },
+      ["jobs: a whole number from 1 on expected, got 0"] = { jobs = 0 },
+      ["part_bytes: a whole number from 1 on expected, got 1.5"] = { part_bytes = 1.5 },
+      ["on_progress: function expected, got string"] = { on_progress = "x" },
+    } do
+      it("for " .. name, function()
+        local all = options { file = "x" }
+        for key, value in pairs(bad) do
+          all[key] = value or nil
+        end
+        local ok, message = pcall(client.load, client, all)
+        assert.is_false(ok)
+        assert.are.equal("bulkjob: load: " .. name, (message:gsub("^[^:]+:%d+: ", "")))
+      end)
+    end
+  end)
+
+  it("tells how far it is", function()
+    org:set { queue_seconds = 0.1, processing_seconds = 0.3 }
+    local seen = {}
+    local report = assert(client:load(options { file = make_file(100), on_progress = function(progress)
+      seen[#seen + 1] = progress
+    end }))
+    assert.is_true(#seen > 2)
+    local before = seen[1]
+    for _, progress in ipairs(seen) do
+      local jobs = 0
+      for _, count in pairs(progress.jobs) do
+        jobs = jobs + count
+      end
+      assert.are.equal(#report.jobs, jobs)
+      assert.is_true(progress.bytes >= before.bytes and progress.bytes <= progress.total_bytes)
+      assert.is_true(progress.processed >= before.processed)
+      before = progress
+    end
+    assert.are.same({ report.bytes, 100, #report.jobs }, { before.bytes, before.processed, before.jobs.done })
+  end)
+
+  describe("that fails", function()
+    local function none_open()
+      for _, job in ipairs(org:jobs()) do
+        assert.are_not.equal("Open", job.state)
+      end
+    end
+
+    it("rolls back what is open and leaves what is closed", function()
+      org:set { queue_seconds = 0.5 }
+      org:fault { method = "PUT", after = 2, status = 400, body = '[{"errorCode":"INVALIDBATCH","message":"no"}]' }
+      local report, err = client:load(options { file = make_file(100) })
+      assert.is_nil(report)
+      assert.are.equal("INVALIDBATCH", err.code)
+      none_open()
+      local states = helper.states(org)
+      assert.is_true(states.Aborted >= 1)
+    end)
+
+    it("at the first request makes no other", function()
+      local report, err = client:load(options { file = make_file(100), object = "Nothing__c", jobs = 1 })
+      assert.is_nil(report)
+      assert.are.equal("api", err.kind)
+      assert.are.equal(1, #org:requests())
+    end)
+
+    it("goes on from its journal, and sends only what is missing", function()
+      org:fault { method = "PUT", after = 2, status = 400, body = '[{"errorCode":"INVALIDBATCH","message":"no"}]' }
+      local all = options { file = make_file(100), jobs = 1, journal = path "journal" }
+      assert.is_nil((client:load(all)))
+      local report = assert(client:load(all))
+      assert.are.equal(100, report.processed)
+      all_once(100)
+      local requests = #org:requests()
+      assert.are.equal(100, assert(client:load(all)).processed)
+      assert.are.equal(requests, #org:requests())
+    end)
+
+    it("by an interrupt rolls back and raises it", function()
+      org:set { queue_seconds = 0.3 }
+      local waits = 0
+      local mine = helper.client(org, { loop = function(waiting)
+        waits = waits + 1
+        if waits == 6 then
+          error("interrupted!", 0)
+        end
+        return bulkjob.loop.block(waiting)
+      end })
+      local ok, why = pcall(mine.load, mine, options { file = make_file(100), journal = path "journal" })
+      assert.are.same({ false, "interrupted!" }, { ok, why })
+      none_open()
+      assert.are.equal(100, assert(client:load(options { file = make_file(100) })).processed)
+    end)
+
+    it("by a progress function that raises", function()
+      local report, err = client:load(options { file = make_file(100), on_progress = function()
+        error "oops"
+      end })
+      assert.is_nil(report)
+      assert.matches("oops", err.message)
+      none_open()
+    end)
+
+    it("in one job only says so in the report", function()
+      org:set { queue_seconds = 0.3 }
+      client:spawn(function()
+        while #org:jobs() == 0 or org:jobs()[1].state == "Open" do
+          client:limits()
+        end
+        assert(client:job(org:jobs()[1].id):abort())
+      end)
+      local report = assert(client:load(options { file = make_file(100), results = path "results" }))
+      assert.is_true(report.unprocessed > 0)
+      assert.are.equal(report.unprocessed, #records_of(report.results.unprocessed))
+      assert.are.equal(100, report.processed + report.unprocessed)
+    end)
+  end)
+
+  describe("refuses a journal", function()
+    local function begin()
+      local all = options { file = make_file(20), journal = path "journal" }
+      assert(client:load(all))
+      return all
+    end
+
+    local function refused(all, what)
+      local before = #org:requests()
+      local report, err = client:load(all)
+      assert.is_nil(report)
+      assert.are.equal("io", err.kind)
+      assert.matches(what, err.message)
+      assert.are.equal(before, #org:requests())
+    end
+
+    it("of another file, object or cut", function()
+      local all = begin()
+      refused(helper.with(all, { file = make_file(20) }), "the file was")
+      refused(helper.with(all, { object = "Contact" }), "object was Account, and is Contact")
+      refused(helper.with(all, { part_bytes = 601 }), "part_bytes was 600, and is 601")
+    end)
+
+    it("of a file that has changed since", function()
+      local all = begin()
+      local text = helper.content(all.file)
+      local file = assert(io.open(all.file, "wb"))
+      file:write((text:gsub("1", "2")))
+      file:close()
+      refused(all, "has changed since")
+    end)
+
+    it("that is damaged", function()
+      local all = begin()
+      local text = helper.content(all.journal)
+      local function write(new)
+        local file = assert(io.open(all.journal, "wb"))
+        file:write(new)
+        file:close()
+      end
+      write("not JSON\n" .. text)
+      refused(all, "line 1 is damaged")
+      write(text .. '{"part":99,"step":"created"}\n')
+      refused(all, "makes no sense")
+      write '{"load":2}\n'
+      refused(all, "not one of this version")
+    end)
+
+    it("that another process is using", function()
+      local all = begin()
+      local log = assert(core.open_log(all.journal))
+      local report, err = client:load(all)
+      assert.is_nil(report)
+      assert.are.equal("LOCKED", err.code)
+      log:close()
+      assert(client:load(all))
+    end)
+
+    it("that cannot be made", function()
+      refused(options { file = make_file(1), journal = path "no/such/place" }, "No such file")
+    end)
+  end)
+
+  it("works in tasks, several at a time", function()
+    local tasks = {}
+    for i = 1, 3 do
+      tasks[i] = client:spawn(function()
+        return assert(client:load(options { file = make_file(40), operation = "upsert", externalIdFieldName = "Ext__c" })).processed
+      end)
+    end
+    assert(client:run())
+    for i = 1, 3 do
+      assert.are.equal(40, tasks[i]:result())
+    end
+    assert.are.equal(3, org:times("Account").E40)
+    assert.is_true(helper.count(events, "request") > 0)
+  end)
+end)
