@@ -184,6 +184,42 @@ describe("client:load", function()
       assert.are.equal(0, #org:requests())
     end)
 
+    it("whether the object has the columns, if it shall", function()
+      for name, good in pairs {
+        Name = true, ext__c = true, ParentId = true, ["Parent.Ext__c"] = true, Nmae = false, ["Mother.Ext__c"] = false,
+      } do
+        org:reset()
+        org:set(helper.AT_ONCE)
+        local report, err = client:load(options { file = helper.file(name .. ",NumberOfEmployees\n"), describe = true })
+        if good then
+          assert.is_true(#org:requests { path = "describe" } == 1 and report ~= nil, tostring(err))
+        else
+          assert.are.same({ "csv", name, 1 }, { err.kind, err.column, err.line })
+          assert.are.equal(1, #org:requests())
+        end
+      end
+      local report, err = client:load(options { file = make_file(1), object = "Nothing__c", describe = true })
+      assert.is_nil(report)
+      assert.are.equal(404, err.status)
+      report, err = client:load(options { file = make_file(1), object = "A/../B", describe = true })
+      assert.is_nil(report)
+      assert.matches("no name of an object", err.message)
+    end)
+
+    it("what the org has left today, and says so in an event", function()
+      org:set { daily_batches = 2 }
+      client:load(options { file = make_file(100) })
+      local seen = {}
+      for _, event in ipairs(events) do
+        if event.type == "limit" then
+          seen[event.name] = event
+        end
+      end
+      assert.are.equal(2, seen.DailyBulkApiBatches.remaining)
+      assert.is_true(seen.DailyBulkApiBatches.needed > 2)
+      assert.is_nil(seen.DailyApiRequests)
+    end)
+
     for name, bad in pairs {
       ["unknown option 'fiel'"] = { fiel = "x" },
       ["object is missing"] = { object = false },
@@ -250,7 +286,7 @@ describe("client:load", function()
       local report, err = client:load(options { file = make_file(100), object = "Nothing__c", jobs = 1 })
       assert.is_nil(report)
       assert.are.equal("api", err.kind)
-      assert.are.equal(1, #org:requests())
+      assert.are.equal(2, #org:requests()) -- the limits, and this
     end)
 
     it("goes on from its journal, and sends only what is missing", function()

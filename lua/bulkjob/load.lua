@@ -238,6 +238,30 @@ local function compare_describe(load, facts)
   return true
 end
 
+-- The guide, Limits: a batch has 10,000 rows, and is what the day's limit counts. A request for each step of a job, and some for
+-- looking at it.
+local BATCH_ROWS, REQUESTS_A_JOB = 10000, 10
+
+-- Says so, as an event, when the load cannot fit in what is left for today. What is left changes by the minute, so it is tried all
+-- the same.
+local function warn_of_limits(load)
+  local on_event = core.client_option(load.client, "on_event")
+  local limits = on_event and load.client:limits()
+  if not limits then
+    return
+  end
+  local batches = 0
+  for _, part in ipairs(load.parts) do
+    batches = batches + math.ceil(part.records / BATCH_ROWS)
+  end
+  for name, needed in pairs { DailyBulkApiBatches = batches, DailyApiRequests = #load.parts * REQUESTS_A_JOB } do
+    local left = type(limits[name]) == "table" and limits[name].Remaining
+    if left and needed > left then
+      on_event { type = "limit", name = name, needed = needed, remaining = left }
+    end
+  end
+end
+
 local function new_part(number, first, last, records)
   return { number = number, first = first, last = last, records = records, sent = 0, doing = "waiting" }
 end
@@ -388,6 +412,9 @@ local function open_journal(load)
     end
   end
   ok, err = prepare(load)
+  if ok and #load.parts > 0 then
+    warn_of_limits(load)
+  end
   if not ok or not load.journal then
     return ok, err
   end

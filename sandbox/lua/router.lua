@@ -1,5 +1,6 @@
 --- From a request to its resource: authorization, version, path, method (fact sheet 1.1), with the faults on the way.
 
+local describe = require "describe"
 local errors = require "errors"
 local faults = require "faults"
 local ids = require "ids"
@@ -46,6 +47,7 @@ end
 local ROUTES = {
   { "^$", OLDEST, { GET = resources } },
   { "^/limits$", OLDEST, { GET = limits } },
+  { "^/sobjects/([%w_]+)/describe$", OLDEST, { GET = describe.object } },
   { "^/jobs/ingest$", BULK2_SINCE, { GET = ingest.list, POST = ingest.create } },
   { "^/jobs/ingest/([^/]+)$", BULK2_SINCE, { GET = ingest.info, PATCH = ingest.patch, DELETE = ingest.delete } },
   { "^/jobs/ingest/([^/]+)/batches$", BULK2_SINCE, { PUT = ingest.upload } },
@@ -81,7 +83,7 @@ local function find_route(path, version)
     local found = (any_case and lower_last(path) or path):match(pattern)
     if found and version >= since then
       -- The id keeps its case.
-      return handlers, found ~= "" and path:match "^/jobs/%w+/([^/]+)" or nil
+      return handlers, found ~= "" and (path:match "^/jobs/%w+/([^/]+)" or path:match "^/sobjects/([^/]+)") or nil
     end
   end
 end
@@ -120,7 +122,7 @@ local function dispatch(method, uri)
   if not handlers then
     return nil, errors.not_found()
   end
-  err = id and check_id(id)
+  err = id and rest:find "^/jobs/" and check_id(id)
   if err then
     return nil, err
   end
