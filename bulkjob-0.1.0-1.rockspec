@@ -81,7 +81,7 @@ build = {
         "src/transfer.c",
       },
       defines = { "_GNU_SOURCE" },
-      libraries = { "curl", "z", "pthread" },
+      libraries = { "curl", "z", "m", "pthread" },
       incdirs = { "$(CURL_INCDIR)", "$(ZLIB_INCDIR)" },
       libdirs = { "$(CURL_LIBDIR)", "$(ZLIB_LIBDIR)" },
     },
