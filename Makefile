@@ -2,6 +2,7 @@
 
 LUA ?= lua5.4
 PREFIX ?= /usr/local
+OBJCOPY ?= objcopy
 CFLAGS ?= -O2 -g
 FUZZ_SECONDS ?= 20
 # One more set of objects beside the plain one, with a sanitizer in each: asan, tsan or fuzz.
@@ -44,6 +45,7 @@ PLAIN_OBJECTS = $(patsubst src/%.c,$(PLAIN)/%.o,$(filter-out src/l_%.c,$(wildcar
 BINDING = $(B)$(LUA)
 BINDING_OBJECTS = $(patsubst src/%.c,$(BINDING)/%.o,$(wildcard src/l_*.c))
 CORE = $(BINDING)/bulkjob/core.so
+LIB = $(BINDING)/libbulkjob.a
 # The interpreter that loads $(CORE).
 HOST = $(if $(SAN),$(CURDIR)/$(BINDING)/lua,$(LUA))
 
@@ -57,6 +59,8 @@ all: $(CORE) ## build for $(LUA): lua5.4 lua5.3 lua5.2 lua5.1 luajit
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
+
+lib: $(LIB) ## build/$(LUA)/libbulkjob.a: the core for C programs that host Lua
 
 deps: ## install the Debian packages that are missing
 	@tools/deps
@@ -105,14 +109,16 @@ rock-check: ## is the rockspec true, and does its rock work
 bench: all ## what is measured by hand
 	@for script in bench/*.lua; do echo "== $$script"; tools/run-lua $(BINDING) $(LUA) $$script || exit 1; done
 
-install: all ## with DESTDIR and PREFIX
+install: all lib ## with DESTDIR and PREFIX
 	cd lua && for f in $(LUA_MODULES); do \
 	  install -D -m 644 $$f $(DESTDIR)$(PREFIX)/share/lua/$(V)/$$f || exit 1; done
 	install -D -m 755 $(CORE) $(DESTDIR)$(PREFIX)/lib/lua/$(V)/bulkjob/core.so
+	install -D -m 644 $(LIB) $(DESTDIR)$(PREFIX)/lib/lua/$(V)/bulkjob/libbulkjob.a
+	install -D -m 644 src/bulkjob.h $(DESTDIR)$(PREFIX)/include/bulkjob.h
 
 uninstall: ## undo install
 	rm -rf $(DESTDIR)$(PREFIX)/share/lua/$(V)/bulkjob $(DESTDIR)$(PREFIX)/lib/lua/$(V)/bulkjob
-	rm -f $(DESTDIR)$(PREFIX)/share/lua/$(V)/bulkjob.lua
+	rm -f $(DESTDIR)$(PREFIX)/share/lua/$(V)/bulkjob.lua $(DESTDIR)$(PREFIX)/include/bulkjob.h
 
 clean: ## remove build/
 	rm -rf build
@@ -139,6 +145,15 @@ $(OOM)/bulkjob/core.so: $(PLAIN_OBJECTS) $(BINDING_OBJECTS) spec/c/oom_wrap.c | 
 
 $(CORE): $(PLAIN_OBJECTS) $(BINDING_OBJECTS) | $(BINDING)/bulkjob
 	$(CC) -shared $(LDHARDEN) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LDLIBS)
+
+# One object, in which a host sees one name only: none of ours can clash with its own.
+$(BINDING)/libbulkjob.o: $(PLAIN_OBJECTS) $(BINDING_OBJECTS)
+	$(LD) -r -o $@ $^
+	$(OBJCOPY) --keep-global-symbol=luaopen_bulkjob_core $@
+
+$(LIB): $(BINDING)/libbulkjob.o
+	@rm -f $@
+	$(AR) rcs $@ $^
 
 $(PLAIN)/%.o: src/%.c $(PLAIN)/flags
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
@@ -177,6 +192,6 @@ $(BINDING)/bulkjob $(OOM)/bulkjob:
 
 -include $(wildcard $(PLAIN)/*.d $(BINDING)/*.d)
 
-.PHONY: all help deps demo check test asan tsan c-test fuzz oom check-unit lint format rockspec rock-check bench \
-  install uninstall clean syntax run-c-tests run-fuzzers run-oom FORCE
+.PHONY: all help lib deps demo check test asan tsan c-test fuzz oom check-unit lint format rockspec rock-check \
+  bench install uninstall clean syntax run-c-tests run-fuzzers run-oom FORCE
 .DELETE_ON_ERROR:

@@ -1,6 +1,7 @@
 /* require "bulkjob.core" */
 #include "l_bulkjob.h"
 
+#include "bulkjob.h"
 #include "version.h"
 
 #include <string.h>
@@ -53,7 +54,7 @@ void bj_kept(lua_State *L, int i, const char *name)
 }
 
 /* A thread of ours may outlive the Lua state that loaded us (libcurl's resolver threads do when a name server hangs),
- * so the code must stay where it is. */
+ * so the code must stay where it is. Where the core is linked into the program this finds nothing to pin. */
 static void pin_shared_object(void)
 {
 #ifdef __linux__
@@ -64,9 +65,7 @@ static void pin_shared_object(void)
 #endif
 }
 
-__attribute__((visibility("default"))) int luaopen_bulkjob_core(lua_State *L);
-
-int luaopen_bulkjob_core(lua_State *L)
+__attribute__((visibility("default"))) int luaopen_bulkjob_core(lua_State *L)
 {
     pin_shared_object();
     lua_newtable(L);
