@@ -10,6 +10,7 @@ SAN ?=
 
 # Asked for when used, not when this file is read: `make deps` may have to install them first.
 LUA_CFLAGS ?= $(shell pkg-config --cflags $(LUA))
+LUA_LIBS ?= $(shell pkg-config --libs $(LUA))
 V ?= $(shell $(LUA) -e 'io.write((_VERSION:match "%d+%.%d+"))')
 VERSION = $(shell sed -n 's/.*BULKJOB_VERSION "\(.*\)"/\1/p' src/version.h)
 
@@ -52,7 +53,7 @@ HOST = $(if $(SAN),$(CURDIR)/$(BINDING)/lua,$(LUA))
 OOM = $(BINDING)/oom
 C_TESTS = $(patsubst spec/c/%.c,$(PLAIN)/%,$(wildcard spec/c/test_*.c))
 FUZZERS = $(patsubst spec/c/%.c,$(PLAIN)/%,$(wildcard spec/c/fuzz_*.c))
-C_FILES = $(wildcard src/*.[ch] spec/c/*.[ch])
+C_FILES = $(wildcard src/*.[ch] spec/c/*.[ch] examples/*.[ch])
 LUA_MODULES = $(shell cd lua && find . -name '*.lua')
 
 all: $(CORE) ## build for $(LUA): lua5.4 lua5.3 lua5.2 lua5.1 luajit
@@ -69,6 +70,9 @@ demo: ## the whole way of a job, against a local org
 	@tools/deps demo
 	@$(MAKE) --no-print-directory all
 	@tools/run-lua $(BINDING) $(LUA) examples/demo.lua
+
+example-host: all $(BINDING)/example-host ## examples/host.c, against a local org
+	@tools/run-lua $(BINDING) $(LUA) examples/run_host.lua $(BINDING)/example-host examples/host.lua
 
 check: ## everything CI checks; ends with "N passed, N failed"
 	@tools/deps
@@ -137,7 +141,7 @@ run-oom: $(OOM)/host $(OOM)/bulkjob/core.so
 	@tools/run-lua build/$(LUA) $(LUA) spec/oom/sweep.lua $(OOM)/host '$(CURDIR)/$(OOM)/?.so;;'
 
 $(OOM)/host: spec/c/oom_host.c | $(OOM)/bulkjob
-	$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -rdynamic -o $@ $< $(shell pkg-config --libs $(LUA))
+	$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -rdynamic -o $@ $< $(LUA_LIBS)
 
 # The same core, with its allocators asking the host first.
 $(OOM)/bulkjob/core.so: $(PLAIN_OBJECTS) $(BINDING_OBJECTS) spec/c/oom_wrap.c | $(OOM)/bulkjob
@@ -154,6 +158,11 @@ $(BINDING)/libbulkjob.o: $(PLAIN_OBJECTS) $(BINDING_OBJECTS)
 $(LIB): $(BINDING)/libbulkjob.o
 	@rm -f $@
 	$(AR) rcs $@ $^
+
+LINK_HOST = $(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -Isrc -MMD -MP -rdynamic -o $@ $< $(LDFLAGS)
+
+$(BINDING)/example-host: examples/host.c $(LIB)
+	$(LINK_HOST) -DBULKJOB_LUA='"$(CURDIR)/lua/?.lua"' $(LIB) $(LUA_LIBS) $(LDLIBS)
 
 $(PLAIN)/%.o: src/%.c $(PLAIN)/flags
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
@@ -192,6 +201,6 @@ $(BINDING)/bulkjob $(OOM)/bulkjob:
 
 -include $(wildcard $(PLAIN)/*.d $(BINDING)/*.d)
 
-.PHONY: all help lib deps demo check test asan tsan c-test fuzz oom check-unit lint format rockspec rock-check \
+.PHONY: all help lib deps demo example-host check test asan tsan c-test fuzz oom check-unit lint format rockspec rock-check \
   bench install uninstall clean syntax run-c-tests run-fuzzers run-oom FORCE
 .DELETE_ON_ERROR:
