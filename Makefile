@@ -53,6 +53,8 @@ HOST = $(if $(SAN),$(CURDIR)/$(BINDING)/lua,$(LUA))
 OOM = $(BINDING)/oom
 C_TESTS = $(patsubst spec/c/%.c,$(PLAIN)/%,$(wildcard spec/c/test_*.c))
 FUZZERS = $(patsubst spec/c/%.c,$(PLAIN)/%,$(wildcard spec/c/fuzz_*.c))
+# C programs that host $(LUA): the example, and those that open and close states, with the core linked in and loading it.
+HOSTS = $(addprefix $(BINDING)/,example-host states states-shared)
 C_FILES = $(wildcard src/*.[ch] spec/c/*.[ch] examples/*.[ch])
 LUA_MODULES = $(shell cd lua && find . -name '*.lua')
 
@@ -78,7 +80,7 @@ check: ## everything CI checks; ends with "N passed, N failed"
 	@tools/deps
 	@tools/check
 
-test: all $(if $(SAN),$(BINDING)/lua) ## busted with $(LUA); SPEC=file for one of them
+test: all $(HOSTS) $(if $(SAN),$(BINDING)/lua) ## busted with $(LUA); SPEC=file for one of them
 	@tools/run-lua $(BINDING) $(HOST) "$$(command -v busted)" $(BUSTED_FLAGS) $(SPEC)
 
 asan: ## the same with AddressSanitizer, LeakSanitizer and UBSan
@@ -163,6 +165,12 @@ LINK_HOST = $(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -Isrc -MMD -MP -rdynamic -o $@ $< 
 
 $(BINDING)/example-host: examples/host.c $(LIB)
 	$(LINK_HOST) -DBULKJOB_LUA='"$(CURDIR)/lua/?.lua"' $(LIB) $(LUA_LIBS) $(LDLIBS)
+
+$(BINDING)/states: spec/c/states.c $(LIB)
+	$(LINK_HOST) -DWITH_CORE $(LIB) $(LUA_LIBS) $(LDLIBS)
+
+$(BINDING)/states-shared: spec/c/states.c $(BINDING)/flags
+	$(LINK_HOST) $(LUA_LIBS) -pthread
 
 $(PLAIN)/%.o: src/%.c $(PLAIN)/flags
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<

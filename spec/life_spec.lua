@@ -6,9 +6,7 @@ local helper = require "spec.helper"
 local SECONDS_TO_END = 2
 local SYNTHETIC_BYTES = 30 * 1000 * 1000
 
-local function quote(text)
-  return "'" .. tostring(text):gsub("'", "'\\''") .. "'"
-end
+local quote = helper.quote
 
 -- What every script begins with, behind a line that sets ORG, TOKEN, CA_FILE, JOB, FORK and SAVE_PATH.
 local PRELUDE = [[
