@@ -304,6 +304,7 @@ describe("a client", function()
   end)
 
   it("waits by the loop it was given", function()
+    org:fault { method = "GET", path = "/limits", stall = 0.1 } -- or the answer may be there before anybody waits
     local waits = 0
     local mine = helper.client(org, { loop = function(waiting)
       waits = waits + 1
