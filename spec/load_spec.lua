@@ -173,6 +173,99 @@ describe("client:load", function()
     end)
   end)
 
+  describe("joins the results with the input", function()
+    local function joined(text, more)
+      local report = assert(client:load(options(helper.with({
+        file = helper.file(text), results = path "results", join = true,
+      }, more))))
+      for _, kind in ipairs { "outcomes", "keys", "matched" } do
+        assert.is_nil(helper.content(report.results.joined .. "." .. kind .. "1"))
+      end
+      return records_of(report.results.joined), report
+    end
+
+    it("in the order of the input", function()
+      local lines = { "Ext__c,Name,NumberOfEmployees" }
+      for i = 1, 200 do
+        lines[#lines + 1] = ("E%d,%s,%d"):format(i, i % 7 == 0 and "" or ('"Row ""%d""\n"'):format(i), i * 1000000)
+      end
+      local rows = joined(table.concat(lines, "\n") .. "\n", { part_bytes = 1000 })
+      assert.are.equal(200, #rows)
+      for i, row in ipairs(rows) do
+        assert.are.equal("E" .. i, row.Ext__c)
+        assert.are.equal(i % 7 == 0 and "failed" or "successful", row.sf__Outcome)
+        assert.are.equal(i % 7 == 0, row.sf__Id == "")
+        assert.are.equal(i % 7 == 0, row.sf__Error ~= "")
+      end
+    end)
+
+    it("by the external id of an upsert, which may be written otherwise elsewhere", function()
+      local rows = joined("Name,Ext__c,AnnualRevenue\nOne,E1,912260031\nTwo,E2,5.0\n,E3,1\n",
+        { operation = "upsert", externalIdFieldName = "Ext__c" })
+      assert.are.same({ "successful", "successful", "failed" },
+        { rows[1].sf__Outcome, rows[2].sf__Outcome, rows[3].sf__Outcome })
+      assert.are.equal("912260031", rows[1].AnnualRevenue)
+    end)
+
+    it("of rows that are the same, each with an outcome of its own", function()
+      local rows = joined("Name,Ext__c\nSame,E1\nSame,E1\nOther,E2\n")
+      local outcomes = { rows[1].sf__Outcome, rows[2].sf__Outcome }
+      table.sort(outcomes)
+      assert.are.same({ "failed", "successful" }, outcomes) -- Ext__c is unique
+      assert.are.equal("successful", rows[3].sf__Outcome)
+    end)
+
+    it("so that the file can be loaded as it is", function()
+      local _, report = joined "Name,Ext__c\nOne,E1\n,E2\n"
+      assert.are.same({ 2, 2 }, { assert(client:load(options { file = report.results.joined })).records, #report.jobs + 1 })
+    end)
+  end)
+
+  describe("loads failed rows once more", function()
+    local function retried(more)
+      -- The second of two rows with the same unique value fails at first, and not once the first of them is gone.
+      local report, err = client:load(options(helper.with({
+        file = helper.file "Name,Ext__c\nOne,E1\n,E2\nThree,E1\nFour,E4\n", part_bytes = 100000, results = path "results",
+        retry_failed = "DUPLICATE_VALUE",
+      }, more)))
+      return report, err
+    end
+
+    it("that failed for the reason named, and puts both passes together", function()
+      for _, journal in ipairs { false, path "journal" } do
+        org:reset()
+        org:set(helper.AT_ONCE)
+        local report = assert(retried { journal = journal or nil, join = true })
+        assert.are.same({ 4, 4, 2, 1, 2 },
+          { report.records, report.processed, report.failed, report.retried, #report.jobs })
+        assert.are.equal(2, #records_of(report.results.successful))
+        local failed = records_of(report.results.failed)
+        assert.are.equal(2, #failed)
+        assert.are.equal("E2", failed[1].Ext__c)
+        assert.are.equal("Three", failed[2].Name)
+        assert.are.equal(4, #records_of(report.results.joined))
+        assert.is_nil(helper.content(path "results/second.kept.csv"))
+        os.execute("rm -rf '" .. directory .. "'/*")
+      end
+    end)
+
+    it("that do better the second time", function()
+      -- The parent of the first is not there before the second.
+      local report = assert(retried {
+        file = helper.file "Name,Ext__c,Parent.Ext__c\nChild,E1,E2\nParent,E2,\n", retry_failed = "E2", join = true,
+      })
+      assert.are.same({ 2, 2, 0, 1 }, { report.records, report.processed, report.failed, report.retried })
+      local rows = records_of(report.results.joined)
+      assert.are.same({ "successful", "successful", "E1" }, { rows[1].sf__Outcome, rows[2].sf__Outcome, rows[1].Ext__c })
+      all_once(2)
+    end)
+
+    it("and does without when there are none", function()
+      local report = assert(retried { retry_failed = "NO_SUCH_ERROR" })
+      assert.are.same({ 0, 1, 2 }, { report.retried, #report.jobs, report.failed })
+    end)
+  end)
+
   describe("checks first", function()
     it("and names the line of bad data before any request", function()
       local report, err = client:load(options { file = helper.file "Name,Ext__c\nOne,1\nTwo\n" })
@@ -227,6 +320,8 @@ describe("client:load", function()
       ["operation: insert, update, upsert, delete or hardDelete expected, got query"] = { operation = "query" },
       ["externalIdFieldName goes with an upsert, and an upsert needs it"] = { operation = "upsert" },
       ["either file or rows expected"] = { rows = {} },
+      ["join needs results, and to wait for them"] = { join = true },
+      ["retry_failed needs results, and to wait for them"] = { retry_failed = "x" },
       ["jobs: a whole number from 1 on expected, got 0"] = { jobs = 0 },
       ["part_bytes: a whole number from 1 on expected, got 1.5"] = { part_bytes = 1.5 },
       ["on_progress: function expected, got string"] = { on_progress = "x" },

@@ -1,0 +1,177 @@
+--- What became of each row of a file: the three result files of a load, joined with what was loaded, in the order of the input.
+---
+--- The service guarantees no order, so a row is found by what it holds: by the external id of an upsert, by the Id of an update or a
+--- delete, else by all columns that the results have, too. Numbers are compared as numbers, since the service writes them its own
+--- way. Rows that are the same cannot be told apart, and neither can their outcomes: these are handed out in turn.
+---
+--- Both sides are split by a checksum into files, one pair of which fits into memory at a time.
+local core = require "bulkjob.core"
+local csv = require "bulkjob.csv"
+local task = require "bulkjob.task"
+local yieldable = require "bulkjob.yieldable"
+
+local join = {}
+
+-- About so many rows are in memory at a time. As many files as that takes are open at once, but not more than a process may have.
+local BUCKET_ROWS = 20000
+local MOST_BUCKETS = 200
+
+local OUTCOMES = { "successful", "failed", "unprocessed" }
+
+--- The columns that are put before those of the file.
+join.columns = { "sf__Outcome", "sf__Id", "sf__Created", "sf__Error" }
+
+local UNKNOWN = core.json_encode { "", "unknown", "", "", "" }
+
+-- As the service may write it, too: 912260031 comes back as 9.12260031E8.
+local function normal(value)
+  local number = value and value:find "%d" and tonumber(value)
+  return number and math.abs(number) < math.huge and ("%.17g"):format(number) or value or ""
+end
+
+local function key_of(this, row)
+  local parts = {}
+  for i, name in ipairs(this.key) do
+    parts[i] = normal(row[name])
+  end
+  return table.concat(parts, "\0")
+end
+
+local function open(path, mode)
+  local file, why = io.open(path, mode)
+  return file or error(core.error("io", why), 0)
+end
+
+local function check_written(ok, why)
+  return ok or error(core.error("io", tostring(why)), 0)
+end
+
+local function bucket_path(this, kind, i)
+  return this.path .. "." .. kind .. i
+end
+
+local function open_buckets(this, kind, mode)
+  local files = {}
+  for i = 1, this.buckets do
+    files[i] = open(bucket_path(this, kind, i), mode)
+  end
+  return files
+end
+
+local function close_all(files)
+  for _, file in ipairs(files) do
+    check_written(file:close())
+  end
+end
+
+-- Calls `use` with each row of a file, its key, and the number of its bucket.
+local function walk(this, path, use)
+  local next_row, err = csv.rows({ file = path }, { delimiter = this.delimiter })
+  local row = next_row and next_row() or err and error(err, 0)
+  while row do
+    local key = key_of(this, row)
+    use(row, key, core.crc32(key) % this.buckets + 1)
+    task.breathe()
+    row = next_row()
+  end
+end
+
+local function split(this)
+  local outcomes, keys = open_buckets(this, "outcomes", "wb"), open_buckets(this, "keys", "wb")
+  for _, outcome in ipairs(OUTCOMES) do
+    walk(this, this.results[outcome], function(row, key, bucket)
+      local line = { key, outcome, row.sf__Id or "", row.sf__Created or "", row.sf__Error or "" }
+      check_written(outcomes[bucket]:write(core.json_encode(line), "\n"))
+    end)
+  end
+  walk(this, this.file, function(_, key, bucket)
+    check_written(keys[bucket]:write(core.json_encode { key }, "\n"))
+  end)
+  close_all(outcomes)
+  close_all(keys)
+end
+
+local function each_line(this, kind, i, use)
+  local file = open(bucket_path(this, kind, i), "rb")
+  for line in file:lines() do
+    use(line, core.json_decode(line)[1])
+  end
+  file:close()
+  task.breathe()
+end
+
+-- The outcomes of one bucket, in the order of its rows.
+local function match(this, i)
+  local queues = {}
+  each_line(this, "outcomes", i, function(line, key)
+    local queue = queues[key] or { taken = 0 }
+    queue[#queue + 1] = line
+    queues[key] = queue
+  end)
+  local matched = open(bucket_path(this, "matched", i), "wb")
+  each_line(this, "keys", i, function(_, key)
+    local queue = queues[key]
+    if queue then
+      queue.taken = queue.taken + 1
+    end
+    check_written(matched:write(queue and queue[queue.taken] or UNKNOWN, "\n"))
+  end)
+  check_written(matched:close())
+end
+
+local function write_all(this)
+  local columns = {}
+  for _, list in ipairs { join.columns, this.columns } do
+    for _, name in ipairs(list) do
+      columns[#columns + 1] = name
+    end
+  end
+  local writer = core.csv_writer { columns = columns, delimiter = this.delimiter, line_ending = this.line_ending }
+  writer:header()
+  local files, out = open_buckets(this, "matched", "rb"), open(this.path .. ".part", "wb")
+  walk(this, this.file, function(row, _, bucket)
+    local found = core.json_decode(files[bucket]:read "*l")
+    for i, name in ipairs(join.columns) do
+      row[name] = found[i + 1]
+    end
+    local ok, err = writer:row(row)
+    check_written(ok and out:write(writer:take()), err)
+  end)
+  check_written(out:write(writer:take()))
+  check_written(out:close())
+  close_all(files)
+end
+
+local function run(this)
+  split(this)
+  for i = 1, this.buckets do
+    match(this, i)
+  end
+  write_all(this)
+end
+
+--- Joins a file with its results.
+---@param options { file: string, columns: string[], key: string[], delimiter: string, line_ending: string, records: integer,
+---  results: table<string, string>, path: string } `key`: the columns to find a row by; `path`: of the file to write
+---@return true|nil ok, bulkjob.Error|nil err
+function join.files(options)
+  local this = setmetatable({
+    buckets = math.max(1, math.min(MOST_BUCKETS, math.ceil(options.records / BUCKET_ROWS))),
+  }, { __index = options })
+  local good, err = yieldable.pcall(run, this)
+  for _, kind in ipairs { "outcomes", "keys", "matched" } do
+    for i = 1, this.buckets do
+      os.remove(bucket_path(this, kind, i))
+    end
+  end
+  if good then
+    return core.publish(this.path .. ".part", this.path)
+  end
+  os.remove(this.path .. ".part")
+  if core.is_error(err) then
+    return nil, err
+  end
+  error(err, 0)
+end
+
+return join
