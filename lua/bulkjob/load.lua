@@ -280,8 +280,10 @@ function client_methods:load(options)
   if load.temporary and (load.finished or not load.journal) then
     os.remove(load.temporary)
   end
-  if not good then
+  if not good and not core.is_error(sums) then
     error(sums, 0)
+  elseif not good then
+    return nil, sums
   end
   return sums, err
 end

@@ -90,7 +90,9 @@ local function retry_failed(load, sums)
   sums.processed = sums.processed - count + second.processed
   sums.failed = sums.failed - count + second.failed
   sums.unprocessed = sums.records - sums.processed
-  load.temporary_too = again
+  if not options.journal then
+    os.remove(again)
+  end
   return true
 end
 
