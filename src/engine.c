@@ -2,6 +2,7 @@
 
 #include "clock.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -574,12 +575,16 @@ static void release(struct engine *e)
     free(e);
 }
 
-static bool prepare(struct engine *e)
+static bool prepare(struct engine *e, const char **why)
 {
     e->sockets = calloc(FIRST_SOCKETS, sizeof *e->sockets);
     e->multi = curl_multi_init();
-    if (!e->sockets || !e->multi || !bell_open(&e->bell))
+    if (!e->sockets || !e->multi)
         return false;
+    if (!bell_open(&e->bell)) {
+        *why = strerror(errno);
+        return false;
+    }
     e->socket_room = FIRST_SOCKETS;
     e->socket_count = 1;
     e->sockets[WAKE_SLOT].fd = e->bell.out;
@@ -621,7 +626,7 @@ struct engine *engine_new(int nice, const char **why)
     bell_init(&e->bell);
     pthread_mutex_init(&e->busy, NULL);
     pthread_mutex_init(&e->lock, NULL);
-    if (!prepare(e)) {
+    if (!prepare(e, why)) {
         release(e);
         return NULL;
     }

@@ -160,6 +160,14 @@ static int listener_gc(lua_State *L)
     return 0;
 }
 
+static int push_errno(lua_State *L)
+{
+    int why = errno;
+    lua_pushnil(L);
+    lua_pushstring(L, strerror(why));
+    return 2;
+}
+
 static struct listener *get_listener(lua_State *L)
 {
     bj_rawgetp(L, LUA_REGISTRYINDEX, &listener_key);
@@ -176,18 +184,18 @@ static struct listener *get_listener(lua_State *L)
     return l;
 }
 
-/* core.wait_path() -> the path of a unix socket to connect to, for channel:wire() */
+/* core.wait_path() -> the path of a unix socket to connect to, for channel:wire() | nil, why */
 static int wait_path(lua_State *L)
 {
     struct listener *l = get_listener(L);
     if (l->fd < 0 && !listener_open(l))
-        return luaL_error(L, "bulkjob: no socket to wait on: %s", strerror(errno));
+        return push_errno(L);
     lua_pushfstring(L, "/proc/self/fd/%d", l->path);
     return 1;
 }
 
-/* channel:wire(): whoever has just connected to core.wait_path() gets a byte when there is news or the moment of till()
- * has come, until hang_up(). */
+/* channel:wire() -> true | nil, why: whoever has just connected to core.wait_path() gets a byte when there is news or
+ * the moment of till() has come, until hang_up(). */
 static int wire(lua_State *L)
 {
     struct channel_box *box = check_box(L, 1);
@@ -196,10 +204,11 @@ static int wire(lua_State *L)
     box->engine = bj_engine(L, 0);
     int fd = listener_accept(l);
     if (fd < 0)
-        return luaL_error(L, "bulkjob: no socket to wait on: %s", strerror(errno));
+        return push_errno(L);
     channel_adopt(box->channel, fd);
     engine_mind(box->engine, box->channel, box->deadline);
-    return 0;
+    lua_pushboolean(L, 1);
+    return 1;
 }
 
 /* channel:hang_up(): closes our end */

@@ -62,8 +62,11 @@ local function wait(this, way)
   local seconds = this:timeout()
   channel:till(seconds and core.now() + seconds)
   this:watch(channel, 0)
-  way(channel)
+  local problem = loop.problem(way(channel))
   give_back(channel)
+  if problem then
+    this:cancel(problem)
+  end
 end
 
 --- Takes the call on until the host has something to do.
@@ -102,20 +105,20 @@ end
 
 function pause.watch() end
 
-function pause:cancel()
+function pause:cancel(err)
   self.till = 0
-  self.cancelled = true
+  self.err = err or core.error("cancelled", "the wait was cancelled")
 end
 
---- Lets `seconds` pass. True, or `nil, err` when the task that waits is cancelled.
+--- Lets `seconds` pass. True, or `nil, err` when the task that waits is cancelled or nothing can be waited on.
 function call.sleep(client, seconds)
   local this = setmetatable({ till = core.now() + seconds }, pause)
   local way = way_to_wait(client)
   while this:timeout() > 0 do
     wait(this, way)
   end
-  if this.cancelled then
-    return nil, core.error("cancelled", "the wait was cancelled")
+  if this.err then
+    return nil, this.err
   end
   return true
 end

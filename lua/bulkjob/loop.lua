@@ -1,4 +1,5 @@
 --- How to wait: the ways we know, and which of them the program is in.
+local core = require "bulkjob.core"
 local block = require "bulkjob.loop.block"
 local copas_wait = require "bulkjob.loop.copas"
 local cqueues_wait = require "bulkjob.loop.cqueues"
@@ -58,6 +59,14 @@ function loop.choose(wanted)
     return wanted or ngx_wait
   end
   return wanted or in_cqueues() and cqueues_wait or in_copas() and copas_wait or luv.is_running() and luv.wait or block
+end
+
+--- What a way to wait has returned, as an error: nil, unless it says by `false, why` that it could not wait.
+---@return bulkjob.Error|nil
+function loop.problem(ok, why)
+  if ok == false and type(why) == "string" then
+    return core.error("io", "nothing to wait on: " .. why)
+  end
 end
 
 return loop

@@ -355,8 +355,11 @@ local function poll(client, board, till)
     board.channel:till(at and till and math.min(at, till) or at or till)
     local way = loop.choose(core.client_option(client, "loop"))
     board.asleep = true
-    way(board.channel)
+    local problem = loop.problem(way(board.channel))
     board.asleep = false
+    if problem then
+      error(problem, 0)
+    end
   end
 end
 

@@ -5,12 +5,33 @@ local core = require "bulkjob.core"
 -- A cosocket has to have a time-out, in milliseconds, and logs an error when it comes. So the engine keeps the time.
 local NEVER = 2 ^ 31 - 1
 
+-- A cosocket to whose other end `waiting` is wired, or nil, why.
+local function connect(waiting)
+  local path, why = core.wait_path()
+  if not path then
+    return nil, why
+  end
+  local socket = ngx.socket.tcp()
+  local ok
+  socket:settimeouts(NEVER, NEVER, NEVER)
+  ok, why = socket:connect("unix:" .. path)
+  if not ok then
+    return nil, why
+  end
+  ok, why = waiting:wire()
+  if not ok then
+    socket:close()
+    return nil, why
+  end
+  return socket
+end
+
 ---@param waiting bulkjob.Waiting
 return function(waiting)
-  local socket = ngx.socket.tcp()
-  socket:settimeouts(NEVER, NEVER, NEVER)
-  assert(socket:connect("unix:" .. core.wait_path()))
-  waiting:wire()
+  local socket, why = connect(waiting)
+  if not socket then
+    return false, why
+  end
   socket:receive(1)
   waiting:hang_up()
   socket:close()
