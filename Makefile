@@ -80,7 +80,9 @@ check: ## everything CI checks; ends with "N passed, N failed"
 	@tools/deps
 	@tools/check
 
+# The nginx that spec/nginx_spec.lua starts has LuaJIT, whatever it is started from.
 test: all $(HOSTS) $(if $(SAN),$(BINDING)/lua) ## busted with $(LUA); SPEC=file for one of them
+	@$(MAKE) --no-print-directory LUA=luajit SAN= all
 	@tools/run-lua $(BINDING) $(HOST) "$$(command -v busted)" $(BUSTED_FLAGS) $(SPEC)
 
 asan: ## the same with AddressSanitizer, LeakSanitizer and UBSan
