@@ -268,10 +268,10 @@ describe("writing CSV", function()
   it("sorts the names by bytes, and needs no global for it", function()
     local sort = table.sort
     table.sort = nil -- luacheck: ignore 122
-    local ok, columns = pcall(core.csv_columns, { { b = 1, B = 1, ["a\0b"] = 1 }, { a = 1, ["é"] = 1, ab = 1 } })
+    local ok, text = pcall(csv.encode, { { b = 1, B = 1, ["a\0b"] = 1 }, { a = 1, ["é"] = 1, ab = 1 } })
     table.sort = sort -- luacheck: ignore 122
     assert.is_true(ok)
-    assert.are.same({ "B", "a", "a\0b", "ab", "b", "é" }, columns)
+    assert.are.equal("B,a,a\0b,ab,b,é", text:match "^[^\n]*")
   end)
 
   it("refuses a column that is there twice, or has no name", function()

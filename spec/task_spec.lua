@@ -144,6 +144,53 @@ describe("tasks", function()
     assert.are.equal("JobComplete", other:result())
   end)
 
+  -- Polls as a game does until no task is left. Answers the most that `count` grew in one poll, and its last value.
+  local function largest_step(count)
+    local most, before = 0, 0
+    repeat
+      local left, err = client:poll(0)
+      assert(not err, err)
+      most = math.max(most, count() - before)
+      before = count()
+      helper.sleep(0.001)
+    until left == 0
+    return most, before
+  end
+
+  it("do not keep poll(0) for all the rows they read", function()
+    local job = assert(client:create { object = "Account", operation = "insert" })
+    local total = org:synthetic(job.id, "failed", 3000000)
+    local seen = 0
+    client:spawn(function()
+      local set = job:failed_results()
+      while set:next() do -- Lua 5.1 cannot wait inside `for`
+        seen = seen + 1
+      end
+    end)
+    local most, all = largest_step(function()
+      return seen
+    end)
+    assert.are.equal(total, all)
+    assert.is_true(most < total / 8, most .. " of " .. total .. " rows in one poll")
+  end)
+
+  it("do not keep poll(0) for all the rows they send", function()
+    local total, made = 20000, 0
+    client:spawn(function()
+      local job = assert(client:create { object = "Account", operation = "insert" })
+      assert(job:upload { rows = function()
+        made = made + 1
+        return made <= total and { Name = "Name " .. made } or nil
+      end })
+    end)
+    local most, all = largest_step(function()
+      return made
+    end)
+    assert.are.equal(total + 1, all)
+    assert.is_true(most < total / 8, most .. " of " .. total .. " rows in one poll")
+    assert.are.same({ Open = 1 }, helper.states(org))
+  end)
+
   it("go on in turns when their user yields", function()
     local order = {}
     for _, name in ipairs { "a", "b" } do

@@ -466,53 +466,68 @@ static int compare_names(const void *a, const void *b)
     return order ? order : (x->len > y->len) - (x->len < y->len);
 }
 
-/* Sorts the `count` names in the array at 3 by bytes. table.sort would ask the locale, and the host may have replaced
- * it. The names are keys of the table at 2 too, which keeps them while they move. */
+/* Sorts the `count` names in the array at 2 by bytes. table.sort would ask the locale, and the host may have replaced
+ * it. The names are keys of the table at 1 too, which keeps them while they move. */
 static void sort_names(lua_State *L, int count)
 {
     struct name *names = lua_newuserdata(L, sizeof *names * (size_t)(count ? count : 1));
     for (int i = 0; i < count; i++) {
-        lua_rawgeti(L, 3, i + 1);
+        lua_rawgeti(L, 2, i + 1);
         names[i].data = lua_tolstring(L, -1, &names[i].len);
         lua_pop(L, 1);
     }
     qsort(names, (size_t)count, sizeof *names, compare_names);
     for (int i = 0; i < count; i++) {
         lua_pushlstring(L, names[i].data, names[i].len);
-        lua_rawseti(L, 3, i + 1);
+        lua_rawseti(L, 2, i + 1);
     }
     lua_pop(L, 1);
 }
 
-/* core.csv_columns(rows) -> the names of all fields of an array of rows, sorted by bytes | nil, err */
-static int all_columns(lua_State *L)
+/* core.csv_names(names, rows, first, count) -> first + count | nil (there are no more rows) | nil, err: makes the
+ * fields of so many rows keys of `names`. In pieces, because a frame of a game has no time for a large array. */
+static int add_names(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
-    lua_settop(L, 1);
-    lua_newtable(L); /* rows, seen */
-    lua_newtable(L); /* rows, seen, columns */
-    int count = 0;
-    for (int i = 1; i <= (int)lua_rawlen(L, 1); i++) {
-        lua_rawgeti(L, 1, i);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    int i = (int)luaL_checkinteger(L, 3);
+    int end = i + (int)luaL_checkinteger(L, 4);
+    int count = (int)lua_rawlen(L, 2);
+    lua_settop(L, 2);
+    for (; i < end && i <= count; i++) {
+        lua_rawgeti(L, 2, i);
         if (!lua_istable(L, -1))
             return bj_fail(L, BJ_ERR_CSV, NULL, "row %d: a table expected, got %s", i, luaL_typename(L, -1));
         lua_pushnil(L);
-        while (lua_next(L, 4)) { /* rows, seen, columns, row, key, value */
+        while (lua_next(L, 3)) { /* names, rows, row, key, value */
             if (lua_type(L, -2) != LUA_TSTRING || lua_rawlen(L, -2) == 0)
                 return bj_fail(L, BJ_ERR_CSV, NULL, "row %d: a field name expected, got %s", i,
                                lua_type(L, -2) == LUA_TSTRING ? "an empty one" : luaL_typename(L, -2));
-            lua_pushvalue(L, -2);
-            lua_rawget(L, 2);
-            if (lua_isnil(L, -1)) {
-                lua_pushvalue(L, -3);
-                lua_pushboolean(L, 1);
-                lua_rawset(L, 2);
-                lua_pushvalue(L, -3);
-                lua_rawseti(L, 3, ++count);
-            }
-            lua_pop(L, 2);
+            lua_pop(L, 1);
+            lua_pushvalue(L, -1);
+            lua_pushboolean(L, 1);
+            lua_rawset(L, 1);
         }
-        lua_settop(L, 3);
+        lua_settop(L, 2);
+    }
+    if (i > count)
+        return 0;
+    lua_pushinteger(L, end);
+    return 1;
+}
+
+/* core.csv_sorted(names) -> its keys, sorted by bytes */
+static int sorted_names(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    lua_newtable(L); /* names, columns */
+    int count = 0;
+    lua_pushnil(L);
+    while (lua_next(L, 1)) {
+        lua_pop(L, 1);
+        lua_pushvalue(L, -1);
+        lua_rawseti(L, 2, ++count);
     }
     sort_names(L, count);
     return 1;
@@ -541,7 +556,8 @@ void bj_open_csv(lua_State *L)
     static const luaL_Reg functions[] = {
         {"csv_reader", new_reader},
         {"csv_writer", new_writer},
-        {"csv_columns", all_columns},
+        {"csv_names", add_names},
+        {"csv_sorted", sorted_names},
         {NULL, NULL},
     };
     bj_new_class(L, READER_CLASS, reader_methods, reader_meta);

@@ -2,6 +2,7 @@
 local call = require "bulkjob.call"
 local core = require "bulkjob.core"
 local source = require "bulkjob.source"
+local task = require "bulkjob.task"
 require "bulkjob.job"
 
 ---@class bulkjob.Client
@@ -83,7 +84,7 @@ local function check_spec(spec)
 end
 
 local function multipart_text(spec)
-  local text, err = source.text(spec.data, spec, 4 * MULTIPART_CHARACTERS)
+  local text, err = source.text(spec.data, spec, 4 * MULTIPART_CHARACTERS, task.breathe)
   if text then
     local _, characters = text:gsub("[^\128-\191]", "")
     if characters <= MULTIPART_CHARACTERS then

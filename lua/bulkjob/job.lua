@@ -174,7 +174,7 @@ local function begin_upload(self, src)
     end
   end
   return core.upload(self, "queue", source.is_repeatable(src)), nil, function()
-    return source.chunks(src, format)
+    return source.chunks(src, format, task.breathe)
   end
 end
 

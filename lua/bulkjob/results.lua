@@ -1,12 +1,16 @@
 --- Result sets: the rows of a job, streamed.
 local call = require "bulkjob.call"
 local core = require "bulkjob.core"
+local task = require "bulkjob.task"
 local yieldable = require "bulkjob.yieldable"
 
 ---@class bulkjob.ResultSet
 local methods = {}
 
 local results = {}
+
+-- After so many rows a task lets the others run, if it has had its turn.
+local BREATH_ROWS = 8
 
 local set_meta = { __index = methods, __name = "bulkjob.result_set" }
 
@@ -146,6 +150,9 @@ local function next_row(self)
     local row, err = self.reader:next()
     if row then
       self.count = self.count + 1
+      if self.count % BREATH_ROWS == 0 then
+        task.breathe()
+      end
       return row
     elseif row == false then
       return false
@@ -222,6 +229,7 @@ function methods:read()
     local skip = #parts > 0
     repeat
       local text = this:read()
+      task.breathe()
       if skip then
         local line_end = text:find("\n", 1, true)
         text = line_end and text:sub(line_end + 1) or ""

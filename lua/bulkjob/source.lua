@@ -6,6 +6,9 @@ local source = {}
 -- Large enough that the calls do not count, small enough that nobody notices the memory.
 local CHUNK = 64 * 1024
 
+-- As many rows are looked at, or written, between two breaths: some microseconds.
+local NAMED_ROWS, WRITTEN_ROWS = 100, 8
+
 ---@alias bulkjob.Source string|fun(): string|nil|bulkjob.FileSource|bulkjob.RowSource
 
 ---@class bulkjob.FileSource
@@ -55,14 +58,30 @@ function source.is_repeatable(s)
   return type(s) == "table" and type(s.rows) == "table"
 end
 
+local function hold_breath() end
+
+-- The names of all fields of an array of rows, sorted, or nil, err.
+local function all_columns(rows, breathe)
+  local names = {}
+  local first, err = 1, nil
+  repeat
+    first, err = core.csv_names(names, rows, first, NAMED_ROWS)
+    breathe()
+  until not first
+  if err then
+    return nil, err
+  end
+  return core.csv_sorted(names)
+end
+
 -- A function that gives row after row, and the columns: all of the array's, or the first row's of an iterator.
-local function open_rows(s)
+local function open_rows(s, breathe)
   local columns = s.columns
   if type(s.rows) == "table" then
     local rows, i = s.rows, 0
     if not columns then
       local err
-      columns, err = core.csv_columns(rows)
+      columns, err = all_columns(rows, breathe)
       if not columns then
         return nil, err
       end
@@ -81,7 +100,7 @@ local function open_rows(s)
     return nil, core.error("csv", "no rows, and no columns given to make a header from")
   end
   local err
-  columns, err = core.csv_columns { first }
+  columns, err = all_columns({ first }, breathe)
   if not columns then
     return nil, err
   end
@@ -95,8 +114,8 @@ local function open_rows(s)
   end, columns, true
 end
 
-local function row_chunks(s, format)
-  local next_row, columns, strict = open_rows(s)
+local function row_chunks(s, format, breathe)
+  local next_row, columns, strict = open_rows(s, breathe)
   if not next_row then
     local err = columns
     return nil, err
@@ -109,7 +128,7 @@ local function row_chunks(s, format)
     line_ending = format.lineEnding or "LF",
   }
   writer:header()
-  local ended = false
+  local ended, count = false, 0
   return function()
     while not ended and writer:size() < CHUNK do
       local row = next_row()
@@ -119,6 +138,10 @@ local function row_chunks(s, format)
         local ok, err = writer:row(row, strict)
         if not ok then
           return nil, err
+        end
+        count = count + 1
+        if count % WRITTEN_ROWS == 0 then
+          breathe()
         end
       end
     end
@@ -131,11 +154,12 @@ end
 --- A function that gives the source's text in chunks, then nil, or `nil, err`.
 ---@param s bulkjob.Source rows or a function
 ---@param format { columnDelimiter: string|nil, lineEnding: string|nil } for rows
-function source.chunks(s, format)
+---@param breathe fun()|nil called every few rows, where a task may let others run
+function source.chunks(s, format, breathe)
   if type(s) == "function" then
     return s
   end
-  return row_chunks(s, format)
+  return row_chunks(s, format, breathe or hold_breath)
 end
 
 local function file_text(s, most)
@@ -163,7 +187,7 @@ local function file_text(s, most)
 end
 
 --- The whole text of a source, for a request that carries it. `nil, err` when it is longer than `most` bytes.
-function source.text(s, format, most)
+function source.text(s, format, most, breathe)
   local kind = source.kind(s)
   local text, err
   if kind == "text" then
@@ -172,7 +196,7 @@ function source.text(s, format, most)
     text, err = file_text(s, most)
   else
     local chunks
-    chunks, err = source.chunks(s, format)
+    chunks, err = source.chunks(s, format, breathe)
     local parts, size = {}, 0
     while chunks and size <= most do
       local chunk
