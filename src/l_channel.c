@@ -19,14 +19,18 @@ struct channel_box {
 
 static const char listener_key;
 
-static struct channel_box *check_box(lua_State *L, int i)
+static struct channel_box *check_usable(lua_State *L, struct channel_box *box)
 {
-    struct channel_box *box = luaL_checkudata(L, i, CHANNEL_CLASS);
     if (!box->channel)
         bj_raise(L, "bulkjob: this channel is closed");
     if (channel_is_foreign(box->channel))
         bj_raise(L, "bulkjob: this client was used before the process forked; make a new one in the new process");
     return box;
+}
+
+static struct channel_box *check_box(lua_State *L, int i)
+{
+    return check_usable(L, luaL_checkudata(L, i, CHANNEL_CLASS));
 }
 
 struct channel *bj_check_channel(lua_State *L, int i)
@@ -79,17 +83,26 @@ static int is_foreign(lua_State *L)
     return 1;
 }
 
-/* channel:next() -> the tag of the next call that has news, or nil */
 static int next_tag(lua_State *L)
 {
-    struct channel_box *box = luaL_checkudata(L, 1, CHANNEL_CLASS);
+    struct channel_box *box = lua_touserdata(L, lua_upvalueindex(1));
     if (!box->channel || atomic_load_explicit(&box->channel->news, memory_order_acquire) == 0)
         return 0;
-    struct transfer *t = channel_next(check_box(L, 1)->channel);
+    struct transfer *t = channel_next(check_usable(L, box)->channel);
     if (!t)
         return 0;
     lua_pushnumber(L, t->tag);
     transfer_unref(t);
+    return 1;
+}
+
+/* channel:news() -> a function that gives the tag of the next call that has news, or nil. A game asks it in every
+ * frame, so it needs no look at the type of an argument. */
+static int news_of(lua_State *L)
+{
+    check_box(L, 1);
+    lua_settop(L, 1);
+    lua_pushcclosure(L, next_tag, 1);
     return 1;
 }
 
@@ -228,7 +241,7 @@ static int ring(lua_State *L)
 void bj_open_channel(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"next", next_tag},         {"pollfd", pollfd_of}, {"events", events_of},    {"timeout", timeout_of},
+        {"news", news_of},          {"pollfd", pollfd_of}, {"events", events_of},    {"timeout", timeout_of},
         {"till", set_deadline},     {"sleep", sleep_on},   {"wire", wire},           {"hang_up", channel_unwire},
         {"is_foreign", is_foreign}, {"ring", ring},        {"close", close_channel}, {NULL, NULL},
     };

@@ -18,7 +18,7 @@ local function take_channel()
 end
 
 local function give_back(channel)
-  while channel:next() do end
+  for _ in channel:news() do end -- drops them
   if #idle < MOST_IDLE then
     idle[#idle + 1] = channel
   else

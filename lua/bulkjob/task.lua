@@ -42,11 +42,20 @@ function task.running()
   return thread and tasks[thread]
 end
 
+-- The boards by their clients, which are what keeps them: a game asks in every frame, and this is quicker than to ask the client.
+local boards = setmetatable({}, { __mode = "kv" })
+
+local function find_board(client)
+  return boards[client] or core.client_option(client, "tasks")
+end
+
 local function get_board(client)
-  local board = core.client_option(client, "tasks")
+  local board = find_board(client)
   if not board then
+    local channel = core.channel()
     board = {
-      channel = core.channel(),
+      channel = channel,
+      next_news = channel:news(),
       by_number = {},
       last_number = 0,
       count = 0,
@@ -58,6 +67,7 @@ local function get_board(client)
       asleep = false, -- somebody waits on the channel
     }
     core.set_tasks(client, board)
+    boards[client] = board
   end
   return board
 end
@@ -219,7 +229,7 @@ end
 -- Hands out the news, and rings the alarms whose time has come.
 local function gather(board)
   for _ = 1, HANDFUL do
-    local number = board.channel:next()
+    local number = board.next_news()
     if not number then
       break
     end
@@ -228,28 +238,27 @@ local function gather(board)
       wake(self)
     end
   end
-  local alarm = first_alarm(board)
-  local now = alarm and core.now()
-  for _ = 1, HANDFUL do
-    if not alarm or alarm.at > now then
-      break
+  if board.alarms[1] then
+    local now = core.now()
+    for _ = 1, HANDFUL do
+      local alarm = first_alarm(board)
+      if not alarm or alarm.at > now then
+        break
+      end
+      drop_first_alarm(board.alarms)
+      alarm.task.alarm = nil
+      wake(alarm.task)
     end
-    drop_first_alarm(board.alarms)
-    alarm.task.alarm = nil
-    wake(alarm.task)
-    alarm = first_alarm(board)
   end
 end
 
 local function take_first(board)
   local self = board.first
-  if self then
-    board.first = self.after
-    if not board.first then
-      board.last = nil
-    end
-    self.queued = nil
+  board.first = self.after
+  if not board.first then
+    board.last = nil
   end
+  self.queued = nil
   return self
 end
 
@@ -266,24 +275,20 @@ end
 -- Moves the tasks that can move, until the turn is over. True if one did.
 local function take_turn(board)
   gather(board)
-  local self = take_first(board)
-  if not self then
+  if not board.first then
     return false
   end
   local ends = core.now() + TURN
   board.turn_ends = ends
-  while self do
+  repeat
+    local self = take_first(board)
     if not self:done() then
       resume(self)
-    end
-    if core.now() >= ends then
-      break
     end
     if not board.first then
       gather(board)
     end
-    self = take_first(board)
-  end
+  until not board.first or core.now() >= ends
   return true
 end
 
@@ -324,9 +329,9 @@ local MAIN = {} -- the main program, where Lua 5.1 gives it no coroutine
 
 -- Who polls must be nobody's task, and the only one to do so.
 local function check_caller(board, name)
-  local me = coroutine.running() or MAIN
+  local me = yieldable.running() or MAIN
   local other = board.polled_by
-  if task.running() then
+  if tasks[me] then
     error("bulkjob: " .. name .. ": called in a task; a task waits by its calls, and for other tasks by their result()", 3)
   elseif board.asleep and other ~= me and (other == MAIN or coroutine.status(other) ~= "dead") then
     error("bulkjob: " .. name .. ": another coroutine polls this client already", 3)
@@ -369,11 +374,10 @@ end
 ---@return integer left how many tasks are not done
 ---@return bulkjob.Error|nil err what a task raised whose result nobody has asked for
 function client_methods:poll(seconds)
-  if seconds ~= nil and type(seconds) ~= "number" then
+  local board = find_board(self)
+  if seconds ~= 0 and seconds ~= nil and type(seconds) ~= "number" then
     error("bulkjob: poll: a number of seconds expected, got " .. type(seconds), 2)
-  end
-  local board = core.client_option(self, "tasks")
-  if not board then
+  elseif not board then
     return 0
   end
   check_caller(board, "poll")
@@ -382,14 +386,14 @@ function client_methods:poll(seconds)
   else
     poll(self, board, seconds and core.now() + seconds)
   end
-  return board.count, first_failure(board)
+  return board.count, board.failed[1] and first_failure(board)
 end
 
 --- Polls until no task is left.
 ---@return true|nil ok
 ---@return bulkjob.Error|nil err the first thing a task raised whose result nobody has asked for
 function client_methods:run()
-  local board = core.client_option(self, "tasks")
+  local board = find_board(self)
   if not board then
     return true
   end
