@@ -51,6 +51,8 @@ LIB = $(BINDING)/libbulkjob.a
 HOST = $(if $(SAN),$(CURDIR)/$(BINDING)/lua,$(LUA))
 
 OOM = $(BINDING)/oom
+# A name server that hangs, for programs started with it in LD_PRELOAD.
+HUNG_DNS = build/hung_dns.so
 C_TESTS = $(patsubst spec/c/%.c,$(PLAIN)/%,$(wildcard spec/c/test_*.c))
 FUZZERS = $(patsubst spec/c/%.c,$(PLAIN)/%,$(wildcard spec/c/fuzz_*.c))
 # C programs that host $(LUA): the example, and those that open and close states, with the core linked in and loading it.
@@ -81,7 +83,7 @@ check: ## everything CI checks; ends with "N passed, N failed"
 	@tools/check
 
 # The nginx that spec/nginx_spec.lua starts has LuaJIT, whatever it is started from.
-test: all $(HOSTS) $(if $(SAN),$(BINDING)/lua) ## busted with $(LUA); SPEC=file for one of them
+test: all $(HOSTS) $(HUNG_DNS) $(if $(SAN),$(BINDING)/lua) ## busted with $(LUA); SPEC=file for one of them
 	@$(MAKE) --no-print-directory LUA=luajit SAN= all
 	@tools/run-lua $(BINDING) $(HOST) "$$(command -v busted)" $(BUSTED_FLAGS) $(SPEC)
 
@@ -114,8 +116,8 @@ rockspec: ## write the rockspec anew from the tree
 rock-check: ## is the rockspec true, and does its rock work
 	@tools/rock-check $(VERSION)
 
-bench: all ## what is measured by hand
-	@for script in bench/*.lua; do echo "== $$script"; tools/run-lua $(BINDING) $(LUA) $$script || exit 1; done
+bench: all $(HUNG_DNS) ## what is measured by hand
+	@for script in bench/*.lua bench/hosts/*.lua; do echo "== $$script"; tools/run-lua $(BINDING) $(LUA) $$script || exit 1; done
 
 install: all lib ## with DESTDIR and PREFIX
 	cd lua && for f in $(LUA_MODULES); do \
@@ -143,6 +145,10 @@ run-fuzzers: $(FUZZERS)
 
 run-oom: $(OOM)/host $(OOM)/bulkjob/core.so
 	@tools/run-lua build/$(LUA) $(LUA) spec/oom/sweep.lua $(OOM)/host '$(CURDIR)/$(OOM)/?.so;;'
+
+$(HUNG_DNS): spec/c/hung_dns.c
+	@mkdir -p $(@D)
+	$(CC) -shared -fPIC -std=c11 -D_GNU_SOURCE $(WARNINGS) -O1 -o $@ $<
 
 $(OOM)/host: spec/c/oom_host.c | $(OOM)/bulkjob
 	$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -rdynamic -o $@ $< $(LUA_LIBS)
