@@ -173,7 +173,14 @@ bool channel_is_deserted(struct channel *c)
 bool channel_sleep(struct channel *c, double seconds)
 {
     struct pollfd p = {.events = POLLIN};
-    if (atomic_load_explicit(&c->news, memory_order_acquire) != 0 || seconds == 0)
+    if (atomic_load_explicit(&c->news, memory_order_acquire) != 0) {
+        /* Whoever brought it may have been sent to sleep with the lock, by the waking of this very thread: channel_next
+         * would find nothing until then, and the caller be back at once, over and over. */
+        pthread_mutex_lock(&c->lock);
+        pthread_mutex_unlock(&c->lock);
+        return true;
+    }
+    if (seconds == 0)
         return true;
     p.fd = channel_fd(c);
     if (p.fd < 0)
