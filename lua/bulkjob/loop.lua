@@ -5,6 +5,7 @@ local copas_wait = require "bulkjob.loop.copas"
 local cqueues_wait = require "bulkjob.loop.cqueues"
 local luv = require "bulkjob.loop.luv"
 local ngx_wait = require "bulkjob.loop.ngx"
+local yieldable = require "bulkjob.yieldable"
 
 ---@class bulkjob.Waiting what a loop is given: it returns when there may be news, or the time has passed
 ---@field pollfd fun(self, alarm: boolean|nil): integer a descriptor that is readable when there is news; with `alarm` also when
@@ -41,12 +42,12 @@ local function in_cqueues()
     return false
   end
   local controller, directly = cqueues.running()
-  return controller and directly
+  return controller and (directly or yieldable.running() ~= coroutine.running())
 end
 
 local function in_copas()
   local copas = package.loaded.copas
-  local this, is_main = coroutine.running()
+  local this, is_main = yieldable.running()
   return copas and copas.running and this and not is_main -- copas 1 does not tell, and has to be named
 end
 

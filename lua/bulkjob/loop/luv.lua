@@ -1,4 +1,6 @@
 --- Waits in a coroutine that libuv resumes: with luv, or in Neovim.
+local yieldable = require "bulkjob.yieldable"
+
 local luv = {}
 
 local function neovim()
@@ -8,7 +10,7 @@ end
 --- Is this a coroutine that the loop of libuv can go on without? luv knows only of the loops it runs itself, so a coroutine
 --- that was started before `uv.run` has to be told (`loop = bulkjob.loop.luv`). Neovim's always runs.
 function luv.is_running()
-  local this, is_main = coroutine.running()
+  local this, is_main = yieldable.running()
   local uv = package.loaded.luv
   return this and not is_main and (neovim() or uv and uv.loop_mode and uv.loop_mode()) and true
 end
@@ -16,13 +18,16 @@ end
 ---@param waiting bulkjob.Waiting
 function luv.wait(waiting)
   local uv = neovim() or require "luv"
-  local this = coroutine.running()
+  local this = yieldable.running()
   local poll, timer = uv.new_poll(waiting:pollfd()), nil
   local function wake()
     if poll then
       poll:close()
       timer = timer and timer:close()
       poll = nil
+      if coroutine.status(this) == "dead" then -- closed in mid-wait; libuv needed the descriptor until now
+        return waiting:close()
+      end
       local ok, why = coroutine.resume(this)
       if not ok then
         error(debug.traceback(this, tostring(why)), 0)
