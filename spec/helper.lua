@@ -137,6 +137,24 @@ function helper.content(path)
   return text
 end
 
+--- As one word of a shell command.
+function helper.quote(text)
+  return "'" .. tostring(text):gsub("'", "'\\''") .. "'"
+end
+
+--- Runs a shell command that ends by itself within 20 seconds, or is ended. What it printed, and its status.
+function helper.shell(command)
+  local pipe = assert(io.popen(("timeout -k 1 20 sh -c %s 2>&1 </dev/null; echo STATUS $?"):format(helper.quote(command))))
+  local out, status = pipe:read("*a"):match "^(.*)STATUS (%d+)\n$"
+  pipe:close()
+  return out, tonumber(status)
+end
+
+--- A line of Lua that sets ORG, TOKEN and CA_FILE, for a script that runs elsewhere.
+function helper.names(org)
+  return ("local ORG, TOKEN, CA_FILE = %q, %q, %q "):format(org.tls_url, org.token, org.ca_file)
+end
+
 --- What the org has got as the data of a job.
 function helper.received(org, job)
   return assert(helper.content(org.dir .. "/jobs/" .. job.id .. ".data"))

@@ -1,0 +1,486 @@
+--- In the event loops that Lua has: what waits there leaves the others running.
+local loops = require "spec.loops" -- copas has to come before socket.http, which the helper needs
+local cqueues = require "cqueues"
+local lfs = require "lfs"
+local uv = require "luv"
+local bulkjob = require "bulkjob"
+local helper = require "spec.helper"
+
+local PUC_5_1 = _VERSION == "Lua 5.1" and not jit
+local CSV = "Name,Ext__c\nOne,A-1\nTwo,A-2\n"
+
+local PRELUDE = [[
+local loops = require "spec.loops"
+local bulkjob = require "bulkjob"
+local function new_client(loop)
+  return bulkjob.client { instance_url = ORG, access_token = TOKEN, ca_file = CA_FILE, loop = loop }
+end
+]]
+
+local function slow(seconds)
+  return { method = "GET", path = "/limits", stall = seconds, stall_when = "before", count = -1 }
+end
+
+local function descriptors()
+  local n = 0
+  for _ in lfs.dir "/proc/self/fd" do
+    n = n + 1
+  end
+  return n
+end
+
+-- The engine closes what it has in its own time.
+local function assert_descriptors(most)
+  for _ = 1, 200 do
+    collectgarbage()
+    collectgarbage()
+    if descriptors() <= most then
+      return
+    end
+    helper.sleep(0.01)
+  end
+  error(descriptors() .. " descriptors, and " .. most .. " before")
+end
+
+for _, new_loop in ipairs(loops) do
+  local name = new_loop().name
+
+  describe("in " .. name .. ",", function()
+    local org, client, events, loop, go, run
+    helper.scene(helper.AT_ONCE, function(...)
+      org, client, events = ...
+      client:close()
+      loop = new_loop()
+      client = helper.client(org, { loop = loop.option, on_event = helper.recorder(events) })
+      go = loop.go
+      function run()
+        local errors = loop.run()
+        assert(#errors == 0, tostring(errors[1]))
+      end
+    end)
+
+    -- Counts the beats that the loop has time for until `over()`.
+    local function beat_until(over)
+      local beats = 0
+      go(function()
+        while not over() do
+          loop.sleep(0.005)
+          beats = beats + 1
+        end
+      end)
+      return function()
+        return beats
+      end
+    end
+
+    local function loaded(source)
+      local job = assert(client:create { object = "Account", operation = "insert" })
+      assert(job:upload(source))
+      assert(job:close())
+      return job
+    end
+
+    it("a job is done from its rows to its results", function()
+      local info, names = nil, {}
+      go(function()
+        local job = loaded { rows = { { Name = "One", Ext__c = "A-1" }, { Name = "Two", Ext__c = "A-2" } } }
+        info = assert(job:wait())
+        local set = job:successful_results()
+        local row = set:next()
+        while row do
+          names[#names + 1] = row.Name
+          row = set:next()
+        end
+      end)
+      run()
+      assert.are.equal(2, info.numberRecordsProcessed)
+      assert.are.same({ "One", "Two" }, names)
+      assert.are.same({ JobComplete = 1 }, helper.states(org))
+    end)
+
+    it("many coroutines make several calls each", function()
+      local done = 0
+      for _ = 1, 50 do
+        go(function()
+          for _ = 1, 3 do
+            assert(client:limits())
+          end
+          done = done + 1
+        end)
+      end
+      run()
+      assert.are.equal(50, done)
+      assert.are.equal(150, helper.count(events, "request"))
+    end)
+
+    it("the loop goes on while requests are not answered", function()
+      org:fault(slow(0.5))
+      local done = 0
+      for _ = 1, 3 do
+        go(function()
+          assert(client:limits())
+          done = done + 1
+        end)
+      end
+      local beats = beat_until(function()
+        return done == 3
+      end)
+      run()
+      assert.is_true(beats() > 20, beats() .. " beats")
+    end)
+
+    it("the loop goes on during the pauses of retries, and of wait; they end", function()
+      org:fault { method = "GET", path = "/limits", status = 503, headers = { ["retry-after"] = "1" } }
+      org:set { queue_seconds = 0.3 }
+      local waited, tried
+      go(function()
+        waited = assert(loaded(CSV):wait())
+      end)
+      go(function()
+        tried = assert(client:limits())
+      end)
+      local beats = beat_until(function()
+        return waited and tried
+      end)
+      run()
+      assert.are.equal("JobComplete", waited.state)
+      assert.are.equal(1, helper.count(events, "retry"))
+      assert.is_true(beats() > 40, beats() .. " beats")
+    end)
+
+    it("a time-out of wait comes in time", function()
+      org:set { hold = true }
+      local info, err
+      go(function()
+        info, err = loaded(CSV):wait { timeout = 0.2 }
+      end)
+      local beats = beat_until(function()
+        return err
+      end)
+      run()
+      assert.is_nil(info)
+      assert.are.equal("timeout", err.kind)
+      assert.is_true(beats() > 5, beats() .. " beats")
+    end)
+
+    if not PUC_5_1 then
+      it("rows are read in `for`", function()
+        local id
+        go(function()
+          id = loaded(CSV).id
+        end)
+        run()
+        org:synthetic(id, "failed", 3000000)
+        org:fault { method = "GET", path = "failedResults", rate = 6000000 }
+        local n, sum, done = 0, 0, 0
+        for _ = 1, 2 do
+          go(function()
+            local last
+            for row in client:job(id):failed_results() do
+              n, last = n + 1, row
+            end
+            sum, done = sum + tonumber(last.Number), done + 1
+          end)
+        end
+        local beats = beat_until(function()
+          return done == 2
+        end)
+        run()
+        assert.are.equal(n, sum)
+        assert.is_true(beats() > 10, beats() .. " beats")
+      end)
+    end
+
+    it("an iterator of rows may itself wait for another coroutine", function()
+      local queue, fed, info = {}, false, nil
+      go(function()
+        info = assert(loaded({ rows = function()
+          while not queue[1] and not fed do
+            loop.sleep(0.001)
+          end
+          return table.remove(queue, 1)
+        end }):wait())
+      end)
+      go(function()
+        for i = 1, 30 do
+          queue[#queue + 1] = { Name = "Name " .. i }
+          loop.sleep(0.002)
+        end
+        fed = true
+      end)
+      run()
+      assert.are.equal(30, info.numberRecordsProcessed)
+      assert.are.equal(0, info.numberRecordsFailed)
+    end)
+
+    it("tasks run in a coroutine beside others", function()
+      org:fault(slow(0.2))
+      local done, left = 0, nil
+      for _ = 1, 5 do
+        client:spawn(function()
+          assert(client:limits())
+          done = done + 1
+        end)
+      end
+      go(function()
+        assert(client:run())
+        left = client:poll(0)
+      end)
+      local beats = beat_until(function()
+        return left
+      end)
+      run()
+      assert.are.same({ 5, 0 }, { done, left })
+      assert.is_true(beats() > 10, beats() .. " beats")
+    end)
+
+    if name ~= "luv" then -- which ends the program, see below
+      it("what a coroutine raises comes to the loop's handler", function()
+        go(function()
+          assert(client:limits())
+          error "oh dear"
+        end)
+        go(function()
+          assert(client:limits())
+        end)
+        local errors = loop.run()
+        assert.are.equal(1, #errors)
+        assert.truthy(tostring(errors[1]):find "oh dear")
+      end)
+    end
+
+    if new_loop().drop then
+      it("a loop that is dropped while coroutines wait leaves no descriptor", function()
+        go(function()
+          assert(client:limits())
+        end)
+        run()
+        org:fault(slow(30))
+        local before = descriptors()
+        for _ = 1, 3 do
+          for _ = 1, 10 do
+            go(function()
+              client:limits()
+              error "this is never reached"
+            end)
+          end
+          loop.run(0.05)
+          assert.is_true(descriptors() > before)
+          loop.drop()
+          loop = new_loop()
+          go = loop.go
+        end
+        -- Connections that are not in use may stay open, up to max_connections.
+        assert_descriptors(before + 8)
+        org:clear_faults()
+        local limits
+        go(function()
+          limits = assert(client:limits())
+        end)
+        run()
+        assert.is_table(limits)
+      end)
+    end
+  end)
+end
+
+describe("the way to wait", function()
+  local org
+  helper.scene(helper.AT_ONCE, function(the_org)
+    org = the_org
+  end)
+
+  -- What `waiting` is waited for with, by a client that has not been told.
+  local function chosen()
+    return require("bulkjob.loop").choose()
+  end
+
+  it("is to block in plain code, and in a coroutine of nobody's", function()
+    assert.are.equal(bulkjob.loop.block, chosen())
+    assert.are.equal(bulkjob.loop.block, coroutine.wrap(chosen)())
+  end)
+
+  it("is found out in a coroutine of cqueues", function()
+    local way
+    local controller = cqueues.new()
+    controller:wrap(function()
+      way = chosen()
+    end)
+    assert(controller:loop())
+    assert.are.equal(bulkjob.loop.cqueues, way)
+  end)
+
+  it("is found out in a coroutine that luv runs, and only there", function()
+    local way, way_of_callback
+    local timer = uv.new_timer()
+    timer:start(0, 0, function()
+      timer:close()
+      way_of_callback = chosen()
+      coroutine.wrap(function()
+        way = chosen()
+      end)()
+    end)
+    uv.run()
+    assert.are.equal(bulkjob.loop.luv, way)
+    assert.are.equal(bulkjob.loop.block, way_of_callback)
+    assert.are.equal(bulkjob.loop.block, chosen())
+  end)
+
+  it("works in a second controller after the first was dropped", function()
+    local client = helper.client(org)
+    org:fault(slow(30))
+    local first = cqueues.new()
+    first:wrap(function()
+      client:limits()
+    end)
+    assert(first:step(0.05))
+    first = nil -- luacheck: ignore
+    collectgarbage()
+    collectgarbage()
+    org:clear_faults()
+    local limits
+    local second = cqueues.new()
+    second:wrap(function()
+      limits = assert(client:limits())
+    end)
+    assert(second:loop(20))
+    assert.is_table(limits)
+  end)
+
+  local function spawn_five(client)
+    local done = 0
+    for _ = 1, 5 do
+      client:spawn(function()
+        assert(client:limits())
+        assert(client:limits())
+        done = done + 1
+      end)
+    end
+    return function()
+      return done
+    end
+  end
+
+  it("of tasks can be a coroutine of cqueues that polls the client", function()
+    local client = helper.client(org)
+    local done = spawn_five(client)
+    local controller = cqueues.new()
+    controller:wrap(function()
+      while client:poll(0) > 0 do
+        cqueues.poll(client)
+      end
+    end)
+    assert(controller:loop(20))
+    assert.are.equal(5, done())
+  end)
+
+  it("of tasks can be a handle of luv, without a coroutine", function()
+    local client = helper.client(org)
+    local done = spawn_five(client)
+    local poll, timer = uv.new_poll(client:pollfd()), uv.new_timer()
+    local function go_on()
+      if client:poll(0) == 0 then
+        poll:close()
+        timer:close()
+        return
+      end
+      local seconds = client:timeout()
+      timer:stop()
+      if seconds then
+        timer:start(math.ceil(seconds * 1000), 0, go_on)
+      end
+    end
+    poll:start("r", go_on)
+    timer:start(0, 0, go_on)
+    uv.run()
+    assert.are.equal(5, done())
+  end)
+
+  it("in plain code is not to look again and again", function()
+    local waits = 0
+    local client = helper.client(org, { compress = false, loop = function(waiting)
+      waits = waits + 1
+      return bulkjob.loop.block(waiting)
+    end })
+    local job = assert(client:create { object = "Account", operation = "insert" })
+    org:synthetic(job.id, "failed", 3000000)
+    org:fault { method = "GET", path = "failedResults", rate = 6000000 }
+    for _ in job:failed_results() do end -- luacheck: ignore
+    assert.is_true(waits < 1000, waits .. " waits for a body of about 100 pieces")
+  end)
+
+  -- Runs a script that comes after PRELUDE in a process of its own. `command` gets to run "$@".
+  local function run(script, command)
+    local path = helper.file(helper.names(org) .. PRELUDE .. script)
+    return helper.shell(("%s %s %s"):format(command or "exec", helper.quote(os.getenv "LUA"), helper.quote(path)))
+  end
+
+  it("in luv does not hide what the coroutine raises", function()
+    local out, status = run [[
+      local loop, client = loops[2](), new_client()
+      loop.go(function()
+        client:limits()
+        local function culprit()
+          error "oh dear"
+        end
+        culprit()
+      end)
+      loop.run()
+      print "not reached"
+    ]]
+    assert.truthy(out:find("Uncaught Error: .*oh dear\n.*culprit"), out)
+    assert.is_nil(out:find "not reached")
+    assert.are_not.equal(0, status)
+  end)
+
+  if coroutine.close then -- luacheck: ignore
+    it("in luv bears that the coroutine is closed meanwhile", function()
+      org:fault(slow(2))
+      local out, status = run [[
+        local loop, client, waits = loops[2](), new_client(), nil
+        loop.go(function()
+          waits = coroutine.running()
+          client:limits()
+          print "not reached"
+        end)
+        loop.go(function()
+          loop.sleep(0.1)
+          assert(coroutine.close(waits))
+        end)
+        loop.go(function()
+          for _ = 1, 100 do
+            collectgarbage()
+            loop.sleep(0.01)
+          end
+        end)
+        loop.run()
+        print "done"
+      ]]
+      assert.are.same({ "done\n", 0 }, { out, status })
+    end)
+  end
+
+  it("in copas is refused where its select cannot watch the descriptor, and its loop goes on", function()
+    local out, status = run([[
+      local loop, client, files = loops[3](), new_client(bulkjob.loop.copas), {}
+      for i = 1, 1030 do
+        files[i] = assert(io.open "/dev/null")
+      end
+      loop.go(function()
+        client:limits()
+      end)
+      for _, err in ipairs(loop.run()) do
+        print(err)
+      end
+      for _, file in ipairs(files) do
+        file:close()
+      end
+      loop.go(function()
+        print(client:limits() and "works again")
+      end)
+      assert(#loop.run() == 0)
+    ]], "ulimit -n 2000; exec")
+    assert.truthy(out:find("^bulkjob: copas cannot watch descriptor %d+: [^\n]*\nworks again\n$"), out)
+    assert.are.equal(0, status)
+  end)
+end)
