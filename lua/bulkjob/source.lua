@@ -64,7 +64,8 @@ local function hold_breath() end
 -- The names of all fields of an array of rows, sorted, or nil, err.
 local function all_columns(rows, breathe)
   local names = {}
-  local first, err = 1, nil
+  local first = 1
+  local err
   repeat
     first, err = core.csv_names(names, rows, first, NAMED_ROWS)
     breathe()

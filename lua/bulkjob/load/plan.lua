@@ -88,7 +88,7 @@ end
 -- Writes rows to the disk: a part has to be sent again when a connection breaks, and after a crash.
 local function spool(load, rows, format)
   local path = load.options.journal and load.options.journal .. ".rows.csv" or os.tmpname()
-  local chunks, err = source.chunks(rows, format or {})
+  local chunks, err = source.chunks(rows, format or {}, task.breathe)
   if not chunks then
     return nil, err
   end
