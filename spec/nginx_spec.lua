@@ -364,6 +364,23 @@ describe("in nginx", function()
       assert.are.equal(LIMIT, (server:get "/limits"))
     end)
 
+    it("needs no descriptors for pauses", function()
+      serve(LIMITS)
+      assert.are.equal(LIMIT, (server:get "/limits"))
+      local worker = server:workers()[1]
+      local fds = nginx.count(worker, "fd")
+      org:fault { method = "GET", path = "/limits", status = 503, headers = { ["Retry-After"] = "5" }, count = 20 }
+      local connections = open_many(20, "/limits")
+      org_has(1 + 20)
+      local kept = 16 -- connections to the org
+      assert.is_true(nginx.eventually(3, function()
+        return nginx.count(worker, "fd") <= fds + kept + #connections
+      end))
+      for _, connection in ipairs(connections) do
+        connection:close()
+      end
+    end)
+
     it("without a code cache ends the engine of each request", function()
       asked_for = "lua_code_cache is off"
       serve { http = "lua_code_cache off;", server = LIMITS }

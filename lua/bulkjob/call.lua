@@ -62,7 +62,7 @@ local function wait(this, way)
   local seconds = this:timeout()
   channel:till(seconds and core.now() + seconds)
   this:watch(channel, 0)
-  local problem = loop.problem(way(channel))
+  local problem = loop.problem(way(channel, seconds ~= nil))
   give_back(channel)
   if problem then
     this:cancel(problem)

@@ -17,7 +17,7 @@ local yieldable = require "bulkjob.yieldable"
 local loop = {}
 
 --- The loops, by name.
----@type table<string, fun(waiting: bulkjob.Waiting)>
+---@type table<string, fun(waiting: bulkjob.Waiting, pause: boolean|nil)> `pause`: there can be no news, only the time can pass
 loop.known = { block = block, copas = copas_wait, cqueues = cqueues_wait, luv = luv.wait, ngx = ngx_wait }
 
 local MAY_WAIT = {

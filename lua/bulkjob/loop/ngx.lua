@@ -5,6 +5,9 @@ local core = require "bulkjob.core"
 -- A cosocket has to have a time-out, in milliseconds, and logs an error when it comes. So the engine keeps the time.
 local NEVER = 2 ^ 31 - 1
 
+-- ngx.sleep(0) is a line in the error log.
+local SHORTEST = 0.001
+
 -- A cosocket to whose other end `waiting` is wired, or nil, why.
 local function connect(waiting)
   local path, why = core.wait_path()
@@ -27,7 +30,13 @@ local function connect(waiting)
 end
 
 ---@param waiting bulkjob.Waiting
-return function(waiting)
+---@param pause boolean|nil
+---@return false|nil failed
+---@return string|nil why
+return function(waiting, pause)
+  if pause then
+    return ngx.sleep(math.max(waiting:timeout(), SHORTEST))
+  end
   local socket, why = connect(waiting)
   if not socket then
     return false, why
