@@ -57,7 +57,7 @@ C_TESTS = $(patsubst spec/c/%.c,$(PLAIN)/%,$(wildcard spec/c/test_*.c))
 FUZZERS = $(patsubst spec/c/%.c,$(PLAIN)/%,$(wildcard spec/c/fuzz_*.c))
 # C programs that host $(LUA): the example, and those that open and close states, with the core linked in and loading it.
 HOSTS = $(addprefix $(BINDING)/,example-host states states-shared)
-C_FILES = $(wildcard src/*.[ch] spec/c/*.[ch] examples/*.[ch])
+C_FILES = $(wildcard src/*.[ch] spec/c/*.[ch] examples/*.[ch] bench/hosts/*.c)
 LUA_MODULES = $(shell cd lua && find . -name '*.lua')
 
 all: $(CORE) ## build for $(LUA): lua5.4 lua5.3 lua5.2 lua5.1 luajit
@@ -116,8 +116,12 @@ rockspec: ## write the rockspec anew from the tree
 rock-check: ## is the rockspec true, and does its rock work
 	@tools/rock-check $(VERSION)
 
-bench: all $(HUNG_DNS) ## what is measured by hand
-	@for script in bench/*.lua bench/hosts/*.lua; do echo "== $$script"; tools/run-lua $(BINDING) $(LUA) $$script || exit 1; done
+bench: all ## what is measured by hand
+	@for script in bench/*.lua; do echo "== $$script"; tools/run-lua $(BINDING) $(LUA) $$script || exit 1; done
+
+bench-hosts: all $(HUNG_DNS) ## the same, of the programs that host Lua
+	@tools/deps bench
+	@for script in bench/hosts/*.lua; do echo "== $$script"; tools/run-lua $(BINDING) $(LUA) $$script || exit 1; done
 
 install: all lib ## with DESTDIR and PREFIX
 	cd lua && for f in $(LUA_MODULES); do \
@@ -197,6 +201,9 @@ $(C_TESTS): $(PLAIN)/%: spec/c/%.c $(PLAIN)/plain.a
 $(FUZZERS): $(PLAIN)/%: spec/c/%.c $(PLAIN)/plain.a
 	$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -Isrc -MMD -MP -o $@ $< $(PLAIN)/plain.a $(LDFLAGS) $(LDLIBS)
 
+$(PLAIN)/probe: bench/hosts/probe.c $(PLAIN)/flags
+	$(CC) $(ALL_CFLAGS) -o $@ $<
+
 # The stock interpreter with the sanitizer's runtime loaded first, taking the same arguments.
 $(BINDING)/lua: tools/sanitized-lua $(BINDING)/sanitized.so
 	sed 's|@LUA@|$(LUA)|; s|@ROOT@|$(CURDIR)|; s|@BUILD@|$(CURDIR)/$(BINDING)|; s|@RUNTIME@|$(shell $(CC) -print-file-name=lib$(SAN).so)|' $< > $@
@@ -218,5 +225,5 @@ $(BINDING)/bulkjob $(OOM)/bulkjob:
 -include $(wildcard $(PLAIN)/*.d $(BINDING)/*.d)
 
 .PHONY: all help lib deps demo example-host check test asan tsan c-test fuzz oom check-unit lint format rockspec rock-check \
-  bench install uninstall clean syntax run-c-tests run-fuzzers run-oom FORCE
+  bench bench-hosts install uninstall clean syntax run-c-tests run-fuzzers run-oom FORCE
 .DELETE_ON_ERROR:
