@@ -300,24 +300,54 @@ describe("in nginx", function()
   end)
 
   describe("a worker", function()
-    it("that is replaced answers first what is pending", function()
-      stall(1)
-      serve(LIMITS)
-      local old = server:workers()[1]
-      local connections = open_many(10, "/limits")
-      org_has(10)
-      server:signal "HUP"
-      assert.is_true(nginx.eventually(10, function()
-        return #server:workers() == 2
-      end))
-      for _, connection in ipairs(connections) do
-        assert.are.equal(LIMIT, (nginx.read(connection)))
+    describe("that is replaced", function()
+      local old
+      local LATER = [[ location = /later { content_by_lua_block { assert(ngx.timer.at(0, function() attempt "later" end)) ngx.say "x" } } ]]
+
+      before_each(function()
+        serve(LIMITS .. LATER)
+        old = server:workers()[1]
+      end)
+
+      local function replace()
+        server:signal "HUP"
+        assert.is_true(nginx.eventually(10, function()
+          return #server:workers() == 2
+        end))
       end
-      assert.is_true(nginx.eventually(10, function()
-        return #server:workers() == 1 and server:workers()[1] ~= old
-      end))
-      org:clear_faults()
-      assert.are.equal(LIMIT, (server:get "/limits"))
+
+      local function old_one_goes()
+        assert.is_true(nginx.eventually(10, function()
+          return #server:workers() == 1 and server:workers()[1] ~= old
+        end))
+        org:clear_faults()
+        assert.are.equal(LIMIT, (server:get "/limits"))
+      end
+
+      for name, fault in pairs {
+        ["waits for an answer"] = { stall = 1 },
+        ["waits for the next try"] = { status = 503, headers = { ["Retry-After"] = "1" } },
+      } do
+        it("first answers whoever " .. name, function()
+          org:fault(helper.with({ method = "GET", path = "/limits", count = 10 }, fault))
+          local connections = open_many(10, "/limits")
+          org_has(10)
+          replace()
+          for _, connection in ipairs(connections) do
+            assert.are.equal(LIMIT, (nginx.read(connection)))
+          end
+          old_one_goes()
+        end)
+
+        it("first ends the timer that " .. name, function()
+          org:fault(helper.with({ method = "GET", path = "/limits" }, fault))
+          server:get "/later"
+          org_has(1)
+          replace()
+          old_one_goes()
+          assert.are.equal(LIMIT, (server:get "/said?key=later"))
+        end)
+      end
     end)
 
     it("that is ended leaves what is pending", function()
