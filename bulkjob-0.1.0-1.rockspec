@@ -44,6 +44,7 @@ build = {
     ["bulkjob.loop.block"] = "lua/bulkjob/loop/block.lua",
     ["bulkjob.loop.copas"] = "lua/bulkjob/loop/copas.lua",
     ["bulkjob.loop.cqueues"] = "lua/bulkjob/loop/cqueues.lua",
+    ["bulkjob.loop.haproxy"] = "lua/bulkjob/loop/haproxy.lua",
     ["bulkjob.loop.luv"] = "lua/bulkjob/loop/luv.lua",
     ["bulkjob.loop.ngx"] = "lua/bulkjob/loop/ngx.lua",
     ["bulkjob.results"] = "lua/bulkjob/results.lua",

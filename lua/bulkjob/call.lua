@@ -63,9 +63,11 @@ local function wait(this, way)
   channel:till(seconds and core.now() + seconds)
   this:watch(channel, 0)
   local problem = loop.problem(way(channel, seconds ~= nil))
-  give_back(channel)
   if problem then
+    channel:close() -- its descriptor may be what is wrong
     this:cancel(problem)
+  else
+    give_back(channel)
   end
 end
 

@@ -3,6 +3,7 @@ local core = require "bulkjob.core"
 local block = require "bulkjob.loop.block"
 local copas_wait = require "bulkjob.loop.copas"
 local cqueues_wait = require "bulkjob.loop.cqueues"
+local haproxy = require "bulkjob.loop.haproxy"
 local luv = require "bulkjob.loop.luv"
 local ngx_wait = require "bulkjob.loop.ngx"
 local yieldable = require "bulkjob.yieldable"
@@ -18,7 +19,9 @@ local loop = {}
 
 --- The loops, by name.
 ---@type table<string, fun(waiting: bulkjob.Waiting, pause: boolean|nil)> `pause`: there can be no news, only the time can pass
-loop.known = { block = block, copas = copas_wait, cqueues = cqueues_wait, luv = luv.wait, ngx = ngx_wait }
+loop.known = {
+  block = block, copas = copas_wait, cqueues = cqueues_wait, haproxy = haproxy.wait, luv = luv.wait, ngx = ngx_wait,
+}
 
 local MAY_WAIT = {
   rewrite = true, server_rewrite = true, access = true, content = true, preread = true, timer = true,
@@ -59,7 +62,8 @@ function loop.choose(wanted)
     check_phase(wanted)
     return wanted or ngx_wait
   end
-  return wanted or in_cqueues() and cqueues_wait or in_copas() and copas_wait or luv.is_running() and luv.wait or block
+  return wanted or in_cqueues() and cqueues_wait or in_copas() and copas_wait or luv.is_running() and luv.wait
+    or haproxy.is_running() and haproxy.wait or block
 end
 
 --- What a way to wait has returned, as an error: nil, unless it says by `false, why` that it could not wait.

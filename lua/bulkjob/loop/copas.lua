@@ -16,11 +16,13 @@ function readable:receive()
 end
 
 ---@param waiting bulkjob.Waiting
+---@return false|nil failed
+---@return string|nil why
 return function(waiting)
   local fd, most = waiting:pollfd(true), require "socket"._SETSIZE
   if most and fd >= most then
     -- LuaSocket would refuse it too, but in the midst of copas, and end the loop of everybody.
-    error(("bulkjob: copas cannot watch descriptor %d: the select of LuaSocket takes those below %d"):format(fd, most), 0)
+    return false, ("copas cannot watch descriptor %d, as the select of LuaSocket takes those below %d"):format(fd, most)
   end
   -- With `waiting` in it, so that the descriptor stays open for as long as copas has it, even if the coroutine is closed.
   require "copas".receive(setmetatable({ fd = fd, waiting = waiting }, readable))

@@ -1,0 +1,175 @@
+--- In HAProxy, whose Lua is 5.3: a service waits for the org, and HAProxy goes on. Run by the suite of Lua 5.3 only.
+local lfs = require "lfs"
+local helper = require "spec.helper"
+
+if _VERSION ~= "Lua 5.3" then
+  return
+end
+
+-- One thread, so that nothing else can run where something blocks. LUA_PATH and LUA_CPATH are those of this suite.
+local CONFIG = [[
+global
+  nbthread 1
+  lua-load %s
+defaults
+  mode http
+  timeout client 60s
+  timeout connect 60s
+  timeout server 60s
+frontend org
+  bind unix@%s
+  http-request use-service lua.ping if { path /ping }
+  http-request lua.ask if { path /action }
+  http-request return status 200 content-type text/plain lf-string "%%[var(txn.remaining)]" if { path /action }
+  http-request use-service lua.limits if { path /limits }
+  http-request use-service lua.job if { path /job }
+  http-request use-service lua.background
+]]
+
+local SCRIPT = [[
+local bulkjob = require "bulkjob"
+local client = bulkjob.client { instance_url = ORG, access_token = TOKEN, ca_file = CA_FILE }
+
+local function serve(name, fn)
+  core.register_service(name, "http", function(applet)
+    local ok, answer = pcall(fn)
+    applet:set_status(ok and 200 or 500)
+    applet:start_response()
+    applet:send(tostring(answer))
+  end)
+end
+
+serve("ping", function()
+  return "pong"
+end)
+
+serve("limits", function()
+  return assert(client:limits()).DailyApiRequests.Max
+end)
+
+serve("job", function()
+  local job = assert(client:create { object = "Account", operation = "insert" })
+  assert(job:upload { rows = { { Name = "One" }, { Name = "Two" } } })
+  assert(job:close())
+  local n = assert(job:wait()).numberRecordsProcessed
+  for _ in job:successful_results() do
+    n = n + 1
+  end
+  return n
+end)
+
+core.register_action("ask", { "http-req" }, function(txn)
+  txn:set_var("txn.remaining", tostring(assert(client:limits()).DailyApiRequests.Max))
+end)
+
+-- Begun with HAProxy, in no one's request.
+local found
+core.register_task(function()
+  found = assert(client:limits()).DailyApiRequests.Max
+end)
+
+serve("background", function()
+  while not found do
+    core.msleep(1)
+  end
+  return found
+end)
+]]
+
+describe("in HAProxy", function()
+  local org, socket_path, pid, log
+  helper.scene(helper.AT_ONCE, function(the_org)
+    org = the_org
+  end)
+
+  local function curl(path, more)
+    return ("curl -sS %s --unix-socket %s http://localhost%s"):format(more or "-m 15", helper.quote(socket_path), path)
+  end
+
+  local function get(path)
+    return (helper.shell(curl(path)))
+  end
+
+  before_each(function()
+    socket_path, log = helper.file "", helper.file ""
+    local config = helper.file(CONFIG:format(helper.file(helper.names(org) .. SCRIPT), socket_path))
+    -- HAProxy ends with `timeout`, and that by its own number, or when nobody is left to do so.
+    pid = helper.shell(("timeout -k 1 60 haproxy -db -f %s >%s 2>&1 & echo $!"):format(helper.quote(config), helper.quote(log)))
+    for _ = 1, 200 do
+      if get "/ping" == "pong" then
+        return
+      end
+      helper.sleep(0.02)
+    end
+    error(helper.content(log))
+  end)
+
+  after_each(function()
+    helper.shell("kill " .. pid)
+    for _ = 1, 200 do
+      if helper.shell("kill -0 " .. pid):find "No such" then
+        return
+      end
+      helper.sleep(0.02)
+    end
+    error("HAProxy has not ended: " .. helper.content(log))
+  end)
+
+  local function descriptors()
+    local children = helper.content(("/proc/%d/task/%d/children"):format(pid, pid))
+    local n = 0
+    for _ in lfs.dir(("/proc/%d/fd"):format(children:match "%d+")) do
+      n = n + 1
+    end
+    return n
+  end
+
+  it("a service does a whole job", function()
+    assert.are.equal("4", get "/job")
+    assert.are.same({ JobComplete = 1 }, helper.states(org))
+  end)
+
+  it("an action and a task can wait", function()
+    assert.are.equal("5000000", get "/action")
+    assert.are.equal("5000000", get "/background")
+  end)
+
+  it("others are served while many wait", function()
+    org:fault { method = "GET", path = "/limits", stall = 0.5, count = -1 }
+    local answers = {}
+    for i = 1, 30 do
+      answers[i] = io.popen(curl "/limits")
+    end
+    for _ = 1, 10 do
+      assert.are.equal("pong", get "/ping")
+    end
+    assert.is_true(#org:requests { finished = true, path = "/limits" } < 30, "all that waited were done before")
+    for _, pipe in ipairs(answers) do
+      assert.are.equal("5000000", pipe:read "*a")
+      pipe:close()
+    end
+  end)
+
+  -- Without "option abortonclose": with it, HAProxy 2.6 ends itself when the client of any service in Lua that waits has gone.
+  it("clients that go away leave nothing behind, and nobody stuck", function()
+    get "/limits"
+    local before = descriptors()
+    org:fault { method = "GET", path = "/limits", stall = 0.5, count = -1 }
+    local gone = {}
+    for i = 1, 30 do
+      gone[i] = io.popen(curl("/limits", "-m 0.3 2>/dev/null"))
+    end
+    for _, pipe in ipairs(gone) do
+      pipe:close()
+    end
+    org:clear_faults()
+    assert.are.equal("5000000", get "/limits")
+    for _ = 1, 200 do
+      if descriptors() <= before + 8 then -- connections that may be used again
+        return
+      end
+      helper.sleep(0.02)
+    end
+    error(descriptors() .. " descriptors, and " .. before .. " before")
+  end)
+end)
