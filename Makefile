@@ -82,6 +82,10 @@ check: ## everything CI checks; ends with "N passed, N failed"
 	@tools/deps
 	@tools/check
 
+check-all: ## the same, and the specs on every Lua
+	@tools/deps all
+	@tools/check all
+
 # The nginx that spec/nginx_spec.lua starts has LuaJIT, whatever it is started from.
 test: all $(HOSTS) $(HUNG_DNS) $(if $(SAN),$(BINDING)/lua) ## busted with $(LUA); SPEC=file for one of them
 	@$(MAKE) --no-print-directory LUA=luajit SAN= all
@@ -224,6 +228,6 @@ $(BINDING)/bulkjob $(OOM)/bulkjob:
 
 -include $(wildcard $(PLAIN)/*.d $(BINDING)/*.d)
 
-.PHONY: all help lib deps demo example-host check test asan tsan c-test fuzz oom check-unit lint format rockspec rock-check \
+.PHONY: all help lib deps demo example-host check check-all test asan tsan c-test fuzz oom check-unit lint format rockspec rock-check \
   bench bench-hosts install uninstall clean syntax run-c-tests run-fuzzers run-oom FORCE
 .DELETE_ON_ERROR:

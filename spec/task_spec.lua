@@ -255,7 +255,7 @@ describe("tasks", function()
 
     it("answer any value", function()
       for _, value in ipairs { 42, {}, false } do
-        local task = client:spawn(error, value)
+        local task = client:spawn(error, value, 0)
         assert.are.equal(tostring(value), select(2, task:result()).message)
       end
     end)

@@ -314,7 +314,9 @@ function client_methods:spawn(fn, ...)
     client = self,
     board = board,
     number = number,
-    thread = coroutine.create(fn),
+    thread = coroutine.create(function(...) -- Lua 5.1 makes none of a C function
+      return fn(...)
+    end),
     args = pack(...),
   }, task_meta)
   board.by_number[number] = this
