@@ -18,5 +18,6 @@ files["lua/bulkjob/loop"] = { read_globals = { "core", "ngx", "vim" } }
 files["spec"] = { std = "+busted", max_line_length = false }
 -- Run by lua5.4, and by nothing else.
 files["examples/demo.lua"] = { std = "lua54" }
+files["examples/love"] = { globals = { "love" } }
 files["tools"] = { std = "lua54" }
 files["spec/oom/job.lua"] = { globals = { "arm" } }

@@ -78,6 +78,9 @@ demo: ## the whole way of a job, against a local org
 example-host: all $(BINDING)/example-host ## examples/host.c, against a local org
 	@tools/run-lua $(BINDING) $(LUA) examples/run_host.lua $(BINDING)/example-host examples/host.lua
 
+example-love: ## a game in LÖVE that uploads its score board
+	@examples/love/run
+
 check: ## everything CI checks; ends with "N passed, N failed"
 	@tools/deps
 	@tools/check
@@ -228,6 +231,6 @@ $(BINDING)/bulkjob $(OOM)/bulkjob:
 
 -include $(wildcard $(PLAIN)/*.d $(BINDING)/*.d)
 
-.PHONY: all help lib deps demo example-host check check-all test asan tsan c-test fuzz oom check-unit lint format rockspec rock-check \
+.PHONY: all help lib deps demo example-host example-love check check-all test asan tsan c-test fuzz oom check-unit lint format rockspec rock-check \
   bench bench-hosts install uninstall clean syntax run-c-tests run-fuzzers run-oom FORCE
 .DELETE_ON_ERROR:
