@@ -467,6 +467,23 @@ describe("tasks", function()
     assert.is_true(os.time() - before <= 2)
   end)
 
+  it("are collected with a client that was left with some of them waiting", function()
+    local left = setmetatable({}, { __mode = "k" })
+    for _ = 1, 5 do
+      local one = bulkjob.client { instance_url = org.url, access_token = org.token }
+      left[one] = true
+      local task = one:spawn(function()
+        coroutine.yield()
+        one:limits()
+      end)
+      left[task] = true
+      one:poll(0)
+    end
+    collectgarbage()
+    collectgarbage()
+    assert.is_nil(next(left))
+  end)
+
   it("show their state", function()
     local task = client:spawn(function() end)
     assert.matches("^bulkjob.task %d+$", tostring(task))

@@ -32,8 +32,9 @@ local function pack(...)
   return { n = select("#", ...), ... }
 end
 
--- The tasks by their coroutines.
-local tasks = setmetatable({}, { __mode = "k" })
+-- The tasks by their coroutines. Weak both ways: a task holds its coroutine, and where Lua has no ephemerons (5.1, LuaJIT) none
+-- that a client left behind would ever be collected. A task that can go on is held by its board.
+local tasks = setmetatable({}, { __mode = "kv" })
 
 --- The task that calls this, or nil. A coroutine that a task has made itself is none.
 ---@return bulkjob.Task|nil
@@ -301,6 +302,11 @@ local function first_failure(board)
   end
 end
 
+-- What the coroutine of a task begins with: in Lua 5.1 that has to be a Lua function.
+local function begin(fn, ...)
+  return fn(...)
+end
+
 --- Starts a task with the next poll: `fn(...)` in a coroutine in which every call lets other tasks run.
 ---@param fn fun(...): ...
 ---@return bulkjob.Task
@@ -314,10 +320,8 @@ function client_methods:spawn(fn, ...)
     client = self,
     board = board,
     number = number,
-    thread = coroutine.create(function(...) -- Lua 5.1 makes none of a C function
-      return fn(...)
-    end),
-    args = pack(...),
+    thread = coroutine.create(begin),
+    args = pack(fn, ...),
   }, task_meta)
   board.by_number[number] = this
   board.last_number = number
