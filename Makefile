@@ -58,6 +58,9 @@ FUZZERS = $(patsubst spec/c/%.c,$(PLAIN)/%,$(wildcard spec/c/fuzz_*.c))
 # C programs that host $(LUA): the example, and those that open and close states, with the core linked in and loading it.
 HOSTS = $(addprefix $(BINDING)/,example-host states states-shared)
 C_FILES = $(wildcard src/*.[ch] spec/c/*.[ch] examples/*.[ch] bench/hosts/*.c)
+# SHELL:FILE, below share/
+COMPLETIONS = bash:bash-completion/completions/bulkjob zsh:zsh/site-functions/_bulkjob \
+  fish:fish/vendor_completions.d/bulkjob.fish
 LUA_MODULES = $(shell cd lua && find . -name '*.lua')
 
 all: $(CORE) ## build for $(LUA): lua5.4 lua5.3 lua5.2 lua5.1 luajit
@@ -120,6 +123,9 @@ format: ## rewrite the C by .clang-format
 rockspec: ## write the rockspec anew from the tree
 	lua5.4 tools/rockspec.lua $(VERSION) > bulkjob-$(VERSION)-1.rockspec
 
+manual: ## write the manual page anew from the parser of the command
+	lua5.4 tools/manual.lua $(VERSION) > doc/bulkjob.1
+
 rock-check: ## is the rockspec true, and does its rock work
 	@tools/rock-check $(VERSION)
 
@@ -136,10 +142,21 @@ install: all lib ## with DESTDIR and PREFIX
 	install -D -m 755 $(CORE) $(DESTDIR)$(PREFIX)/lib/lua/$(V)/bulkjob/core.so
 	install -D -m 644 $(LIB) $(DESTDIR)$(PREFIX)/lib/lua/$(V)/bulkjob/libbulkjob.a
 	install -D -m 644 src/bulkjob.h $(DESTDIR)$(PREFIX)/include/bulkjob.h
+	install -D -m 755 bin/bulkjob $(DESTDIR)$(PREFIX)/bin/bulkjob
+	sed -i '1s/lua5.4/$(LUA)/' $(DESTDIR)$(PREFIX)/bin/bulkjob
+	install -D -m 644 doc/bulkjob.1 $(DESTDIR)$(PREFIX)/share/man/man1/bulkjob.1
+	mkdir -p $(DESTDIR)$(PREFIX)/share/bulkjob
+	cp -r sandbox $(DESTDIR)$(PREFIX)/share/bulkjob/
+	for shell in $(COMPLETIONS); do \
+	  file=$(DESTDIR)$(PREFIX)/share/$${shell#*:}; mkdir -p "$$(dirname $$file)" && \
+	  tools/run-lua $(BINDING) $(LUA) bin/bulkjob completion $${shell%%:*} > $$file || exit 1; done
 
 uninstall: ## undo install
 	rm -rf $(DESTDIR)$(PREFIX)/share/lua/$(V)/bulkjob $(DESTDIR)$(PREFIX)/lib/lua/$(V)/bulkjob
-	rm -f $(DESTDIR)$(PREFIX)/share/lua/$(V)/bulkjob.lua $(DESTDIR)$(PREFIX)/include/bulkjob.h
+	rm -rf $(DESTDIR)$(PREFIX)/share/bulkjob
+	rm -f $(DESTDIR)$(PREFIX)/share/lua/$(V)/bulkjob.lua $(DESTDIR)$(PREFIX)/include/bulkjob.h \
+	  $(DESTDIR)$(PREFIX)/bin/bulkjob $(DESTDIR)$(PREFIX)/share/man/man1/bulkjob.1 \
+	  $(foreach c,$(COMPLETIONS),$(DESTDIR)$(PREFIX)/share/$(lastword $(subst :, ,$c)))
 
 clean: ## remove build/
 	rm -rf build
@@ -231,6 +248,6 @@ $(BINDING)/bulkjob $(OOM)/bulkjob:
 
 -include $(wildcard $(PLAIN)/*.d $(BINDING)/*.d)
 
-.PHONY: all help lib deps demo example-host example-love check check-all test asan tsan c-test fuzz oom check-unit lint format rockspec rock-check \
+.PHONY: all help lib deps demo example-host example-love check check-all test asan tsan c-test fuzz oom check-unit lint format rockspec manual rock-check \
   bench bench-hosts install uninstall clean syntax run-c-tests run-fuzzers run-oom FORCE
 .DELETE_ON_ERROR:

@@ -16,6 +16,7 @@ description = {
 dependencies = {
   "lua >= 5.1, < 5.5",
   "lua-cjson >= 2.1.0",
+  "argparse >= 0.7.0",
 }
 test_dependencies = {
   "busted",
@@ -30,6 +31,13 @@ build = {
   modules = {
     ["bulkjob"] = "lua/bulkjob.lua",
     ["bulkjob.call"] = "lua/bulkjob/call.lua",
+    ["bulkjob.cli"] = "lua/bulkjob/cli.lua",
+    ["bulkjob.cli.bar"] = "lua/bulkjob/cli/bar.lua",
+    ["bulkjob.cli.commands"] = "lua/bulkjob/cli/commands.lua",
+    ["bulkjob.cli.load"] = "lua/bulkjob/cli/load.lua",
+    ["bulkjob.cli.output"] = "lua/bulkjob/cli/output.lua",
+    ["bulkjob.cli.parser"] = "lua/bulkjob/cli/parser.lua",
+    ["bulkjob.cli.session"] = "lua/bulkjob/cli/session.lua",
     ["bulkjob.client"] = "lua/bulkjob/client.lua",
     ["bulkjob.csv"] = "lua/bulkjob/csv.lua",
     ["bulkjob.job"] = "lua/bulkjob/job.lua",
@@ -77,6 +85,7 @@ build = {
         "src/l_request.c",
         "src/l_schema.c",
         "src/l_stray.c",
+        "src/l_terminal.c",
         "src/listener.c",
         "src/markup.c",
         "src/queue.c",
@@ -90,6 +99,11 @@ build = {
       libraries = { "curl", "z", "m", "pthread" },
       incdirs = { "$(CURL_INCDIR)", "$(ZLIB_INCDIR)" },
       libdirs = { "$(CURL_LIBDIR)", "$(ZLIB_LIBDIR)" },
+    },
+  },
+  install = {
+    bin = {
+      "bin/bulkjob",
     },
   },
 }

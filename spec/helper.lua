@@ -123,10 +123,6 @@ function helper.sleep(seconds)
 end
 
 --- A word for the shell.
-function helper.quote(text)
-  return "'" .. tostring(text):gsub("'", "'\\''") .. "'"
-end
-
 --- What is in the file, or nil if there is none.
 function helper.content(path)
   local file = io.open(path, "rb")

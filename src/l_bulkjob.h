@@ -166,5 +166,6 @@ void bj_open_channel(lua_State *L);
 void bj_open_client(lua_State *L);
 void bj_open_job(lua_State *L);
 void bj_open_call(lua_State *L);
+void bj_open_terminal(lua_State *L);
 
 #endif

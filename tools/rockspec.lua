@@ -46,6 +46,7 @@ description = {
 dependencies = {
   "lua >= 5.1, < 5.5",
   "lua-cjson >= 2.1.0",
+  "argparse >= 0.7.0",
 }
 test_dependencies = {
   "busted",

@@ -1,0 +1,141 @@
+--- The subcommands but load. Each gets the client and the options, and answers an exit code, or nil, err.
+local output = require "bulkjob.cli.output"
+
+local commands = {}
+
+local GOOD, SOME_FAILED = 0, 1
+
+local function show(options, value)
+  if options.json then
+    output.json(value)
+  else
+    output.fields(value)
+  end
+end
+
+local function show_info(options, info, err)
+  if not info then
+    return nil, err
+  end
+  show(options, info)
+  return GOOD
+end
+
+local SPEC = {
+  "object", "operation", "externalIdFieldName", "assignmentRuleId", "query", "columnDelimiter", "lineEnding",
+}
+
+function commands.create(client, options)
+  local spec = {}
+  for _, name in ipairs(SPEC) do
+    spec[name] = options[name]
+  end
+  local job, err = client:create(spec)
+  if not job then
+    return nil, err
+  end
+  if options.json then
+    output.json(job.info and { id = job.id, state = job.state, kind = job.kind } or { id = job.id })
+  else
+    print(job.id)
+  end
+  return GOOD
+end
+
+function commands.upload(client, options)
+  local job = client:job(options.id, "ingest")
+  local ok, err = job:upload { file = options.file }
+  return ok and GOOD, err
+end
+
+for _, verb in ipairs { "close", "abort", "info" } do
+  commands[verb] = function(client, options)
+    local job = client:job(options.id)
+    return show_info(options, job[verb](job))
+  end
+end
+
+function commands.delete(client, options)
+  local ok, err = client:job(options.id):delete()
+  return ok and GOOD, err
+end
+
+function commands.wait(client, options)
+  local info, err = client:job(options.id):wait { timeout = options.timeout }
+  if not info then
+    return nil, err
+  end
+  show(options, info)
+  return info.state == "JobComplete" and (info.numberRecordsFailed or 0) == 0 and GOOD or SOME_FAILED
+end
+
+local RESULTS = { successful = "successful_results", failed = "failed_results", unprocessed = "unprocessed_records" }
+
+local function print_rows(set)
+  local text, err = set:read()
+  if not text then
+    return nil, err
+  end
+  io.stdout:write(text)
+  return true
+end
+
+function commands.results(client, options)
+  local job = client:job(options.id)
+  local info, err = job:info()
+  if not info then
+    return nil, err
+  end
+  local set
+  if job.kind == "query" then
+    set = job:results()
+  else
+    local method = RESULTS[options.which or "successful"]
+    set = job[method](job)
+  end
+  local ok
+  if options.output then
+    ok, err = set:save(options.output)
+  else
+    ok, err = print_rows(set)
+  end
+  return ok and GOOD, err
+end
+
+local COLUMNS = { "id", "state", "operation", "object", "createdDate" }
+local WIDTHS = { 18, 14, 10, 20 }
+
+function commands.jobs(client, options)
+  if not options.json then
+    output.row({ "ID", "STATE", "OPERATION", "OBJECT", "CREATED" }, WIDTHS)
+  end
+  for info in client:jobs { kind = options.kind, state = options.state, object = options.object, operation = options.operation } do
+    if options.json then
+      output.json(info)
+    else
+      local values = {}
+      for i, name in ipairs(COLUMNS) do
+        values[i] = tostring(info[name] or "")
+      end
+      output.row(values, WIDTHS)
+    end
+  end
+  return GOOD
+end
+
+function commands.limits(client, options)
+  local limits, err = client:limits()
+  if not limits then
+    return nil, err
+  end
+  local left = {}
+  for name, limit in pairs(limits) do
+    if type(limit) == "table" and limit.Remaining then
+      left[name] = output.number(limit.Remaining) .. " of " .. output.number(limit.Max)
+    end
+  end
+  show(options, options.json and limits or left)
+  return GOOD
+end
+
+return commands

@@ -1,0 +1,120 @@
+--- The command line: what there is, and what it means.
+local argparse = require "argparse"
+local bulkjob = require "bulkjob"
+
+local FACTORS = { [""] = 1, k = 1e3, M = 1e6, G = 1e9 }
+
+local function size(text)
+  local number, unit = text:match "^(%d+)([kMG]?)$"
+  if not number then
+    return nil, "'" .. text .. "' is no size, such as 500k, 100M or 100000000"
+  end
+  return tonumber(number) * FACTORS[unit]
+end
+
+local function count(text)
+  local n = tonumber(text)
+  if not n or n < 1 or n % 1 ~= 0 then
+    return nil, "'" .. text .. "' is no whole number from 1 on"
+  end
+  return n
+end
+
+local function seconds(text)
+  local n = tonumber(text)
+  if not n or n < 0 then
+    return nil, "'" .. text .. "' is no number of seconds"
+  end
+  return n
+end
+
+local function add_spec(command)
+  command:option("--object", "API name of the object, such as Account."):count(1)
+  command:option("--operation", "What to do with the rows."):choices { "insert", "update", "upsert", "delete", "hardDelete" }
+    :default "insert"
+  command:option("--external-id", "Field that an upsert matches on."):target "externalIdFieldName"
+  command:option("--assignment-rule", "Id of an assignment rule for cases and leads."):target "assignmentRuleId"
+end
+
+local function add_job(parser, name, summary)
+  local command = parser:command(name, summary)
+  command:argument("id", "Id of the job.")
+  return command
+end
+
+--- The parser, whose result has `command` and the options under the names of the library.
+return function()
+  local parser = argparse("bulkjob", "Salesforce Bulk API 2.0: load files, run and watch bulk jobs.")
+  parser:epilog [[
+Signs in with SF_INSTANCE_URL and SF_ACCESS_TOKEN from the environment; SF_CA_FILE names a CA of your own.
+
+Exit codes: 0 all rows good, 1 some rows failed, 2 usage, 3 refused by the service, the network or the check of the data,
+130 interrupted.
+
+Example:
+   bulkjob load accounts.csv --object Account --operation upsert --external-id Ext__c --results results]]
+  parser:help_max_width(80)
+  parser:command_target "command"
+  parser:require_command(true)
+  parser:flag("--version", "Print the version."):action(function()
+    print(bulkjob._VERSION)
+    os.exit(0)
+  end)
+  parser:flag("--json", "Print JSON, one object a line.")
+  parser:flag("-q --quiet", "Print no progress.")
+  parser:flag("--insecure", "Do not verify certificates.")
+  parser:option("--ca-file", "Certificates to trust.")
+  parser:option("--proxy", "Such as http://host:3128 or socks5://host.")
+  parser:option("--api-version", "Such as 66.0.")
+  parser:add_complete_command "completion"
+
+  local load = parser:command "load"
+  load:summary "Load a whole CSV file, each row once."
+  load:description [[
+Checks the file, cuts it into jobs, sends them side by side, waits for them. When it is stopped at any moment, by Ctrl-C or by a
+power cut, the same command goes on where it was: rows that were committed are never sent again.
+
+Ctrl-C rolls back what is still open. A second Ctrl-C leaves at once.]]
+  load:argument("file", "The CSV file.")
+  add_spec(load)
+  load:option("--jobs", "Jobs at the same time."):convert(count):default "4"
+  load:option("--part-bytes", "At most so much in one job, such as 100M."):convert(size)
+  load:option("--journal", "What was done so far; FILE.bulkjob-journal, which goes when all is done, if not said.")
+  load:option("--results", "Directory for successful.csv, failed.csv and unprocessed.csv.")
+  load:flag("--join", "Write joined.csv there, too: each row with what became of it.")
+  load:option("--retry-failed", "Load rows once more whose error holds this text.")
+  load:flag("--describe", "Look whether the object has the columns, first.")
+  load:flag("--no-wait", "Come back when all jobs are closed.")
+
+  local create = parser:command("create", "Create a job, and print its id.")
+  create:option("--object", "API name of the object.")
+  create:option("--operation", "What to do."):choices { "insert", "update", "upsert", "delete", "hardDelete", "query", "queryAll" }
+    :count(1)
+  create:option("--external-id", "Field that an upsert matches on."):target "externalIdFieldName"
+  create:option("--assignment-rule", "Id of an assignment rule."):target "assignmentRuleId"
+  create:option("--query", "SOQL of a query job.")
+  create:option("--column-delimiter", "BACKQUOTE, CARET, COMMA, PIPE, SEMICOLON or TAB."):target "columnDelimiter"
+  create:option("--line-ending", "LF or CRLF."):target "lineEnding"
+
+  add_job(parser, "upload", "Upload a job's data."):argument("file", "The CSV file.")
+  add_job(parser, "close", "Commit: the service begins to process.")
+  add_job(parser, "abort", "Roll back, or stop.")
+  add_job(parser, "info", "What the service knows about a job.")
+  add_job(parser, "delete", "Delete a job.")
+  add_job(parser, "wait", "Wait for the end of a job."):option("--timeout", "Seconds."):convert(seconds)
+
+  local results = add_job(parser, "results", "Print the rows of a job as CSV.")
+  results:argument("which", "Which rows of an ingest job; a query job has but one kind."):args "?"
+    :choices { "successful", "failed", "unprocessed" }
+  results:option("-o --output", "A file, which appears when it is whole.")
+
+  local jobs = parser:command("jobs", "List the jobs of the org.")
+  jobs:option("--kind", "Which jobs."):choices { "ingest", "query" }:default "ingest"
+  jobs:option("--state", "Only jobs in this state.")
+  jobs:option("--object", "Only jobs of this object.")
+  jobs:option("--operation", "Only jobs with this operation.")
+
+  parser:command("limits", "What the org has left today.")
+  parser:command("sandbox", "Start a local org to try things with, until Ctrl-C.")
+  return parser
+end

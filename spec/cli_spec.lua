@@ -1,0 +1,318 @@
+--- The command, as a process, without a terminal and in a real one (tmux).
+local core = require "bulkjob.core"
+local helper = require "spec.helper"
+
+local ROWS = 3000
+
+describe("the command", function()
+  local org, client, directory
+  helper.scene(helper.AT_ONCE, function(...)
+    org, client = ...
+    directory = os.tmpname()
+    os.remove(directory)
+    assert(core.make_directory(directory))
+  end)
+
+  after_each(function()
+    os.execute("rm -rf '" .. directory .. "'")
+  end)
+
+  local function path(name)
+    return directory .. "/" .. name
+  end
+
+  local function environment()
+    return ("export SF_INSTANCE_URL=%s SF_ACCESS_TOKEN='%s' SF_CA_FILE=%s; "):format(org.tls_url, org.token, org.ca_file)
+  end
+
+  local function command(arguments)
+    return os.getenv "LUA" .. " bin/bulkjob " .. arguments
+  end
+
+  -- Runs it. Answers its exit code, what it printed, and what it said on the standard error.
+  local function run(arguments, before)
+    local out, err = path "out", path "err"
+    local pipe = assert(io.popen((before or environment()) .. command(arguments) .. " >" .. out .. " 2>" .. err .. "; echo $?"))
+    local status = tonumber(pipe:read "*a")
+    pipe:close()
+    local said = helper.content(err)
+    assert.is_nil(said:find(org.token, 1, true))
+    return status, helper.content(out), said
+  end
+
+  local function rows(count, bad)
+    local lines = { "Name,Ext__c" }
+    for i = 1, count or ROWS do
+      lines[#lines + 1] = (bad and i % 10 == 0 and "" or "Row " .. i) .. ",E" .. i
+    end
+    local file = assert(io.open(path "rows.csv", "wb"))
+    file:write(table.concat(lines, "\n"), "\n")
+    file:close()
+    return path "rows.csv"
+  end
+
+  describe("load", function()
+    it("loads a file, says what came of it, and leaves no journal", function()
+      local status, out = run("load " .. rows(100) .. " --object Account --part-bytes 1k")
+      assert.are.equal(0, status)
+      assert.matches("^100 rows in 2 jobs, 0:00: 100 good, 0 failed, 0 not processed\n$", out)
+      assert.are.equal(100, org:count "Account")
+      assert.is_nil(core.stat(path "rows.csv.bulkjob-journal"))
+    end)
+
+    it("answers 1 when rows failed, and saves the results", function()
+      local status, out = run("load " .. rows(100, true) .. " --object Account --join --results " .. path "results")
+      assert.are.equal(1, status)
+      assert.matches("90 good, 10 failed", out)
+      for _, name in ipairs { "successful", "failed", "unprocessed", "joined" } do
+        assert(core.stat(path("results/" .. name .. ".csv")))
+        assert.matches(name .. ":%s+" .. directory:gsub("%p", "%%%0"), out)
+      end
+    end)
+
+    it("prints JSON lines for machines", function()
+      local status, out = run("--json load " .. rows(100) .. " --object Account")
+      assert.are.equal(0, status)
+      local last
+      for line in out:gmatch "[^\n]+" do
+        last = assert(core.json_decode(line), line)
+      end
+      assert.are.same({ 100, 100 }, { last.report.records, last.report.processed })
+    end)
+
+    it("names the line of bad data, and answers 3", function()
+      local file = assert(io.open(path "bad.csv", "wb"))
+      file:write "Name,Ext__c\nOne,1\nTwo\n"
+      file:close()
+      local status, _, err = run("load " .. path "bad.csv" .. " --object Account")
+      assert.are.equal(3, status)
+      assert.matches("bad.csv: line 3, byte 19: 1 field in this record, and 2 in the first", err)
+      assert.are.equal(0, #org:requests())
+    end)
+
+    it("warns when certificates are not verified", function()
+      local status, _, err = run("--insecure load " .. rows(10) .. " --object Account")
+      assert.are.equal(0, status)
+      assert.matches("warning: certificates are not verified", err)
+    end)
+
+    it("prints lines where there is no terminal, and none if it shall be quiet", function()
+      local _, _, err = run("load " .. rows(100) .. " --object Account")
+      assert.matches("0 %%, .*of 100 rows, .* sent", err)
+      assert.is_nil(err:find "\r")
+      os.remove(path "rows.csv.bulkjob-journal")
+      _, _, err = run("--quiet load " .. rows(100) .. " --object Account")
+      assert.are.equal("", err)
+    end)
+  end)
+
+  describe("with one job", function()
+    it("goes from create to delete", function()
+      local status, out = run "create --object Account --operation insert"
+      assert.are.equal(0, status)
+      local id = out:match "^(750%w+)\n$"
+      assert.are.same({ 0, "", "" }, { run("upload " .. id .. " " .. rows(10)) })
+      status, out = run("close " .. id)
+      assert.are.equal(0, status)
+      assert.matches("state: +UploadComplete", out)
+      status, out = run("wait " .. id)
+      assert.are.equal(0, status)
+      assert.matches("numberRecordsProcessed: +10\n", out)
+      status, out = run("--json info " .. id)
+      assert.are.same({ 0, "JobComplete" }, { status, core.json_decode(out).state })
+      status, out = run("results " .. id .. " successful")
+      assert.are.equal(0, status)
+      assert.are.equal(11, select(2, out:gsub("\n", "")))
+      assert.are.equal(0, (run("results " .. id .. " failed -o " .. path "failed.csv")))
+      assert.matches("sf__Error", helper.content(path "failed.csv"))
+      status, out = run "jobs --state JobComplete"
+      assert.are.equal(0, status)
+      assert.matches("ID +STATE +OPERATION +OBJECT +CREATED\n" .. id .. " +JobComplete +insert +Account +20", out)
+      assert.are.equal(0, (run("delete " .. id)))
+      assert.are.equal(0, #org:jobs())
+    end)
+
+    it("runs a query, whose results end quietly in a closed pipe", function()
+      run("load " .. rows(ROWS) .. " --object Account")
+      local _, out = run "create --operation query --query 'SELECT Id, Name FROM Account'"
+      local id = out:match "750%w+"
+      assert.are.equal(0, (run("wait " .. id)))
+      local pipe = io.popen(environment() .. command("results " .. id) .. " 2>&1 | head -n 2")
+      local text = pipe:read "*a"
+      pipe:close()
+      assert.matches('^"Id","Name"\n"[^\n]*\n$', text)
+    end)
+
+    it("aborts", function()
+      assert.are.equal(2, (run "create --object Account")) -- without an operation
+      local status, out = run "create --object Account --operation insert"
+      assert.are.equal(0, status)
+      status, out = run("abort " .. out:match "750%w+")
+      assert.are.equal(0, status)
+      assert.matches("state: +Aborted", out)
+    end)
+  end)
+
+  it("shows the limits", function()
+    local status, out = run "limits"
+    assert.are.equal(0, status)
+    assert.matches("DailyBulkApiBatches: +15,000 of 15,000", out)
+  end)
+
+  it("says how it is used, and answers 2", function()
+    for arguments, what in pairs {
+      [""] = "a command is required", ["nope"] = "unknown command 'nope'", ["load"] = "missing argument 'file'",
+      ["load x"] = "missing option '%-%-object'", ["load x --object A --jobs 0"] = "'0' is no whole number",
+      ["load x --object A --part-bytes 5x"] = "'5x' is no size", ["load x --object A --operation upsert"] = "needs it",
+    } do
+      local status, _, err = run(arguments)
+      assert.are.equal(2, status, arguments .. ": " .. err)
+      assert.matches(what, err)
+    end
+    assert.are.equal(0, #org:requests())
+    local status, out = run "load --help"
+    assert.are.equal(0, status)
+    assert.matches("Ctrl%-C rolls back", out)
+    assert.matches("^bulkjob %d", select(2, run "--version"))
+  end)
+
+  it("says who is not signed in, and who is refused", function()
+    local status, _, err = run("limits", "unset SF_INSTANCE_URL; ")
+    assert.are.equal(3, status)
+    assert.matches("SF_INSTANCE_URL is not set", err)
+    status, _, err = run("limits", environment() .. "export SF_ACCESS_TOKEN=" .. helper.quote(org.token:sub(1, -2)) .. "; ")
+    assert.are.equal(3, status)
+    assert.matches("INVALID_SESSION_ID", err)
+  end)
+
+  it("has completion for three shells", function()
+    for _, shell in ipairs { "bash", "zsh", "fish" } do
+      local status, out = run("completion " .. shell)
+      assert.are.equal(0, status)
+      assert.matches("part%-bytes", out)
+    end
+    assert.are.equal("", helper.shell(environment() .. command "completion bash" .. " | bash -n 2>&1"))
+  end)
+
+  describe("on a terminal", function()
+    local socket
+
+    local function tmux(arguments)
+      local pipe = io.popen("tmux -L " .. socket .. " " .. arguments .. " 2>&1")
+      local text = pipe:read "*a"
+      pipe:close()
+      return text
+    end
+
+    local function screen()
+      return tmux "capture-pane -p"
+    end
+
+    local function wait_for(pattern)
+      local text
+      for _ = 1, 400 do
+        text = screen()
+        if text:find(pattern) then
+          return text
+        end
+        helper.sleep(0.025)
+      end
+      error("not on the screen: " .. pattern .. "\n" .. text)
+    end
+
+    local function start(columns, arguments)
+      socket = "bulkjob" .. directory:gsub("%W", "")
+      local script = assert(io.open(path "script", "w"))
+      script:write(environment(), "\nexport LUA_PATH='", os.getenv "LUA_PATH", "' LUA_CPATH='", os.getenv "LUA_CPATH", "'\n",
+        "trap : INT\n", command(arguments), "\necho status $?\nsleep 60\n")
+      script:close()
+      tmux(("-f /dev/null new-session -d -x %d -y 12 'sh %s'"):format(columns, path "script"))
+    end
+
+    after_each(function()
+      tmux "kill-server"
+    end)
+
+    for _, columns in ipairs { 80, 40, 12 } do
+      it("draws a bar that fits into " .. columns .. " columns", function()
+        org:set { processing_seconds = 1 }
+        start(columns, "load " .. rows() .. " --object Account")
+        local text = wait_for "%d+ %%"
+        assert.are.equal(1, select(2, text:gsub("%%", "")))
+        assert.are.equal(columns >= 40, text:find "%[[#-]+%]" ~= nil)
+        text = wait_for "status 0"
+        assert.is_nil(text:find "%%")
+      end)
+    end
+
+    it("takes a Ctrl-C in the wait, keeps what was committed, and goes on by the line it prints", function()
+      org:hold(true)
+      start(200, "load " .. rows() .. " --object Account --part-bytes 20k --jobs 2")
+      for _ = 1, 400 do
+        if (helper.states(org).UploadComplete or 0) == 2 then
+          break
+        end
+        helper.sleep(0.025)
+      end
+      tmux "send-keys C-c"
+      local text = wait_for "status 130"
+      local line = text:match "to go on: bulkjob ([^\n]*)"
+      assert.are.same({ UploadComplete = 2 }, helper.states(org))
+      org:release(true)
+      local status, out = run("--json " .. line)
+      assert.are.equal(0, status)
+      assert.matches('"processed":3000', out)
+      local times = org:times "Account"
+      for i = 1, ROWS do
+        assert.are.equal(1, times["E" .. i], "row " .. i)
+      end
+    end)
+
+    it("takes a Ctrl-C in the upload, and rolls that back", function()
+      org:fault { method = "PUT", stall = 30 }
+      start(200, "load " .. rows() .. " --object Account --jobs 1")
+      for _ = 1, 400 do
+        if #org:requests { method = "PUT" } > 0 then
+          break
+        end
+        helper.sleep(0.025)
+      end
+      tmux "send-keys C-c"
+      wait_for "status 130"
+      assert.are.same({ Aborted = 1 }, helper.states(org))
+    end)
+
+    it("leaves at once at the second Ctrl-C", function()
+      org:fault { method = "PUT", stall = 30 }
+      org:fault { method = "GET", path = "/jobs/", stall = 30, count = -1 }
+      start(200, "load " .. rows() .. " --object Account --jobs 1")
+      for _ = 1, 400 do
+        if #org:requests { method = "PUT" } > 0 then
+          break
+        end
+        helper.sleep(0.025)
+      end
+      tmux "send-keys C-c"
+      for _ = 1, 400 do
+        if #org:requests { method = "GET", path = "/jobs/" } > 0 then
+          break
+        end
+        helper.sleep(0.025)
+      end
+      tmux "send-keys C-c"
+      wait_for "status 130"
+      assert.are.same({ Open = 1 }, helper.states(org))
+    end)
+  end)
+
+  it("takes SIGTERM as a Ctrl-C", function()
+    org:hold(true)
+    local pipe = assert(io.popen(environment() .. "timeout -s TERM 2 " .. command("load " .. rows(10) .. " --object Account 2>&1")
+      .. "; echo status $?"))
+    local text = pipe:read "*a"
+    pipe:close()
+    assert.matches("to go on: bulkjob load", text)
+    assert.are.same({ UploadComplete = 1 }, helper.states(org))
+    assert(client:job(org:jobs()[1].id):abort())
+  end)
+end)
