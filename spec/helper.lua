@@ -97,6 +97,9 @@ function helper.scene(settings, take)
   end)
 end
 
+--- Is this PUC Lua 5.1, which cannot yield through pcall, iterators and metamethods?
+helper.PUC_5_1 = _VERSION == "Lua 5.1" and not jit
+
 --- For `helper.scene`: jobs are done as soon as they are closed.
 helper.AT_ONCE = { queue_seconds = 0, processing_seconds = 0 }
 

@@ -2,14 +2,25 @@
 --- in between.
 local yieldable = { pcall = pcall, running = coroutine.running }
 
+local function explain(refused, good, ...)
+  if not good and ... == refused then
+    return false, "bulkjob: Lua 5.1 cannot yield inside upload, save and with unless the library coxpcall is installed"
+  end
+  return good, ...
+end
+
 local probe = coroutine.create(function()
-  pcall(coroutine.yield)
+  return select(2, pcall(coroutine.yield))
 end)
-coroutine.resume(probe)
+local _, refused = coroutine.resume(probe)
 if coroutine.status(probe) == "dead" then
   local found, coxpcall = pcall(require, "coxpcall")
   if found then
     yieldable.pcall, yieldable.running = coxpcall.pcall, coxpcall.running
+  else
+    function yieldable.pcall(...)
+      return explain(refused, pcall(...))
+    end
   end
 end
 
