@@ -369,7 +369,7 @@ describe("close and abort", function()
       local load = loadstring or load -- luacheck: ignore
       local chunk = load "local job = ... ; local held <close> = job; error('left', 0)"
       if not chunk then
-        return -- no <close> in this Lua
+        pending "a job is rolled back by <close>: only Lua 5.4 has it"
       end
       local job = open_job()
       assert.is_false(pcall(chunk, job))

@@ -200,14 +200,15 @@ describe("result sets", function()
     end)
 
     it("left early in Lua 5.4 are closed at once", function()
-      if HAS_CLOSE then
-        org:synthetic(loaded.id, "successful", 5000000)
-        local set = loaded:successful_results()
-        for _ in set:rows() do -- luacheck: ignore 512
-          break
-        end
-        assert.is_nil(set:next())
+      if not HAS_CLOSE then
+        pending "result sets left early are closed at once: only `for` of Lua 5.4 closes what it goes through"
       end
+      org:synthetic(loaded.id, "successful", 5000000)
+      local set = loaded:successful_results()
+      for _ in set:rows() do -- luacheck: ignore 512
+        break
+      end
+      assert.is_nil(set:next())
     end)
 
     it("left early by an error pass it on", function()

@@ -101,10 +101,11 @@ describe("rows", function()
   end
 
   it("write integers of 64 bits, where there are any", function()
-    if math.type then
-      assert.are.equal("Name\n9223372036854775807\n-9223372036854775808\n",
-        uploaded { { Name = math.tointeger("9223372036854775807") or 9223372036854775807 }, { Name = -9223372036854775807 - 1 } })
+    if not math.type then
+      pending "write integers of 64 bits: Lua has integers from 5.3 on"
     end
+    assert.are.equal("Name\n9223372036854775807\n-9223372036854775808\n",
+      uploaded { { Name = math.tointeger("9223372036854775807") or 9223372036854775807 }, { Name = -9223372036854775807 - 1 } })
   end)
 
   it("write a float in the shortest form that reads back the same", function()

@@ -97,24 +97,25 @@ describe("tasks", function()
     assert.are.same({ 2, 1 }, { rows, jobs })
   end)
 
-  if _VERSION ~= "Lua 5.1" or jit then
-    it("wait inside `for`, pcall and metamethods", function()
-      local id = whole_job().id
-      local rows = 0
-      local lazy = setmetatable({}, { __index = function()
-        return assert(client:limits())
-      end })
-      client:spawn(function()
-        for row in client:job(id):successful_results() do
-          rows = rows + (row.sf__Id and 1 or 0)
-        end
-        assert(pcall(client.limits, client))
-        assert(lazy.limits.DailyApiRequests)
-      end)
-      assert(client:run())
-      assert.are.equal(2, rows)
+  it("wait inside `for`, pcall and metamethods", function()
+    if helper.PUC_5_1 then
+      pending "tasks wait inside `for`, pcall and metamethods: PUC Lua 5.1 cannot yield there"
+    end
+    local id = whole_job().id
+    local rows = 0
+    local lazy = setmetatable({}, { __index = function()
+      return assert(client:limits())
+    end })
+    client:spawn(function()
+      for row in client:job(id):successful_results() do
+        rows = rows + (row.sf__Id and 1 or 0)
+      end
+      assert(pcall(client.limits, client))
+      assert(lazy.limits.DailyApiRequests)
     end)
-  end
+    assert(client:run())
+    assert.are.equal(2, rows)
+  end)
 
   it("upload rows and functions, and save results", function()
     local path = helper.file ""
