@@ -41,7 +41,7 @@ local TICK = 0.2
 ---@field records integer in all
 ---@field processed integer as the service counts them
 ---@field failed integer
----@field jobs table<string, integer> by what they do: waiting, creating, uploading, closing, processing, done
+---@field jobs table<string, integer> by what they do: waiting, creating, uploading, closing, processing, done, failed
 ---@field rate number bytes a second
 ---@field seconds number
 ---@field seconds_left number|nil nil while nobody can tell

@@ -35,7 +35,7 @@ function commands.create(client, options)
     return nil, err
   end
   if options.json then
-    output.json(job.info and { id = job.id, state = job.state, kind = job.kind } or { id = job.id })
+    output.json { id = job.id, kind = job.kind, state = job.state }
   else
     print(job.id)
   end

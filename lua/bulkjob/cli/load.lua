@@ -11,14 +11,15 @@ local function quote(word)
 end
 
 local function say_how_to_go_on(arguments, options)
+  if not core.stat(options.journal) then
+    io.stderr:write "bulkjob: nothing was sent\n"
+    return
+  end
   local words = { "bulkjob" }
   for _, word in ipairs(arguments) do
     words[#words + 1] = quote(word)
   end
   io.stderr:write("bulkjob: what was committed is kept; to go on: ", table.concat(words, " "), "\n")
-  if not core.stat(options.journal) then
-    io.stderr:write "bulkjob: nothing was begun\n"
-  end
 end
 
 local function print_report(report, options)
@@ -54,9 +55,7 @@ return function(client, options, arguments)
   elseif not good then
     error(report, 0)
   elseif not report then
-    if core.stat(options.journal) and err.kind ~= "csv" then
-      say_how_to_go_on(arguments, options)
-    end
+    say_how_to_go_on(arguments, options)
     return nil, err
   end
   print_report(report, options)

@@ -62,7 +62,7 @@ function journal.open(path)
     log:close()
     return nil, err
   end
-  return setmetatable({ path = path, log = log, lines = lines }, journal_meta)
+  return setmetatable({ path = path, log = log, lines = lines, is_empty = #lines == 0 }, journal_meta)
 end
 
 --- Adds a line. When this returns true, it is on the disk.
@@ -73,10 +73,15 @@ function methods:add(value)
   if not ok then
     return nil, io_error(self.path, err.message)
   end
+  self.is_empty = false
   return true
 end
 
+--- A journal in which nothing is said is removed.
 function methods:close()
+  if self.is_empty then
+    os.remove(self.path)
+  end
   self.log:close()
 end
 
