@@ -274,29 +274,30 @@ static void unpause(struct transfer *t)
     curl_easy_pause(t->easy, CURLPAUSE_CONT);
 }
 
+/* All at once: the host must not meet a taken lock for each of a thousand. */
 static bool take_commands(struct engine *e)
 {
     pthread_mutex_lock(&e->lock);
     struct transfer *list = e->commands;
+    for (struct transfer *t = list; t; t = t->command_next) {
+        t->taken = t->commands;
+        t->taken_next = t->command_next;
+        t->commands = 0;
+    }
     e->commands = NULL;
     e->commands_last = &e->commands;
     bool stopping = e->stopping;
-    while (list) {
-        struct transfer *t = list;
-        list = t->command_next;
-        int what = t->commands;
-        t->commands = 0;
-        pthread_mutex_unlock(&e->lock);
-        if (what & TRANSFER_START)
+    pthread_mutex_unlock(&e->lock);
+    for (struct transfer *t; (t = list);) {
+        list = t->taken_next;
+        if (t->taken & TRANSFER_START)
             start(e, t);
-        if (what & TRANSFER_UNPAUSE)
+        if (t->taken & TRANSFER_UNPAUSE)
             unpause(t);
-        if (what & TRANSFER_CANCEL)
+        if (t->taken & TRANSFER_CANCEL)
             cancel(e, t, STOP_CANCELLED);
         transfer_unref(t);
-        pthread_mutex_lock(&e->lock);
     }
-    pthread_mutex_unlock(&e->lock);
     return !stopping;
 }
 

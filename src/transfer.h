@@ -65,6 +65,8 @@ struct transfer {
     bool out_paused;
     double started;
     double last_byte;
+    int taken; /* the commands that are being carried out, and the next transfer that has such */
+    struct transfer *taken_next;
     struct transfer *next;        /* in the waiting list of its lane */
     struct transfer *active_next; /* among the running ones */
     struct transfer **active_at;
