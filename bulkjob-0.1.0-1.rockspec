@@ -40,6 +40,7 @@ build = {
     ["bulkjob.cli.session"] = "lua/bulkjob/cli/session.lua",
     ["bulkjob.client"] = "lua/bulkjob/client.lua",
     ["bulkjob.csv"] = "lua/bulkjob/csv.lua",
+    ["bulkjob.heap"] = "lua/bulkjob/heap.lua",
     ["bulkjob.job"] = "lua/bulkjob/job.lua",
     ["bulkjob.load"] = "lua/bulkjob/load.lua",
     ["bulkjob.load.join"] = "lua/bulkjob/load/join.lua",

@@ -1,6 +1,7 @@
 --- Tasks: coroutines in which every call lets the others run. Each client has a board of its own; `client:poll` moves the tasks
 --- on it that can move.
 local core = require "bulkjob.core"
+local heap = require "bulkjob.heap"
 local loop = require "bulkjob.loop"
 local yieldable = require "bulkjob.yieldable"
 
@@ -62,7 +63,7 @@ local function get_board(client)
       count = 0,
       first = nil, -- of those that can move, linked by `after`
       last = nil,
-      alarms = {}, -- a heap of { at =, task = }, the soonest first
+      alarms = {}, -- a heap of { at =, task = }
       failed = {}, -- errors of tasks that nobody has asked for their result
       turn_ends = 0, -- when the task at hand should let the others run
       asleep = false, -- somebody waits on the channel
@@ -102,53 +103,17 @@ function task.wake_waiter(this)
 end
 
 local function set_alarm(self, at)
-  local heap = self.board.alarms
-  local alarm = { at = at, task = self }
-  self.alarm = alarm
-  local i = #heap + 1
-  while i > 1 do
-    local parent = (i - i % 2) / 2
-    if heap[parent].at <= at then
-      break
-    end
-    heap[i] = heap[parent]
-    i = parent
-  end
-  heap[i] = alarm
-end
-
-local function drop_first_alarm(heap)
-  local n = #heap
-  local moved = heap[n]
-  heap[n] = nil
-  n = n - 1
-  if n == 0 then
-    return
-  end
-  local i = 1
-  while true do
-    local child = 2 * i
-    if child > n then
-      break
-    elseif child < n and heap[child + 1].at < heap[child].at then
-      child = child + 1
-    end
-    if moved.at <= heap[child].at then
-      break
-    end
-    heap[i] = heap[child]
-    i = child
-  end
-  heap[i] = moved
+  self.alarm = { at = at, task = self }
+  heap.push(self.board.alarms, self.alarm)
 end
 
 -- The first alarm that still counts: a task that was woken by something else has another by now.
 local function first_alarm(board)
-  local heap = board.alarms
-  while heap[1] and heap[1].task.alarm ~= heap[1] do
-    drop_first_alarm(heap)
+  local alarms = board.alarms
+  while alarms[1] and alarms[1].task.alarm ~= alarms[1] do
+    heap.drop_first(alarms)
   end
-  return heap[1]
+  return alarms[1]
 end
 
 --- Waits, in a task, until the call or pause may have something new.
@@ -246,7 +211,7 @@ local function gather(board)
       if not alarm or alarm.at > now then
         break
       end
-      drop_first_alarm(board.alarms)
+      heap.drop_first(board.alarms)
       alarm.task.alarm = nil
       wake(alarm.task)
     end
