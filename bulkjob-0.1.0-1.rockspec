@@ -56,6 +56,7 @@ build = {
     ["bulkjob.loop.haproxy"] = "lua/bulkjob/loop/haproxy.lua",
     ["bulkjob.loop.luv"] = "lua/bulkjob/loop/luv.lua",
     ["bulkjob.loop.ngx"] = "lua/bulkjob/loop/ngx.lua",
+    ["bulkjob.loop.wire"] = "lua/bulkjob/loop/wire.lua",
     ["bulkjob.results"] = "lua/bulkjob/results.lua",
     ["bulkjob.source"] = "lua/bulkjob/source.lua",
     ["bulkjob.task"] = "lua/bulkjob/task.lua",

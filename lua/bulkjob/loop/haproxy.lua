@@ -1,6 +1,6 @@
 --- Waits in HAProxy, in what may yield there: tasks, services and actions. As nginx it cannot watch a descriptor of ours, but its
 --- sockets can connect to a path.
-local bulkjob_core = require "bulkjob.core"
+local wire = require "bulkjob.loop.wire"
 
 local haproxy = {}
 
@@ -17,23 +17,9 @@ function haproxy.is_running()
   return type(core) == "table" and core.register_service and not is_main
 end
 
--- A socket to whose other end `waiting` is wired, or nil, why.
-local function connect(waiting)
-  local path, why = bulkjob_core.wait_path()
-  if not path then
-    return nil, why
-  end
+local function new_socket()
   local socket = core.tcp()
   socket:settimeout(NEVER)
-  local ok
-  ok, why = socket:connect("unix@" .. path)
-  if ok then
-    ok, why = waiting:wire()
-  end
-  if not ok then
-    socket:close()
-    return nil, why
-  end
   return socket
 end
 
@@ -45,14 +31,12 @@ function haproxy.wait(waiting)
     core.msleep(1)
   end
   connecting[1] = coroutine.running()
-  local socket, why = connect(waiting)
+  local socket, why = wire.connect(waiting, new_socket, "unix@")
   connecting[1] = nil
   if not socket then
     return false, why
   end
-  socket:receive(1)
-  waiting:hang_up()
-  socket:close()
+  wire.wait(waiting, socket)
 end
 
 return haproxy
