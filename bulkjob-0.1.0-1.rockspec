@@ -57,9 +57,12 @@ build = {
     ["bulkjob.loop.luv"] = "lua/bulkjob/loop/luv.lua",
     ["bulkjob.loop.ngx"] = "lua/bulkjob/loop/ngx.lua",
     ["bulkjob.loop.wire"] = "lua/bulkjob/loop/wire.lua",
+    ["bulkjob.pages"] = "lua/bulkjob/pages.lua",
     ["bulkjob.results"] = "lua/bulkjob/results.lua",
     ["bulkjob.source"] = "lua/bulkjob/source.lua",
     ["bulkjob.task"] = "lua/bulkjob/task.lua",
+    ["bulkjob.types"] = "lua/bulkjob/types.lua",
+    ["bulkjob.url"] = "lua/bulkjob/url.lua",
     ["bulkjob.yieldable"] = "lua/bulkjob/yieldable.lua",
     ["bulkjob.core"] = {
       sources = {
@@ -68,6 +71,7 @@ build = {
         "src/channel.c",
         "src/csv.c",
         "src/csv_check.c",
+        "src/csv_count.c",
         "src/engine.c",
         "src/inflow.c",
         "src/job.c",

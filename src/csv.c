@@ -1,6 +1,7 @@
 #include "csv.h"
 
 #include <float.h>
+#include <locale.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -479,4 +480,38 @@ size_t csv_format_number(char out[CSV_NUMBER_MAX], double n)
         if (out[i] == ',')
             out[i] = '.';
     return (size_t)len;
+}
+
+bool csv_parse_integer(const char *data, size_t len, long long *n)
+{
+    bool negative = len && data[0] == '-';
+    size_t i = negative;
+    if (i == len || len - i > 18)
+        return false;
+    for (*n = 0; i < len; i++) {
+        if (data[i] < '0' || data[i] > '9')
+            return false;
+        *n = *n * 10 + (data[i] - '0');
+    }
+    *n = negative ? -*n : *n;
+    return true;
+}
+
+bool csv_parse_number(const char *data, size_t len, double *n)
+{
+    char text[64];
+    char *end;
+    if (!len || len >= sizeof text)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        if (!data[i] || !strchr("0123456789.+-eE", data[i]))
+            return false;
+        text[i] = data[i];
+    }
+    text[len] = '\0';
+    char *point = strchr(text, '.');
+    if (point)
+        *point = *localeconv()->decimal_point;
+    *n = strtod(text, &end);
+    return *end == '\0' && isfinite(*n);
 }

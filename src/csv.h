@@ -79,6 +79,11 @@ enum { CSV_NUMBER_MAX = 32 };
  */
 size_t csv_format_number(char out[CSV_NUMBER_MAX], double n);
 
+/* Reads such a form back, whatever the locale. False: it is no finite number. */
+bool csv_parse_number(const char *data, size_t len, double *n);
+/* The same for a whole number of at most 18 digits. */
+bool csv_parse_integer(const char *data, size_t len, long long *n);
+
 /* The service's names of the six delimiters (create_job): BACKQUOTE CARET COMMA PIPE SEMICOLON TAB. 0: no such name. */
 char csv_delimiter_char(const char *name);
 const char *csv_delimiter_name(char delimiter); /* NULL: it is none of them */

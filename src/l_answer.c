@@ -415,7 +415,8 @@ static void push_object(lua_State *L, int call, const struct transfer *t, const 
         bj_type_plain(L, -1);
 }
 
-/* What the reader of a page of results has to know: { locator =, records = }, as the headers spell them. */
+/* What the reader of a page of results has to know: { locator =, records = }, as the headers spell them, and the first
+ * line of what went to a file as `header`. */
 static void push_page_facts(lua_State *L, const struct transfer *t)
 {
     lua_createtable(L, 0, 2);
@@ -423,6 +424,10 @@ static void push_page_facts(lua_State *L, const struct transfer *t)
     lua_setfield(L, -2, "locator");
     push_header(L, t, "Sforce-NumberOfRecords");
     lua_setfield(L, -2, "records");
+    if (t->sink.kind == SINK_FILE) {
+        lua_pushlstring(L, buf_string(&t->sink.memory), t->sink.memory.len);
+        lua_setfield(L, -2, "header");
+    }
 }
 
 int bj_answer_is_csv(const struct transfer *t)

@@ -165,7 +165,9 @@ static int call_read(lua_State *L)
     struct call *c = check_call(L, 1);
     if (!c->piece && !(c->piece = malloc(TAKE_BYTES)))
         return luaL_error(L, "not enough memory");
-    lua_pushlstring(L, c->piece, take_bytes(L, c, c->piece, TAKE_BYTES));
+    size_t n = take_bytes(L, c, c->piece, TAKE_BYTES);
+    csv_count_add(&c->count, c->piece, n);
+    lua_pushlstring(L, c->piece, n);
     return 1;
 }
 
@@ -369,6 +371,39 @@ static void check_inflow(lua_State *L, struct call *c, int ci, struct answer *a)
     lua_replace(L, -2);
 }
 
+/* Replaces the answer on top by an error when a page of a query does not hold the rows that its header promises, or
+ * ends inside one. What is read row by row is counted there. Such a page is asked for again, like one that broke. */
+static void check_rows(lua_State *L, struct call *c, int ci, struct answer *a)
+{
+    const struct transfer *t = c->transfer;
+    const struct csv_count *count = c->piece ? &c->count : c->expect == EXPECT_FILE ? &t->sink.count : NULL;
+    size_t len;
+    if (a->outcome != OUTCOME_OK || !count || c->run.step != STEP_SEND)
+        return;
+    bj_kept(L, ci, "job");
+    bool query = bj_check_job(L, -1)->kind == JOB_QUERY;
+    lua_pop(L, 1);
+    bj_pushinteger(L, (long long)csv_count_rows(count));
+    lua_setfield(L, -2, "rows");
+    const char *expected = transfer_header(t, "Sforce-NumberOfRecords", &len);
+    bool differs = expected && strtoull(expected, NULL, 10) != csv_count_rows(count);
+    if (!query || !(differs || csv_count_is_cut(count)))
+        return;
+    a->outcome = OUTCOME_LOST;
+    if (csv_count_is_cut(count)) {
+        bj_push_error(L, BJ_ERR_PROTOCOL, NULL, "a page of results ends in the middle of a row");
+    } else {
+        lua_pushlstring(L, expected, len);
+        lua_getfield(L, -2, "rows");
+        bj_push_error(L, BJ_ERR_PROTOCOL, NULL, "a page of results holds %s rows, and Sforce-NumberOfRecords says %s",
+                      lua_tostring(L, -1), lua_tostring(L, -2));
+        lua_replace(L, -3);
+        lua_pop(L, 1);
+    }
+    bj_describe_error(L, ci, c->transfer, &c->run);
+    lua_replace(L, -2);
+}
+
 /* Jitter, from a state of our own: the host's random numbers stay the host's. */
 static double dice(struct call *c)
 {
@@ -438,6 +473,7 @@ static void take_answer(lua_State *L, struct call *c, int ci)
     bj_unpin_done(L);
     bj_push_answer(L, ci, c->transfer, &c->run, expect, &a); /* result or error */
     check_inflow(L, c, ci, &a);
+    check_rows(L, c, ci, &a);
     complete_answer(c, &a);
     int error = a.outcome == OUTCOME_OK ? 0 : top + 1;
     bj_report_request(L, c, ci, error);

@@ -38,9 +38,10 @@ struct call {
     off_t sink_base;
     bool skip_line;
 
-    struct inflow in; /* EXPECT_CSV */
-    char *piece;      /* for call:read() */
-    bool foreign;     /* the answer is no CSV at all */
+    struct inflow in;       /* EXPECT_CSV */
+    char *piece;            /* for call:read() */
+    struct csv_count count; /* of what call:read() has given */
+    bool foreign;           /* the answer is no CSV at all */
 
     bool stuck; /* it could be tried again if the source could be read again */
     bool sent;  /* a request has gone to the engine */

@@ -382,6 +382,13 @@ static int org(lua_State *L)
     return 1;
 }
 
+/* core.api_version(client) -> "66.0" */
+static int api_version(lua_State *L)
+{
+    lua_pushstring(L, bj_check_client(L, 1)->version);
+    return 1;
+}
+
 /* core.set_tasks(client, tasks): what the Lua half keeps for it */
 static int set_tasks(lua_State *L)
 {
@@ -408,6 +415,7 @@ void bj_open_client(lua_State *L)
         {"client_option", client_option},
         {"set_tasks", set_tasks},
         {"org", org},
+        {"api_version", api_version},
         {NULL, NULL},
     };
     bj_new_class(L, CLIENT_CLASS, methods, meta);

@@ -37,6 +37,7 @@ char bj_check_delimiter(lua_State *L)
 struct csv_box {
     struct csv_reader *reader; /* NULL: closed */
     int broken;                /* a record was taken from it and never arrived in Lua: there is no way on */
+    char *types;               /* the first letter of the type of each column; NULL: all are text, empty ones too */
 };
 
 struct csv_reader *bj_check_csv_reader(lua_State *L, int i)
@@ -146,13 +147,46 @@ static int take_header(lua_State *L, const struct csv_row *row)
     return 0;
 }
 
-static void push_row(lua_State *L, const struct csv_row *row)
+/* Pushes a value as its type says, where that loses nothing; else as text. */
+static void push_typed(lua_State *L, const struct csv_field *f, char type)
+{
+    static const long long exact = 1LL << 53; /* behind it a double does not hold every whole number */
+    long long integer;
+    double number;
+    if (type == 'i' && csv_parse_integer(f->data, f->len, &integer)) {
+        bj_pushinteger(L, integer);
+        if (bj_isinteger(L, -1) || (integer >= -exact && integer <= exact))
+            return;
+        lua_pop(L, 1);
+    } else if (type == 'n' && csv_parse_number(f->data, f->len, &number)) {
+        lua_pushnumber(L, number);
+        return;
+    } else if (type == 'b' && (f->len == 4 || f->len == 5)) {
+        if (f->len == 4 && memcmp(f->data, "true", 4) == 0) {
+            lua_pushboolean(L, 1);
+            return;
+        }
+        if (f->len == 5 && memcmp(f->data, "false", 5) == 0) {
+            lua_pushboolean(L, 0);
+            return;
+        }
+    }
+    lua_pushlstring(L, f->data, f->len);
+}
+
+static void push_row(lua_State *L, const struct csv_box *box, const struct csv_row *row)
 {
     bj_kept(L, 1, "columns");
     lua_createtable(L, 0, (int)row->count); /* columns, row */
     for (size_t i = 0; i < row->count; i++) {
+        const struct csv_field *f = &row->fields[i];
+        if (box->types && f->len == 0)
+            continue;
         lua_rawgeti(L, -2, (int)i + 1);
-        lua_pushlstring(L, row->fields[i].data, row->fields[i].len);
+        if (box->types)
+            push_typed(L, f, box->types[i]);
+        else
+            lua_pushlstring(L, f->data, f->len);
         lua_rawset(L, -3);
     }
 }
@@ -168,6 +202,86 @@ static int fail_again(lua_State *L)
     return 2;
 }
 
+/* Takes the next record. Answers 0, or the results of a method that has none. */
+static int take_record(lua_State *L, struct csv_reader *r, struct csv_row *row)
+{
+    switch (csv_reader_next(r, row)) {
+    case CSV_MORE:
+        lua_pushnil(L);
+        return 1;
+    case CSV_END:
+        lua_pushboolean(L, 0);
+        return 1;
+    case CSV_FAILED:
+        return fail(L, r);
+    case CSV_ROW:
+        break;
+    }
+    return 0;
+}
+
+/* The same until the header is there. Until a record has arrived in Lua the reader counts as broken: memory may run out
+ * on the way, and the next record must not pass for this one. */
+static int need_header(lua_State *L, struct csv_reader *r)
+{
+    struct csv_box *box = lua_touserdata(L, 1);
+    struct csv_row row;
+    if (box->broken)
+        return fail_again(L);
+    bj_kept(L, 1, "columns");
+    int there = !lua_isnil(L, -1);
+    lua_pop(L, 1);
+    int results = there ? 0 : take_record(L, r, &row);
+    if (there || results)
+        return results;
+    box->broken = 1;
+    results = take_header(L, &row);
+    if (results) {
+        lua_pushvalue(L, -1);
+        bj_keep(L, 1, "error");
+        return results;
+    }
+    box->broken = 0;
+    return 0;
+}
+
+/* reader:header() -> the names of the columns | nil (more text is needed) | false (there is none) | nil, err */
+static int reader_header(lua_State *L)
+{
+    struct csv_reader *r = bj_check_csv_reader(L, 1);
+    lua_settop(L, 1);
+    int results = need_header(L, r);
+    if (results)
+        return results;
+    bj_kept(L, 1, "columns");
+    return 1;
+}
+
+/* reader:types(types): "integer", "number", "boolean" or "text" for each column, in their order. From then on an empty
+ * value is nil, and one that does not fit its type stays text. */
+static int reader_types(lua_State *L)
+{
+    bj_check_csv_reader(L, 1);
+    struct csv_box *box = lua_touserdata(L, 1);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_settop(L, 2);
+    bj_kept(L, 1, "columns");
+    luaL_checktype(L, 3, LUA_TTABLE);
+    int count = (int)lua_rawlen(L, 3);
+    char *types = malloc((size_t)count);
+    free(box->types);
+    box->types = types;
+    if (!types)
+        return luaL_error(L, "not enough memory");
+    memset(types, 't', (size_t)count);
+    for (int i = 0; i < count; i++) {
+        lua_rawgeti(L, 2, i + 1);
+        types[i] = luaL_checkstring(L, -1)[0];
+        lua_pop(L, 1);
+    }
+    return 0;
+}
+
 /* reader:next() -> { name = value, … } | nil (more text is needed) | false (the end) | nil, err */
 static int reader_next(lua_State *L)
 {
@@ -175,46 +289,14 @@ static int reader_next(lua_State *L)
     struct csv_box *box = lua_touserdata(L, 1);
     struct csv_row row;
     lua_settop(L, 1);
-    if (box->broken)
-        return fail_again(L);
-    for (;;) {
-        switch (csv_reader_next(r, &row)) {
-        case CSV_MORE:
-            lua_pushnil(L);
-            return 1;
-        case CSV_END:
-            lua_pushboolean(L, 0);
-            return 1;
-        case CSV_FAILED:
-            return fail(L, r);
-        case CSV_ROW:
-            break;
-        }
-        /* Until it has arrived: memory may run out on the way, and the next record must not pass for this one. */
-        box->broken = 1;
-        bj_kept(L, 1, "columns");
-        if (!lua_isnil(L, -1)) {
-            lua_pop(L, 1);
-            push_row(L, &row);
-            box->broken = 0;
-            return 1;
-        }
-        int failed = take_header(L, &row);
-        if (failed) {
-            lua_pushvalue(L, -1);
-            bj_keep(L, 1, "error");
-            return failed;
-        }
-        lua_settop(L, 1);
-        box->broken = 0;
-    }
-}
-
-/* reader:columns() -> the names of the columns | nil as long as they are not known */
-static int reader_columns(lua_State *L)
-{
-    bj_check_csv_reader(L, 1);
-    bj_kept(L, 1, "columns");
+    int results = need_header(L, r);
+    if (!results)
+        results = take_record(L, r, &row);
+    if (results)
+        return results;
+    box->broken = 1;
+    push_row(L, box, &row);
+    box->broken = 0;
     return 1;
 }
 
@@ -224,6 +306,8 @@ static int reader_close(lua_State *L)
     struct csv_reader *r = box->reader;
     box->reader = NULL;
     csv_reader_free(r);
+    free(box->types);
+    box->types = NULL;
     return 0;
 }
 
@@ -536,8 +620,13 @@ static int sorted_names(lua_State *L)
 void bj_open_csv(lua_State *L)
 {
     static const luaL_Reg reader_methods[] = {
-        {"feed", reader_feed},       {"finish", reader_finish}, {"next", reader_next},
-        {"columns", reader_columns}, {"close", reader_close},   {NULL, NULL},
+        {"feed", reader_feed},
+        {"finish", reader_finish},
+        {"header", reader_header},
+        {"types", reader_types},
+        {"next", reader_next},
+        {"close", reader_close},
+        {NULL, NULL},
     };
     static const luaL_Reg reader_meta[] = {
         {"__gc", reader_close},

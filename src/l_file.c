@@ -12,6 +12,8 @@
 
 #define LOG_CLASS "bulkjob.log"
 
+enum { COPY_BYTES = 256 * 1024 };
+
 /* Makes what was written to `path` outlast a power cut. */
 static int sync_path(const char *path)
 {
@@ -138,6 +140,69 @@ static int stat_path(lua_State *L)
     return 1;
 }
 
+/* core.sync(path) -> true | nil, err: what was written to it is on the disk */
+static int sync_file(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    if (sync_path(path) != 0)
+        return bj_fail(L, BJ_ERR_IO, NULL, "%s: %s", path, strerror(errno));
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* core.cut_file(path, size) -> true | nil, err: makes it so long, and makes one that is not there */
+static int cut_file(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    off_t size = (off_t)luaL_checknumber(L, 2);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    int failed = fd < 0 || ftruncate(fd, size) != 0;
+    int why = errno;
+    if (fd >= 0)
+        close(fd);
+    if (failed)
+        return bj_fail(L, BJ_ERR_IO, NULL, "%s: %s", path, strerror(why));
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* Moves at most `want` bytes. Answers how many that were, less than 0 for a failure. */
+static ssize_t copy_piece(int from, off_t at, int to, off_t place, char *piece, size_t want)
+{
+    ssize_t got = pread(from, piece, want, at);
+    for (ssize_t done = 0; done < got;) {
+        ssize_t n = pwrite(to, piece + done, (size_t)(got - done), place + done);
+        if (n < 0 && errno != EINTR)
+            return -1;
+        done += n > 0 ? n : 0;
+    }
+    return got;
+}
+
+/* core.copy_bytes(from, at, to, place) -> bytes copied (0 at the end of `from`) | nil, err: a piece that takes no frame
+ * of a game. Both positions count from 0. */
+static int copy_bytes(lua_State *L)
+{
+    const char *from = luaL_checkstring(L, 1);
+    off_t at = (off_t)luaL_checknumber(L, 2);
+    const char *to = luaL_checkstring(L, 3);
+    off_t place = (off_t)luaL_checknumber(L, 4);
+    char *piece = lua_newuserdata(L, COPY_BYTES);
+    int in = open(from, O_RDONLY | O_CLOEXEC);
+    int out = in < 0 ? -1 : open(to, O_WRONLY | O_CLOEXEC);
+    ssize_t n = out < 0 ? -1 : copy_piece(in, at, out, place, piece, COPY_BYTES);
+    int why = errno;
+    const char *culprit = in < 0 ? from : to;
+    if (in >= 0)
+        close(in);
+    if (out >= 0)
+        close(out);
+    if (n < 0)
+        return bj_fail(L, BJ_ERR_IO, NULL, "%s: %s", culprit, strerror(why));
+    bj_pushinteger(L, (long long)n);
+    return 1;
+}
+
 /* core.crc32(text) -> a checksum, as a number */
 static int checksum(lua_State *L)
 {
@@ -161,11 +226,8 @@ static int make_directory(lua_State *L)
 void bj_open_file(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"publish", publish},
-        {"open_log", open_log},
-        {"stat", stat_path},
-        {"crc32", checksum},
-        {"make_directory", make_directory},
+        {"publish", publish},   {"open_log", open_log},     {"stat", stat_path}, {"sync", sync_file},
+        {"cut_file", cut_file}, {"copy_bytes", copy_bytes}, {"crc32", checksum}, {"make_directory", make_directory},
         {NULL, NULL},
     };
     static const luaL_Reg methods[] = {

@@ -10,6 +10,7 @@ enum {
     SINK_QUEUE_BYTES = 512 * 1024,
     UNPACK_BYTES = 32 * 1024,
     GZIP_ONLY = 16, /* zlib: added to the window bits */
+    HEADER_MAX = 256 * 1024,
 };
 
 bool unpacker_init(struct unpacker *u, bool gzip)
@@ -97,6 +98,7 @@ void sink_init_file(struct sink *s, int fd, bool skip_line)
     sink_init(s, SINK_FILE);
     s->fd = fd;
     s->skip_line = skip_line;
+    buf_init(&s->memory, HEADER_MAX);
 }
 
 bool sink_init_queue(struct sink *s)
@@ -118,20 +120,23 @@ void sink_free(struct sink *s)
 bool sink_begin(struct sink *s, bool gzip)
 {
     s->gzip = gzip;
-    s->skipping = s->skip_line;
     unpacker_free(&s->unpacker);
     return s->kind == SINK_QUEUE || unpacker_init(&s->unpacker, gzip);
 }
 
 static enum sink_event write_file(struct sink *s, const char *data, size_t n)
 {
-    if (s->skipping) {
+    csv_count_add(&s->count, data, n);
+    if (!s->headed) {
         const char *end = memchr(data, '\n', n);
-        if (!end)
-            return SINK_OK;
-        s->skipping = false;
-        n -= (size_t)(end + 1 - data);
-        data = end + 1;
+        size_t line = end ? (size_t)(end + 1 - data) : n;
+        if (!buf_add(&s->memory, data, line))
+            return s->memory.overflown ? SINK_TOO_LONG : SINK_NO_MEMORY;
+        s->headed = end != NULL;
+        if (s->skip_line) {
+            data += line;
+            n -= line;
+        }
     }
     while (n) {
         ssize_t w = write(s->fd, data, n);

@@ -1,6 +1,7 @@
 --- The verbs of a job, each taken to its end.
 local call = require "bulkjob.call"
 local core = require "bulkjob.core"
+local pages = require "bulkjob.pages"
 local results = require "bulkjob.results"
 local source = require "bulkjob.source"
 local task = require "bulkjob.task"
@@ -223,20 +224,21 @@ methods.close = verb("close", function(self)
   return info, err
 end)
 
--- Another task may be uploading.
-local function end_upload(self)
+-- Another task may be uploading or reading.
+local function end_transfers(self)
   local upload = core.job_facts(self).upload
   if upload then
     upload:cancel()
     task.wake_waiter(upload)
   end
+  results.end_downloads(self)
 end
 
 --- Rolls back what is Open. A job that runs is stopped: rows that were processed stay. Safe to repeat.
 ---@return table|nil info state "Aborted"
 ---@return bulkjob.Error|nil err
 methods.abort = verb("abort", function(self)
-  end_upload(self)
+  end_transfers(self)
   return run(self, core.abort(self))
 end)
 
@@ -313,32 +315,54 @@ methods.failed_results = result_set("failedResults")
 ---@return bulkjob.ResultSet
 methods.unprocessed_records = result_set("unprocessedrecords")
 
---- The rows of a query job, page after page.
----@param options { max_records: integer|nil, locator: string|nil }|nil rows for each page; where to begin
----@return bulkjob.ResultSet
-function methods:results(options)
+local RESULTS_OPTIONS = { max_records = "number", locator = "string", typed = "boolean" }
+
+local function query_only(self, name, options)
   if self.kind == "ingest" then
-    error("bulkjob: an ingest job has successful_results, failed_results and unprocessed_records", 2)
+    error("bulkjob: an ingest job has successful_results, failed_results and unprocessed_records", 3)
   end
-  options = options or {}
   for key, value in pairs(options) do
-    if key ~= "max_records" and key ~= "locator" then
-      error("bulkjob: results: unknown option '" .. tostring(key) .. "'", 2)
-    elseif key == "locator" and type(value) ~= "string" then
-      error("bulkjob: results: locator: a string expected, got " .. type(value), 2)
-    elseif key == "max_records" and not (type(value) == "number" and value >= 1 and value % 1 == 0) then
-      error("bulkjob: results: max_records: a whole number from 1 on expected, got " .. tostring(value), 2)
+    local expected = RESULTS_OPTIONS[key]
+    if not expected then
+      error("bulkjob: " .. name .. ": unknown option '" .. tostring(key) .. "'", 3)
+    elseif type(value) ~= expected then
+      error("bulkjob: " .. name .. ": " .. key .. ": a " .. expected .. " expected, got " .. type(value), 3)
+    elseif key == "max_records" and not (value >= 1 and value % 1 == 0) then
+      error("bulkjob: " .. name .. ": max_records: a whole number from 1 on expected, got " .. tostring(value), 3)
     end
   end
-  return results.new(self, "/results", options, ask)
 end
+
+--- The rows of a query job, page after page. Values are text, and an empty one is "". With `typed` they are what the object's
+--- describe says: integers, numbers, booleans, and nil for an empty one; all else, and what would lose something, stays text.
+---@param options { max_records: integer|nil, locator: string|nil, typed: boolean|nil }|nil rows for each page; where to begin
+---@return bulkjob.ResultSet
+function methods:results(options)
+  query_only(self, "results", options or {})
+  return results.new(self, "/results", options or {}, ask)
+end
+
+--- The pages of a query job, as the service cut them: sets that can be read at the same time, by tasks.
+---@param options { typed: boolean|nil }|nil
+---@return bulkjob.ResultSet[]|nil pages in the order of the rows; `for set in pages do` walks over them, too
+---@return bulkjob.Error|nil err
+methods.pages = verb("pages", function(self, options)
+  options = options or {}
+  query_only(self, "pages", options)
+  local list, err = pages.all(self)
+  for i, locator in ipairs(list or {}) do
+    -- The last one follows where its own answer leads: rows behind it would be lost.
+    list[i] = results.new(self, "/results", { locator = locator, typed = options.typed, single = i < #list }, ask)
+  end
+  return list, err
+end)
 
 -- What happens when a scope that held the job is left. Only a job that is Open, and surely so, is rolled back.
 local function leave(self, err)
   if self.kind ~= "ingest" or self.state ~= "Open" or in_doubt[self] then
     return
   end
-  end_upload(self)
+  end_transfers(self)
   local info, why = run(self, core.abort(self, CLEANUP_TRIES))
   if info then
     return

@@ -2,6 +2,8 @@
 local call = require "bulkjob.call"
 local core = require "bulkjob.core"
 local task = require "bulkjob.task"
+local types = require "bulkjob.types"
+local url = require "bulkjob.url"
 local yieldable = require "bulkjob.yieldable"
 
 ---@class bulkjob.ResultSet
@@ -17,7 +19,8 @@ local set_meta = { __index = methods, __name = "bulkjob.result_set" }
 --- A set over the resource `tail` of a job. Makes no request.
 ---@param job bulkjob.Job
 ---@param tail string "/successfulResults" and so on
----@param options { max_records: integer|nil, locator: string|nil }
+---@param options { max_records: integer|nil, locator: string|nil, typed: boolean|nil, single: boolean|nil } `single`: one page,
+---  behind which there are others
 ---@param ask { kind: fun(job): table|nil, table|nil; format: fun(job): table|nil, table|nil } what a handle made from an id has
 ---  to find out first
 function results.new(job, tail, options, ask)
@@ -32,16 +35,24 @@ function results.new(job, tail, options, ask)
   }, set_meta)
 end
 
-local function escape(text)
-  return (text:gsub("[^%w%-%._~]", function(c)
-    return string.format("%%%02X", c:byte())
-  end))
+-- Downloads under way, and the ids of their jobs.
+local downloads = setmetatable({}, { __mode = "k" })
+
+--- Ends the downloads of a job.
+function results.end_downloads(job)
+  local client = core.job_facts(job).client
+  for this, id in pairs(downloads) do
+    if id == job.id and this:job() and core.job_facts(this:job()).client == client then
+      this:cancel()
+      task.wake_waiter(this)
+    end
+  end
 end
 
 local function page_tail(self)
   local query = {}
   if self.locator then
-    query[#query + 1] = "locator=" .. escape(self.locator)
+    query[#query + 1] = "locator=" .. url.escape(self.locator)
   end
   if self.options.max_records then
     query[#query + 1] = string.format("maxRecords=%d", self.options.max_records)
@@ -56,15 +67,38 @@ local function begin_page(self, ...)
       return nil, err
     end
   end
-  return core.results(self.job, page_tail(self), ...)
+  local this, err = core.results(self.job, page_tail(self), ...)
+  if this then
+    downloads[this] = self.job.id
+  end
+  return this, err
 end
 
 local function broken(self, message)
   return nil, core.error("protocol", message, { job_id = self.job.id })
 end
 
+-- What the service answers to another version does not say which (the guide, query_get_job_results).
+local function explain(self, err)
+  if err and err.status == 409 then
+    local version = core.job_facts(self.job).info.apiVersion
+    err.message = err.message .. "; results of a query are read with the api_version that it was made with"
+      .. (version and ", " .. version or "")
+  end
+  return nil, err
+end
+
+local function end_page(self)
+  local page, err = self.call:result()
+  if not page then
+    return explain(self, err)
+  end
+  return page
+end
+
 -- After a page came whole: the locator of the next one, false when there is none, or nil, err. Only a query has pages; its
--- last one says so with the word null (the guide, query_get_job_results), so a missing header is no end.
+-- last one says so with the word null (the guide, query_get_job_results), so a missing header is no end. `rows`: when they were
+-- counted here.
 local function next_locator(self, page, rows)
   if self.job.kind ~= "query" then
     return false
@@ -74,13 +108,22 @@ local function next_locator(self, page, rows)
     return broken(self, "a page of results came without the Sforce-Locator header")
   elseif rows and expected and rows ~= expected then
     return broken(self, string.format("a page of results holds %d rows, and Sforce-NumberOfRecords says %d", rows, expected))
-  elseif page.locator == "null" then
+  elseif page.locator == "null" or self.options.single then
     return false
   elseif self.seen[page.locator] then
     return broken(self, "the locator " .. page.locator .. " came twice")
   end
   self.seen[page.locator] = true
   return page.locator
+end
+
+-- Every page repeats the header. One that differs is a page of something else.
+local function check_header(self, header)
+  if self.header and self.header ~= header then
+    return broken(self, "a page of results has other columns than the page before it")
+  end
+  self.header = header
+  return true
 end
 
 -- Brings more bytes into the reader, or tells it that there are no more. True, or nil, err.
@@ -91,12 +134,10 @@ local function fill(self)
   elseif moved > 0 or call.advance(self.client, self.call) ~= "done" then
     return true
   end
-  local page
-  page, err = self.call:result()
-  if not page then
+  self.page, err = end_page(self)
+  if not self.page then
     return nil, err
   end
-  self.page = page
   self.reader:finish()
   return true
 end
@@ -117,20 +158,66 @@ local function settle_delimiter(self)
   return true
 end
 
+-- Calls a method of the reader until it has what it gives: that, false at the end of the page, or nil, err.
+local function take(self, method)
+  while true do
+    local value, err = method(self.reader)
+    if value or value == false then
+      return value
+    elseif err then
+      err.job_id = self.job.id
+      return nil, err
+    end
+    local ok
+    ok, err = fill(self)
+    if not ok then
+      return nil, err
+    end
+  end
+end
+
+local function settle_types(self, columns)
+  if not self.types then
+    local info, err = self.ask.format(self.job)
+    if info then
+      self.types, err = types.of(self.client, info.object, columns)
+    end
+    if not self.types then
+      return nil, err
+    end
+  end
+  self.reader:types(self.types)
+  return true
+end
+
+local function read_header(self)
+  local columns, err = take(self, self.reader.header)
+  if columns == nil then
+    return nil, err
+  end
+  self.names = columns or {}
+  local ok
+  ok, err = check_header(self, table.concat(self.names, "\0"))
+  if ok and columns and self.options.typed then
+    ok, err = settle_types(self, columns)
+  end
+  return ok, err
+end
+
 local function open_page(self)
   local call_made, err = begin_page(self)
   local ok = call_made
   if ok then
+    self.call = call_made
     ok, err = settle_delimiter(self)
   end
   if not ok then
     return nil, err
   end
-  self.call = call_made
   self.reader = core.csv_reader { delimiter = self.delimiter }
   self.page = nil
   self.count = 0
-  return true
+  return read_header(self)
 end
 
 local function close_page(self)
@@ -146,26 +233,14 @@ end
 
 -- The next row of the page at hand; false at its end; nil, err.
 local function next_row(self)
-  while true do
-    local row, err = self.reader:next()
-    if row then
-      self.count = self.count + 1
-      if self.count % BREATH_ROWS == 0 then
-        task.breathe()
-      end
-      return row
-    elseif row == false then
-      return false
-    elseif err then
-      err.job_id = self.job.id
-      return nil, err
-    end
-    local ok
-    ok, err = fill(self)
-    if not ok then
-      return nil, err
+  local row, err = take(self, self.reader.next)
+  if row then
+    self.count = self.count + 1
+    if self.count % BREATH_ROWS == 0 then
+      task.breathe()
     end
   end
+  return row, err
 end
 
 local function fail(self, err)
@@ -205,6 +280,19 @@ function methods:next()
   return nil
 end
 
+--- The names of the columns, in their order. Before the first row this begins the download.
+---@return string[]|nil names, bulkjob.Error|nil err
+function methods:columns()
+  if not self.names then
+    local ok, err = open_page(self)
+    if not ok then
+      self:close()
+      return nil, err
+    end
+  end
+  return self.names
+end
+
 --- For `for row in set:rows() do`. Left early, the download ends (in Lua 5.4 at once, else when the set is collected or
 --- closed).
 function methods:rows()
@@ -216,56 +304,155 @@ local function from_start(self)
   return results.new(self.job, self.tail, self.options, self.ask)
 end
 
+-- What is new in a piece of a page: all of it, but of a page that is not the first what comes behind the header. A last row
+-- without a line end gets one as soon as there is another.
+local function behind_header(self, piece, page_ended)
+  if not self.headed then
+    self.line = self.line .. piece
+    local line_end = self.line:find("\n", 1, true) or page_ended and #self.line
+    if not line_end then
+      return ""
+    end
+    local first = not self.header
+    local ok, err = check_header(self, self.line:sub(1, line_end))
+    if not ok then
+      return nil, err
+    end
+    self.headed = true
+    piece = first and self.line or self.line:sub(line_end + 1)
+  end
+  if piece ~= "" then
+    local open = self.last_byte and self.last_byte ~= "\n"
+    self.last_byte = piece:sub(-1)
+    return open and not self.page_begun and self.header:match "\r?\n?$" .. piece or piece
+  end
+  return piece
+end
+
+-- The next piece of the text; false at the end; nil, err.
+local function next_chunk(self)
+  while not self.closed do
+    local piece, err, page, locator
+    if not self.call then
+      self.call, err = begin_page(self)
+      self.headed, self.line, self.page_begun = false, "", false
+      if not self.call then
+        return nil, err
+      end
+    end
+    piece = self.call:read()
+    task.breathe()
+    local ended = piece == "" and call.advance(self.client, self.call) == "done"
+    if ended then
+      page, err = end_page(self)
+      if page then
+        locator, err = next_locator(self, page)
+      end
+      if locator == nil then
+        return nil, err
+      end
+    end
+    piece, err = behind_header(self, piece, ended)
+    if not piece then
+      return nil, err
+    elseif piece ~= "" then
+      self.page_begun = true
+    end
+    if ended then
+      self.call, self.locator = nil, locator
+      self.closed = not locator
+    end
+    if piece ~= "" then
+      return piece
+    end
+  end
+  return false
+end
+
+--- The CSV text piece by piece, with one header: `for text in set:chunks() do`. Raises an error table, also when a page turns
+--- out short behind its last piece.
+---@return fun(): string|nil
+function methods:chunks()
+  self = from_start(self)
+  return function()
+    local piece, err = next_chunk(self)
+    if piece == nil then
+      fail(self, err)
+    end
+    return piece or nil
+  end, nil, nil, self
+end
+
 --- The whole CSV text, in memory.
 ---@return string|nil text, bulkjob.Error|nil err
 function methods:read()
   self = from_start(self)
   local parts = {}
-  repeat
-    local this, err = begin_page(self)
-    if not this then
+  while true do
+    local piece, err = next_chunk(self)
+    if piece == nil then
+      self:close()
       return nil, err
+    elseif not piece then
+      return table.concat(parts)
     end
-    local skip = #parts > 0
-    repeat
-      local text = this:read()
-      task.breathe()
-      if skip then
-        local line_end = text:find("\n", 1, true)
-        text = line_end and text:sub(line_end + 1) or ""
-        skip = not line_end
-      end
-      parts[#parts + 1] = text ~= "" and text or nil
-    until text == "" and call.advance(self.client, this) == "done"
-    local page, locator
-    page, err = this:result()
-    if page then
-      locator, err = next_locator(self, page)
-    end
-    if locator == nil then
-      return nil, err
-    end
-    self.locator = locator
-  until not locator
-  return table.concat(parts)
+    parts[#parts + 1] = piece
+  end
+end
+
+-- The last row of a page may lack its line end: before another follows, it gets one.
+local function end_last_line(path)
+  local file = io.open(path, "r+b")
+  if not file then
+    return
+  end
+  if file:seek("end", -1) and file:read(1) ~= "\n" then
+    file:seek "set"
+    local header = file:read "*l"
+    file:seek "end"
+    file:write(header:sub(-1) == "\r" and "\r\n" or "\n")
+  end
+  file:close()
+end
+
+--- Saves the page at the locator of the set, the header of which must be that of the pages before.
+---@param path string
+---@param append boolean|nil to a file that has its header
+---@return { rows: integer, next: string|false, header: string }|nil page `next`: the locator of the page behind it
+---@return bulkjob.Error|nil err
+function methods:save_page(path, append)
+  local page, locator, ok, err
+  if append then
+    end_last_line(path)
+  end
+  self.call, err = begin_page(self, path, append)
+  if self.call then
+    call.advance(self.client, self.call)
+    page, err = end_page(self)
+    self.call = nil
+  end
+  if page then
+    locator, err = next_locator(self, page)
+  end
+  if locator ~= nil then
+    ok, err = check_header(self, page.header)
+  end
+  if not ok then
+    return nil, err
+  end
+  page.next = locator
+  return page
 end
 
 local function save_pages(self, path, append)
   repeat
-    local page, locator, err
-    self.call, err = begin_page(self, path, append)
-    if self.call then
-      page, err = call.run(self.client, self.call)
-    end
-    if page then
-      locator, err = next_locator(self, page)
-    end
-    if locator == nil then
+    local page, err = self:save_page(path, append)
+    if not page then
       return nil, err
     end
-    self.locator = locator
+    self.locator = page.next
     append = true
-  until not locator
+  until not self.locator
   return true
 end
 

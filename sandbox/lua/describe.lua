@@ -7,6 +7,9 @@ local schema = require "schema"
 
 local M = {}
 
+-- As the service calls them.
+local TYPES = { text = "string", number = "double", integer = "int" }
+
 --- GET /sobjects/NAME/describe
 function M.object(request)
   local object = schema.find(request.id)
@@ -17,7 +20,8 @@ function M.object(request)
   for i, field in ipairs(object.fields) do
     fields[i] = json.object {
       { "createable", not field.read_only }, { "externalId", field.external_id == true }, { "name", field.name },
-      { "relationshipName", field.relationship or json.null }, { "updateable", not field.read_only },
+      { "referenceTo", json.array(field.targets or {}) }, { "relationshipName", field.relationship or json.null },
+      { "type", TYPES[field.type] or field.type }, { "updateable", not field.read_only },
     }
   end
   return respond.json(json.object { { "fields", json.array(fields) }, { "name", object.name } })

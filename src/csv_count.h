@@ -1,0 +1,28 @@
+/* Counts the records of CSV that passes by, and tells whether it was cut off. For results of the service, which quotes
+ * every value. */
+#ifndef BULKJOB_CSV_COUNT_H
+#define BULKJOB_CSV_COUNT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct csv_count {
+    bool headed;    /* the header is over */
+    bool quoted;    /* inside quotes */
+    bool content;   /* the line at hand is not empty */
+    char delimiter; /* of the header; 0: none seen */
+    unsigned long long header_delimiters;
+    unsigned long long delimiters; /* outside of quotes, behind the header */
+    unsigned long long rows;       /* that have a line end */
+};
+
+/* Begins with all zero. */
+void csv_count_add(struct csv_count *c, const char *data, size_t n);
+
+/* Records behind the header; the last may have no line end. */
+unsigned long long csv_count_rows(const struct csv_count *c);
+
+/* Does it end in the middle of a record? */
+bool csv_count_is_cut(const struct csv_count *c);
+
+#endif
