@@ -7,6 +7,7 @@ local client = require "bulkjob.client"
 local csv = require "bulkjob.csv"
 local job = require "bulkjob.job"
 local loop = require "bulkjob.loop"
+require "bulkjob.extract"
 require "bulkjob.load"
 
 ---@class bulkjob.Error

@@ -1,16 +1,9 @@
 --- A load of three parts, killed at every moment that matters, or with every network fault at every request, and run again with the
 --- same journal: each row is processed once.
 local helper = require "spec.helper"
+local run_program = require "spec.crash.run"
 
 local ROWS, PARTS = 30, 3
-
-local function with_environment(values)
-  local words = {}
-  for name, value in pairs(values) do
-    words[#words + 1] = name .. "='" .. tostring(value) .. "'"
-  end
-  return table.concat(words, " ")
-end
 
 -- Under a sanitizer a process takes long to start, and it is the same code: there one job at a time, and each fault once.
 local SANITIZED = os.getenv "ASAN_OPTIONS" or os.getenv "TSAN_OPTIONS"
@@ -52,13 +45,9 @@ describe("a load that is broken off", function()
 
   -- Runs the load in a process of its own. Answers what it printed, nothing if it was killed.
   local function run(kill, more)
-    local pipe = assert(io.popen(with_environment(helper.with({
-      KILL = kill, SF_INSTANCE_URL = org.url, SF_ACCESS_TOKEN = org.token, FILE = file, PART_BYTES = part_bytes, JOBS = 1,
-      JOURNAL = journal(), RESULTS = directory .. "/results",
-    }, more)) .. " timeout 30 " .. os.getenv "LUA" .. " spec/crash/load.lua 2>&1"))
-    local text = pipe:read "*a"
-    pipe:close()
-    return text
+    return run_program("load", org, helper.with({
+      KILL = kill, FILE = file, PART_BYTES = part_bytes, JOBS = 1, JOURNAL = journal(), RESULTS = directory .. "/results",
+    }, more))
   end
 
   local function lines_of(path)

@@ -44,6 +44,8 @@ void csv_count_add(struct csv_count *c, const char *data, size_t n)
         rows += end & content;
         content &= !end;
     }
+    if (n)
+        c->last = data[n - 1];
     c->quoted = quoted;
     c->content = content;
     c->rows += rows;
@@ -57,5 +59,6 @@ unsigned long long csv_count_rows(const struct csv_count *c)
 
 bool csv_count_is_cut(const struct csv_count *c)
 {
-    return c->quoted || c->delimiters != csv_count_rows(c) * c->header_delimiters;
+    bool hangs = c->content && c->delimiter && c->last == c->delimiter;
+    return c->quoted || hangs || c->delimiters != csv_count_rows(c) * c->header_delimiters;
 }

@@ -11,6 +11,7 @@ struct csv_count {
     bool quoted;    /* inside quotes */
     bool content;   /* the line at hand is not empty */
     char delimiter; /* of the header; 0: none seen */
+    char last;      /* the last byte */
     unsigned long long header_delimiters;
     unsigned long long delimiters; /* outside of quotes, behind the header */
     unsigned long long rows;       /* that have a line end */

@@ -150,22 +150,6 @@ static int sync_file(lua_State *L)
     return 1;
 }
 
-/* core.cut_file(path, size) -> true | nil, err: makes it so long, and makes one that is not there */
-static int cut_file(lua_State *L)
-{
-    const char *path = luaL_checkstring(L, 1);
-    off_t size = (off_t)luaL_checknumber(L, 2);
-    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-    int failed = fd < 0 || ftruncate(fd, size) != 0;
-    int why = errno;
-    if (fd >= 0)
-        close(fd);
-    if (failed)
-        return bj_fail(L, BJ_ERR_IO, NULL, "%s: %s", path, strerror(why));
-    lua_pushboolean(L, 1);
-    return 1;
-}
-
 /* Moves at most `want` bytes. Answers how many that were, less than 0 for a failure. */
 static ssize_t copy_piece(int from, off_t at, int to, off_t place, char *piece, size_t want)
 {
@@ -226,8 +210,13 @@ static int make_directory(lua_State *L)
 void bj_open_file(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"publish", publish},   {"open_log", open_log},     {"stat", stat_path}, {"sync", sync_file},
-        {"cut_file", cut_file}, {"copy_bytes", copy_bytes}, {"crc32", checksum}, {"make_directory", make_directory},
+        {"publish", publish},
+        {"open_log", open_log},
+        {"stat", stat_path},
+        {"sync", sync_file},
+        {"copy_bytes", copy_bytes},
+        {"crc32", checksum},
+        {"make_directory", make_directory},
         {NULL, NULL},
     };
     static const luaL_Reg methods[] = {

@@ -350,6 +350,10 @@ methods.pages = verb("pages", function(self, options)
   options = options or {}
   query_only(self, "pages", options)
   local list, err = pages.all(self)
+  if list and not list[1] then
+    list[1] = results.new(self, "/results", options, ask)
+    return list
+  end
   for i, locator in ipairs(list or {}) do
     -- The last one follows where its own answer leads: rows behind it would be lost.
     list[i] = results.new(self, "/results", { locator = locator, typed = options.typed, single = i < #list }, ask)

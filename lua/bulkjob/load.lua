@@ -1,11 +1,9 @@
 --- Whole loads: a file of any size as many jobs, each record once.
-local call = require "bulkjob.call"
 local core = require "bulkjob.core"
-local job = require "bulkjob.job"
+local crew = require "bulkjob.crew"
 local outcome = require "bulkjob.load.outcome"
 local part_of_load = require "bulkjob.load.part"
 local plan = require "bulkjob.load.plan"
-local task = require "bulkjob.task"
 local yieldable = require "bulkjob.yieldable"
 
 local client_methods = core.client_methods
@@ -13,9 +11,6 @@ local client_methods = core.client_methods
 -- The guide, Limits: 150 MB after base64, which is 100 MB raw.
 local PART_BYTES = 100000000
 local JOBS = 4
-
--- Seconds between two looks at how far it is.
-local TICK = 0.2
 
 ---@class bulkjob.LoadOptions
 ---@field object string
@@ -106,28 +101,16 @@ local function check_options(options)
   end
 end
 
--- Ends what the other workers do, where that leaves no doubt: an upload is rolled back, a job that runs goes on without us. A create
--- or a close under way comes to its end.
+-- Where ending a worker leaves no doubt: an upload is rolled back, a job that runs goes on without us. A create or a close under way
+-- comes to its end.
 local INTERRUPTIBLE = { uploading = true, processing = true }
 
-local function stop(load, err)
-  if load.err then
-    if load.err ~= err and err.kind ~= "cancelled" then
-      job.add_also(load.err, err)
-    end
-    return
-  end
-  load.err = err
-  local me = task.running()
-  for _, worker in ipairs(load.workers) do
-    if worker.task ~= me and worker.part and INTERRUPTIBLE[worker.part.doing] then
-      worker.task:cancel()
-    end
-  end
+local function may_cancel(worker)
+  return worker.part and INTERRUPTIBLE[worker.part.doing]
 end
 
 local function work(load, worker)
-  while not load.err do
+  while not load.crew.err do
     local part = load.parts[load.next_part]
     load.next_part = load.next_part + 1
     if not part then
@@ -136,7 +119,7 @@ local function work(load, worker)
     worker.part = part
     local ok, err = part_of_load.run(load, part)
     if not ok then
-      stop(load, err)
+      load.crew:stop(err)
     end
   end
 end
@@ -160,37 +143,6 @@ local function progress(load)
   local done = load.options.wait == false and now.bytes / math.max(now.total_bytes, 1) or now.processed / math.max(now.records, 1)
   now.seconds_left = done > 0 and seconds * (1 - done) / done or nil
   return now
-end
-
-local function tick(load)
-  repeat
-    load.options.on_progress(progress(load))
-  until not call.sleep(load.client, TICK) or load.over
-  load.options.on_progress(progress(load))
-end
-
--- Runs the workers to their end.
-local function run_workers(load)
-  for i = 1, math.min(load.options.jobs or JOBS, #load.parts) do
-    local worker = {}
-    worker.task = load.client:spawn(work, load, worker)
-    load.workers[i] = worker
-  end
-  local ticker = load.options.on_progress and load.client:spawn(tick, load)
-  for _, worker in ipairs(load.workers) do
-    local _, err = worker.task:result()
-    if err then
-      stop(load, err)
-    end
-  end
-  load.over = true
-  if ticker then
-    ticker:cancel()
-    local _, err = ticker:result()
-    if err and err.kind ~= "cancelled" then -- it was, if it had no time to begin
-      stop(load, err)
-    end
-  end
 end
 
 -- Creates whose answers got lost, or went with a crash, may have left a job: Open, empty, and ours. More of them than creates were
@@ -237,10 +189,12 @@ local function run(load)
   if not load.header then
     return nil, err
   end
-  run_workers(load)
+  load.crew:run(math.min(load.options.jobs or JOBS, #load.parts), function(worker)
+    work(load, worker)
+  end)
   local good, why = yieldable.pcall(abort_strays, load)
-  if load.err then
-    return nil, load.err
+  if load.crew.err then
+    return nil, load.crew.err
   elseif not good then
     return nil, why
   end
@@ -248,14 +202,6 @@ local function run(load)
   sums, err = outcome.report(load)
   load.finished = sums ~= nil
   return sums, err
-end
-
--- An error that came from outside, such as an interrupt: everything that is Open is rolled back before it goes on.
-local function clean_up(load, err)
-  stop(load, core.is_error(err) and err or core.error("cancelled", tostring(err)))
-  for _, worker in ipairs(load.workers) do
-    worker.task:result()
-  end
 end
 
 --- Loads a whole file, or rows, as many jobs as it takes. Each record arrives once, or the report says which did not: with a
@@ -266,14 +212,19 @@ function client_methods:load(options)
   check_options(options)
   local load = {
     client = self, options = options, part_bytes = options.part_bytes or PART_BYTES, began = core.now(),
-    parts = {}, workers = {}, next_part = 1, known_jobs = {},
+    parts = {}, next_part = 1, known_jobs = {},
     lost = 0, lost_times = {}, unanswered = {},
+  }
+  load.crew = crew.new {
+    client = self, on_progress = options.on_progress, may_cancel = may_cancel,
+    progress = function()
+      return progress(load)
+    end,
   }
   local good, sums, err = yieldable.pcall(run, load)
   if not good then
-    yieldable.pcall(clean_up, load, sums)
+    yieldable.pcall(load.crew.break_off, load.crew, sums)
   end
-  load.over = true
   if load.journal then
     load.journal:close()
   end

@@ -24,7 +24,8 @@ function pages.exist(client)
   return tonumber(core.api_version(client)) >= FIRST_VERSION
 end
 
---- A function that gives the locators of the next few pages in their order, then false; or nil, err.
+--- A function that gives the locators of the next few pages in their order, then false; or nil, err. A query that found nothing
+--- may have none.
 ---@param job bulkjob.Job a query that is complete
 ---@return fun(): string[]|false|nil, bulkjob.Error|nil
 function pages.links(job)
@@ -57,7 +58,7 @@ function pages.links(job)
     local more = locator_of(answer.nextRecordsUrl or answer.nextRecordUrl)
     if answer.done ~= true and not more then
       return broken(job, "not the last answer, and no link to the next")
-    elseif #list == 0 and not (answer.done == true and next(seen)) then
+    elseif #list == 0 and answer.done ~= true then
       return broken(job, "an answer without a page")
     end
     next_path = answer.done ~= true and path .. "?locator=" .. url.escape(more)

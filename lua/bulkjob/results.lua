@@ -400,17 +400,30 @@ function methods:read()
   end
 end
 
--- The last row of a page may lack its line end: before another follows, it gets one.
-local function end_last_line(path)
+--- The first line of a file, with its end.
+---@return string|nil header, bulkjob.Error|nil err
+function results.header_of(path)
+  local file, why = io.open(path, "rb")
+  if not file then
+    return nil, core.error("io", why)
+  end
+  local header = file:read "*l"
+  file:close()
+  return header .. "\n"
+end
+
+--- The last row of a page may lack its line end: before another follows, it gets one.
+---@param path string
+function results.end_last_line(path)
   local file = io.open(path, "r+b")
   if not file then
     return
   end
   if file:seek("end", -1) and file:read(1) ~= "\n" then
     file:seek "set"
-    local header = file:read "*l"
+    local line_end = file:read("*l"):match "\r?$" .. "\n"
     file:seek "end"
-    file:write(header:sub(-1) == "\r" and "\r\n" or "\n")
+    file:write(line_end)
   end
   file:close()
 end
@@ -423,7 +436,7 @@ end
 function methods:save_page(path, append)
   local page, locator, ok, err
   if append then
-    end_last_line(path)
+    results.end_last_line(path)
   end
   self.call, err = begin_page(self, path, append)
   if self.call then

@@ -137,6 +137,33 @@ function task.wait(this)
   self.alarm = nil
 end
 
+-- What waits at a gate has nothing to watch.
+local signal = {}
+signal.__index = signal
+
+function signal.timeout() end
+function signal.watch() end
+function signal:cancel()
+  self.cancelled = true
+end
+
+--- Waits, in a task, until somebody opens the gate, which is a table for that. False when the wait was cancelled.
+---@return boolean
+function task.wait_at(gate)
+  local this = setmetatable({}, signal)
+  gate[#gate + 1] = task.running()
+  task.wait(this)
+  return not this.cancelled
+end
+
+--- Wakes all that wait at the gate.
+function task.open(gate)
+  for i = 1, #gate do
+    wake(gate[i])
+    gate[i] = nil
+  end
+end
+
 --- Lets the others run if this task has had its turn.
 function task.breathe()
   local self = task.running()
@@ -153,8 +180,8 @@ local function finish(self)
   board.by_number[self.number] = nil
   board.count = board.count - 1
   tasks[self.thread] = nil
-  for _, other in ipairs(self.joined or {}) do
-    wake(other)
+  if self.joined then
+    task.open(self.joined)
   end
 end
 
@@ -404,16 +431,6 @@ function methods:done()
   return self.ended == true
 end
 
--- To be waited for by another task: there is nothing to watch, the end of the task wakes who has joined.
-local join = {}
-join.__index = join
-
-function join.timeout() end
-function join.watch() end
-function join:cancel()
-  self.cancelled = true
-end
-
 local function wait_for(self)
   local waiter = task.running()
   if waiter == self then
@@ -425,13 +442,13 @@ local function wait_for(self)
     end
     return true
   end
-  local this = setmetatable({}, join)
   self.joined = self.joined or {}
-  table.insert(self.joined, waiter)
-  while not self:done() and not this.cancelled do
-    task.wait(this)
+  while not self:done() do
+    if not task.wait_at(self.joined) then
+      return false
+    end
   end
-  return not this.cancelled
+  return true
 end
 
 --- What the task returned. Waits until it is done: other tasks run meanwhile.

@@ -122,7 +122,7 @@ end
 local function send(load, part)
   for _, step in ipairs { create, upload, close } do
     local ok, err
-    if load.err then
+    if load.crew.err then
       ok, err = stopped()
     else
       ok, err = step(load, part)

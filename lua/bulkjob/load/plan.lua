@@ -2,7 +2,7 @@
 local call = require "bulkjob.call"
 local core = require "bulkjob.core"
 local csv = require "bulkjob.csv"
-local journal = require "bulkjob.load.journal"
+local journal = require "bulkjob.journal"
 local source = require "bulkjob.source"
 local task = require "bulkjob.task"
 
@@ -214,31 +214,23 @@ local function prepare(load)
   return true
 end
 
+-- Besides these, the file.
 local SAME = { "object", "operation", "externalIdFieldName", "assignmentRuleId", "part_bytes", "org" }
-
-local function refuse(load, what)
-  return nil, core.error("io", "journal " .. load.options.journal .. ": it was made for another load: " .. what)
-end
 
 -- Is the plan in the journal that of this load?
 local function compare_plan(load, old)
   local options = load.options
-  if old.load ~= 1 then
-    return refuse(load, "not one of this version")
-  end
   local mine = {
     object = options.object, operation = options.operation, externalIdFieldName = options.externalIdFieldName,
     assignmentRuleId = options.assignmentRuleId, part_bytes = load.part_bytes, org = core.org(load.client),
   }
-  for _, name in ipairs(SAME) do
-    if old[name] ~= mine[name] and not (name == "org" and not (old.org and mine.org)) then
-      return refuse(load, name .. " was " .. tostring(old[name]) .. ", and is " .. tostring(mine[name]))
-    end
-  end
-  if options.file and old.source.path ~= options.file then
-    return refuse(load, "the file was " .. tostring(old.source.path) .. ", and is " .. options.file)
+  local same, why = load.journal:compare("load", mine, SAME)
+  if not same then
+    return nil, why
+  elseif options.file and old.source.path ~= options.file then
+    return load.journal:refuse("the file was " .. tostring(old.source.path) .. ", and is " .. options.file)
   elseif not options.file and old.source.path then
-    return refuse(load, "it was a file, and now there are rows")
+    return load.journal:refuse("it was a file, and now there are rows")
   end
   for _, path in ipairs { old.file, options.file } do
     local now, err = identify(path)
@@ -248,7 +240,7 @@ local function compare_plan(load, old)
     local was = path == old.file and old.identity or old.source.identity
     for name, value in pairs(was) do
       if now[name] ~= value then
-        return refuse(load, path .. " has changed since")
+        return load.journal:refuse(path .. " has changed since")
       end
     end
   end

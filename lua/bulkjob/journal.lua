@@ -1,5 +1,5 @@
---- The journal of a load: what was done, line by line, each on the disk before the step that depends on it. One JSON object a
---- line; the first says what is loaded, the others how far each part is.
+--- The journal of a load or an extract: what was done, line by line, each on the disk before the step that depends on it. One
+--- JSON object a line; the first says what is done, the others how far it is.
 local core = require "bulkjob.core"
 
 ---@class bulkjob.Journal
@@ -74,6 +74,31 @@ function methods:add(value)
     return nil, io_error(self.path, err.message)
   end
   self.is_empty = false
+  return true
+end
+
+--- What a journal is answered that is about something else.
+---@return nil, bulkjob.Error
+function methods:refuse(what)
+  return nil, io_error(self.path, "it was made for something else: " .. what)
+end
+
+--- Is its first line about the same as what is asked for now?
+---@param kind string the field that says what kind of journal it is
+---@param asked table
+---@param names string[] the fields that must be the same
+---@return true|nil ok, bulkjob.Error|nil err
+function methods:compare(kind, asked, names)
+  local old = self.lines[1]
+  if old[kind] ~= 1 then
+    return self:refuse("not a " .. kind .. " of this version")
+  end
+  for _, name in ipairs(names) do
+    -- The org may be known only when somebody has signed in.
+    if old[name] ~= asked[name] and not (name == "org" and not (old.org and asked.org)) then
+      return self:refuse(name .. " was " .. tostring(old[name]) .. ", and is " .. tostring(asked[name]))
+    end
+  end
   return true
 end
 

@@ -1,0 +1,91 @@
+--- Tasks that work on one thing. The first error ends them all.
+local call = require "bulkjob.call"
+local core = require "bulkjob.core"
+local job = require "bulkjob.job"
+local task = require "bulkjob.task"
+
+---@class bulkjob.Crew
+---@field err bulkjob.Error|nil the first error, with what failed after it in err.also
+local methods = {}
+local crew_meta = { __index = methods }
+
+local crew = {}
+
+-- Seconds between two reports of how far it is.
+local TICK = 0.2
+
+--- A crew of nobody.
+---@param options { client: bulkjob.Client, on_progress: fun(progress: table)|nil, progress: (fun(): table),
+---  may_cancel: fun(worker: table): boolean }
+---@return bulkjob.Crew
+function crew.new(options)
+  return setmetatable({ options = options, workers = {} }, crew_meta)
+end
+
+--- Ends what the workers do, but the one that calls this, and those that may not be cancelled now.
+---@param err bulkjob.Error
+function methods:stop(err)
+  if self.err then
+    if self.err ~= err and err.kind ~= "cancelled" then
+      job.add_also(self.err, err)
+    end
+    return
+  end
+  self.err = err
+  local me = task.running()
+  for _, worker in ipairs(self.workers) do
+    if worker.task ~= me and self.options.may_cancel(worker) then
+      worker.task:cancel()
+    end
+  end
+end
+
+local function tick(self)
+  local options = self.options
+  repeat
+    options.on_progress(options.progress())
+  until not call.sleep(options.client, TICK) or self.over
+  options.on_progress(options.progress())
+end
+
+--- Runs `count` workers to their end. Each is a table of its own, given to `work`, with the worker's task in it.
+---@param count integer
+---@param work fun(worker: table)
+function methods:run(count, work)
+  local client = self.options.client
+  for i = 1, count do
+    local worker = {}
+    worker.task = client:spawn(work, worker)
+    self.workers[i] = worker
+  end
+  local ticker = self.options.on_progress and client:spawn(tick, self)
+  self:wait()
+  self.over = true
+  if ticker then
+    ticker:cancel()
+    local _, err = ticker:result()
+    if err and err.kind ~= "cancelled" then -- it was, if it had no time to begin
+      self:stop(err)
+    end
+  end
+end
+
+--- Waits until all workers are at their end.
+function methods:wait()
+  for _, worker in ipairs(self.workers) do
+    local _, err = worker.task:result()
+    if err then
+      self:stop(err)
+    end
+  end
+end
+
+--- An error that came from outside, such as an interrupt: the workers come to their end before it goes on.
+---@param err any
+function methods:break_off(err)
+  self:stop(core.is_error(err) and err or core.error("cancelled", tostring(err)))
+  self.over = true
+  self:wait()
+end
+
+return crew

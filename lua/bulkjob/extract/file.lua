@@ -1,0 +1,143 @@
+--- The file of an extract: pages that come in any order, put one behind the other.
+local core = require "bulkjob.core"
+local links = require "bulkjob.extract.links"
+local plan = require "bulkjob.extract.plan"
+local results = require "bulkjob.results"
+local task = require "bulkjob.task"
+
+local file = {}
+
+-- A page that came before its turn waits beside the file.
+local function path_of(extract, number)
+  return extract.part .. "." .. number
+end
+
+local function size_of(path)
+  local stat = core.stat(path)
+  return stat and stat.size or 0
+end
+
+local function remove_waiting(extract)
+  for number = extract.head, extract.head + links.MOST_AHEAD do
+    os.remove(path_of(extract, number))
+  end
+end
+
+--- Makes the file as long as the pages that count, and takes it for this extract alone.
+---@return true|nil ok, bulkjob.Error|nil err
+function file.open(extract)
+  local made, why = io.open(extract.part, "ab")
+  if not made then
+    return nil, core.error("io", why)
+  end
+  made:close()
+  local lock, ok, err
+  lock, err = core.open_log(extract.part)
+  if not lock then
+    return nil, err
+  end
+  extract.lock = lock
+  remove_waiting(extract)
+  ok, err = lock:cut(extract.bytes)
+  if ok and extract.bytes > 0 then
+    extract.header, err = results.header_of(extract.part)
+    ok = extract.header and true
+  end
+  return ok, err
+end
+
+--- Ends that. With `remove`, nothing of the file is left.
+function file.close(extract, remove)
+  if not extract.lock then
+    return
+  elseif remove then
+    remove_waiting(extract)
+    os.remove(extract.part)
+  end
+  extract.lock:close()
+end
+
+--- Bytes on the disk, those of pages under way too.
+function file.bytes(extract)
+  local bytes = size_of(extract.part)
+  for number = extract.head, extract.taken or 0 do
+    bytes = bytes + size_of(path_of(extract, number))
+  end
+  return bytes
+end
+
+local function append(extract, path)
+  results.end_last_line(extract.part)
+  local at, place = 0, size_of(extract.part)
+  while true do
+    local count, err = core.copy_bytes(path, at, extract.part, place + at)
+    if not count then
+      return nil, err
+    elseif count == 0 then
+      os.remove(path)
+      return true
+    end
+    at = at + count
+    task.breathe()
+  end
+end
+
+-- Puts the pages at the front of those that have come into the file. One at a time does: while a long one is copied, others go on.
+local function put_together(extract)
+  if extract.busy then
+    return true
+  end
+  extract.busy = true
+  local page = extract.fetched[extract.head]
+  local ok, err = true, nil
+  while ok and page do
+    extract.header = extract.header or page.header
+    if page.header ~= extract.header then
+      ok, err = nil, core.error("protocol", "a page of results has other columns than the page before it", { job_id = extract.job.id })
+    elseif page.path then
+      ok, err = append(extract, page.path)
+    end
+    if ok then
+      ok, err = core.sync(extract.part)
+    end
+    if ok then
+      extract.bytes = size_of(extract.part)
+      ok, err = plan.note_page(extract, extract.head, page)
+    end
+    if ok then
+      extract.rows = extract.rows + page.rows
+      extract.head = extract.head + 1
+      page.header, page.path = nil, nil
+      page = extract.fetched[extract.head]
+    end
+  end
+  extract.busy = false
+  links.wake(extract) -- for whoever was too far ahead
+  return ok, err
+end
+
+--- Fetches a page, and puts into the file what can be put there now.
+---@return true|nil ok, bulkjob.Error|nil err
+function file.fetch(extract, page)
+  local set = extract.job:results {
+    locator = page.locator ~= "" and page.locator or nil, max_records = extract.options.max_records,
+  }
+  -- The page whose turn it is needs no copy.
+  local path = page.number > extract.head and path_of(extract, page.number) or nil
+  local facts, err = set:save_page(path or extract.part, page.number > 1)
+  if not facts then
+    set:close()
+    return nil, err
+  end
+  extract.fetched[page.number] = {
+    path = path, locator = page.locator, next = facts.next, rows = facts.rows, header = facts.header,
+  }
+  local ok
+  ok, err = links.follow(extract)
+  if ok then
+    ok, err = put_together(extract)
+  end
+  return ok, err
+end
+
+return file

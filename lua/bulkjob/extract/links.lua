@@ -1,0 +1,100 @@
+--- Which page comes next: by the links that the service gives for all of them, or by what each page says of the one behind it.
+local core = require "bulkjob.core"
+local pages = require "bulkjob.pages"
+local task = require "bulkjob.task"
+
+local links = {}
+
+-- So many pages may be on the disk before the one in front of them has come.
+links.MOST_AHEAD = 32
+
+--- Lays out what is known from an earlier run.
+function links.begin(extract)
+  extract.taken = extract.head - 1
+  extract.locators, extract.seen, extract.gate, extract.listed = {}, {}, {}, 0
+  for i, page in ipairs(extract.fetched) do
+    extract.locators[i] = page.locator
+    extract.seen[page.locator] = true
+  end
+  if extract.parallel then
+    extract.next_links = pages.links(extract.job)
+  elseif extract.head == 1 then
+    extract.locators[1] = ""
+  else
+    links.follow(extract)
+  end
+end
+
+--- Wakes whoever waits for another page.
+function links.wake(extract)
+  task.open(extract.gate)
+end
+
+-- Behind the last page that is known there may be another: nothing but its own answer tells.
+function links.follow(extract)
+  local last = #extract.locators
+  local page = extract.fetched[last]
+  if extract.next_links or not page then
+    return true
+  elseif not page.next then
+    extract.complete = true
+  elseif extract.seen[page.next] then
+    return nil, core.error("protocol", "the locator " .. page.next .. " came twice", { job_id = extract.job.id })
+  else
+    extract.seen[page.next] = true
+    extract.locators[last + 1] = page.next
+  end
+  links.wake(extract)
+  return true
+end
+
+local function ask_for_more(extract)
+  local next_links = extract.next_links
+  extract.asking = true
+  local few, err = next_links()
+  extract.asking = false
+  if few == nil then
+    return nil, err
+  elseif not few then
+    extract.next_links = nil
+    extract.locators[1] = extract.locators[1] or ""
+    return links.follow(extract)
+  end
+  for _, locator in ipairs(few) do
+    extract.listed = extract.listed + 1
+    local known = extract.locators[extract.listed]
+    if known and known ~= locator then
+      return nil, core.error("protocol", "the pages of the query are no longer those that the journal has; remove it to begin anew",
+        { job_id = extract.job.id })
+    end
+    extract.locators[extract.listed] = locator
+    extract.seen[locator] = true
+  end
+  links.wake(extract)
+  return true
+end
+
+--- The next page to fetch. Waits until one is known. Nil when there is none, or nil, err.
+---@return { number: integer, locator: string }|nil page, bulkjob.Error|nil err
+function links.take(extract)
+  while not extract.crew.err do
+    local number = extract.taken + 1
+    local locator = extract.locators[number]
+    local ok, err = true, nil
+    if locator and number < extract.head + links.MOST_AHEAD then
+      extract.taken = number
+      return { number = number, locator = locator }
+    elseif extract.complete then
+      return nil
+    elseif extract.next_links and not extract.asking and not locator then
+      ok, err = ask_for_more(extract)
+    elseif not task.wait_at(extract.gate) then
+      ok, err = nil, core.error("cancelled", "the extract was cancelled")
+    end
+    if not ok then
+      return nil, err
+    end
+  end
+end
+
+return links

@@ -1,0 +1,575 @@
+--- Whole extracts, pages in parallel, and the guards against short or doubled results.
+local helper = require "spec.helper"
+
+local ROWS, PAGE = 43, 5
+local PAGES = math.ceil(ROWS / PAGE)
+local SOQL = "SELECT Name, Ext__c, NumberOfEmployees FROM Account ORDER BY NumberOfEmployees"
+
+describe("a query of many pages", function()
+  local org, client
+  helper.scene(helper.with(helper.AT_ONCE, { query_page_records = PAGE }), function(o, c)
+    org, client = o, c
+  end)
+
+  local function fill(count)
+    local rows = {}
+    for i = 1, count or ROWS do
+      rows[i] = { Name = 'Row "' .. i .. '"\nof ' .. ROWS, Ext__c = "E" .. i, NumberOfEmployees = i }
+    end
+    local job = assert(client:create { object = "Account", operation = "insert" })
+    assert(job:upload { rows = rows, columns = { "Name", "Ext__c", "NumberOfEmployees" } })
+    assert(job:close())
+    helper.finished(job)
+  end
+
+  local function query(soql, more)
+    local q = assert(client:create(helper.with({ operation = "query", query = soql or SOQL }, more)))
+    assert(q:wait())
+    return q
+  end
+
+  -- The numbers of the rows in a set.
+  local function numbers(set)
+    local list = {}
+    local row = set:next()
+    while row do
+      list[#list + 1] = tonumber(row.Ext__c:sub(2))
+      row = set:next()
+    end
+    return list
+  end
+
+  local function to(n)
+    local list = {}
+    for i = 1, n do
+      list[i] = i
+    end
+    return list
+  end
+
+  local function target()
+    local path = os.tmpname()
+    os.remove(path)
+    finally(function()
+      os.execute("rm -f '" .. path .. "'*")
+    end)
+    return path
+  end
+
+  local function left_beside(path)
+    local pipe = assert(io.popen("ls '" .. path .. "'*  2>/dev/null"))
+    local text = pipe:read "*a"
+    pipe:close()
+    return text
+  end
+
+  describe("job:pages", function()
+    it("gives a set for each page, in the order of the rows", function()
+      fill()
+      local pages = assert(query():pages())
+      assert.are.equal(PAGES, #pages)
+      local all = {}
+      for _, set in ipairs(pages) do
+        for _, n in ipairs(numbers(set)) do
+          all[#all + 1] = n
+        end
+      end
+      assert.are.same(to(ROWS), all)
+    end)
+
+    it("can be walked over more than once", function()
+      fill()
+      local pages = assert(query():pages())
+      for _ = 1, 2 do
+        local count = 0
+        for set in pages do
+          count = count + 1
+          assert.are.equal(count < PAGES and PAGE or ROWS % PAGE, select(2, assert(set:read()):gsub('"E%d+"', "")))
+        end
+        assert.are.equal(PAGES, count)
+      end
+    end)
+
+    it("lets tasks read at the same time", function()
+      fill()
+      local q = query()
+      local found = {}
+      for i, set in ipairs(assert(q:pages())) do
+        client:spawn(function()
+          found[i] = numbers(set)
+        end)
+      end
+      assert(client:run())
+      assert.are.equal(PAGES, #found)
+      assert.are.same({ 6, 7, 8, 9, 10 }, found[2])
+    end)
+
+    it("works on a handle made from an id", function()
+      fill()
+      assert.are.equal(PAGES, #assert(client:job(query().id):pages()))
+    end)
+
+    it("gives one page of a query that found nothing", function()
+      local pages = assert(query():pages())
+      assert.are.equal(1, #pages)
+      assert.are.same({}, numbers(pages[1]))
+    end)
+
+    it("gives one page when the service has no link at all", function()
+      local q = query()
+      org:fault { path = "/resultPages", status = 200, body = '{"resultPages":[],"done":true}' }
+      local pages = assert(q:pages())
+      assert.are.equal(1, #pages)
+      assert.are.same({}, numbers(pages[1]))
+    end)
+
+    it("follows the last page where its answer leads", function()
+      fill()
+      local q = query()
+      local locator = assert(q:pages())[2].locator
+      org:fault {
+        path = "/resultPages", status = 200,
+        body = ('{"resultPages":[{"resultUrl":"/x/results?locator=%s"}],"done":true}'):format(locator),
+      }
+      assert.are.equal(ROWS - PAGE, #numbers(assert(q:pages())[1]))
+    end)
+
+    it("says from which version on", function()
+      local old = helper.client(org, { api_version = "57.0" })
+      local q = assert(old:create { operation = "query", query = SOQL })
+      local pages, err = q:pages()
+      assert.is_nil(pages)
+      assert.are.equal("job", err.kind)
+      assert.matches("58.0 or later.*57.0", err.message)
+    end)
+
+    for name, body in pairs {
+      ["no pages"] = '{"done":true}',
+      ["not the last answer, and no link"] = '{"resultPages":[{"resultUrl":"/a?locator=x"}],"done":false}',
+      ["a page without a locator"] = '{"resultPages":[{"resultUrl":"/a"}],"done":true}',
+      ["came twice"] = '{"resultPages":[{"resultUrl":"/a?locator=x"},{"resultUrl":"/a?locator=x"}],"done":true}',
+    } do
+      it("refuses an answer with: " .. name, function()
+        local q = query()
+        org:fault { path = "/resultPages", status = 200, body = body }
+        local pages, err = q:pages()
+        assert.is_nil(pages)
+        assert.are.equal("protocol", err.kind)
+        assert.matches(name, err.message)
+        assert.are.equal(q.id, err.job_id)
+      end)
+    end
+
+    it("takes either spelling of the link to the next answer", function()
+      fill()
+      local q = query()
+      local locators = {}
+      for i, set in ipairs(assert(q:pages())) do
+        locators[i] = set.locator
+      end
+      org:fault {
+        path = "/resultPages", status = 200,
+        body = ('{"resultPages":[{"resultUrl":"/a?locator=%s"}],"nextRecordUrl":"/b?locator=%s","done":false}'):format(locators[1],
+          locators[2]),
+      }
+      assert.are.equal(PAGES, #assert(q:pages()))
+    end)
+  end)
+
+  describe("typed values", function()
+    it("are what describe says, and nil where there is nothing", function()
+      fill(1)
+      local q = query "SELECT Name, NumberOfEmployees, AnnualRevenue, IsDeleted, Owner.IsActive, CreatedDate FROM Account"
+      local row = q:results({ typed = true }):next()
+      assert.are.same({ 1, "number" }, { row.NumberOfEmployees, type(row.NumberOfEmployees) })
+      assert.are.equal("1", tostring(row.NumberOfEmployees))
+      assert.is_nil(row.AnnualRevenue)
+      assert.is_false(row.IsDeleted)
+      assert.is_true(row["Owner.IsActive"])
+      assert.are.equal("string", type(row.CreatedDate))
+    end)
+
+    it("are text without that", function()
+      fill(1)
+      local row = query("SELECT NumberOfEmployees, AnnualRevenue FROM Account"):results():next()
+      assert.are.same({ NumberOfEmployees = "1", AnnualRevenue = "" }, row)
+    end)
+
+    it("are asked for once, whatever the number of pages", function()
+      fill()
+      assert.are.equal(ROWS, #numbers(query():results { typed = true }))
+      assert.are.equal(1, #org:requests { path = "/describe" })
+    end)
+
+    it("fail with the describe", function()
+      fill(1)
+      org:fault { path = "/describe", status = 403, body = '[{"errorCode":"INSUFFICIENT_ACCESS","message":"no"}]' }
+      local ok, err = pcall(function()
+        return query():results({ typed = true }):next()
+      end)
+      assert.is_false(ok)
+      assert.are.equal("INSUFFICIENT_ACCESS", err.code)
+    end)
+  end)
+
+  it("gives its columns in the order of the query", function()
+    fill(1)
+    local set = query("SELECT NumberOfEmployees, Name, Id FROM Account"):results()
+    assert.are.same({ "NumberOfEmployees", "Name", "Id" }, assert(set:columns()))
+    assert.are.equal("1", set:next().NumberOfEmployees)
+  end)
+
+  it("comes as text piece by piece, the same as when it is read whole", function()
+    fill()
+    local q = query()
+    local parts = {}
+    for piece in q:results():chunks() do
+      parts[#parts + 1] = piece
+    end
+    local text = table.concat(parts)
+    assert.are.equal(assert(q:results():read()), text)
+    assert.are.equal(1, select(2, text:gsub("Ext__c", "")))
+    assert.are.equal(ROWS, select(2, text:gsub('"E%d+"', "")))
+  end)
+
+  describe("client:extract", function()
+    local function extract(more)
+      local path = more and more.file or target()
+      local report, err = client:extract(helper.with({ query = SOQL, file = path }, more))
+      return report, err, path
+    end
+
+    -- What the org holds.
+    local function expected(more)
+      return assert(query(nil, more):results({ max_records = 1000 }):read())
+    end
+
+    for name, options in pairs {
+      ["pages at the same time"] = {}, ["one page after the other"] = { pages = 1 }, ["pages of our size"] = { max_records = 4 },
+      ["more at the same time than there are"] = { pages = 30 }, ["other line ends"] = { lineEnding = "CRLF", columnDelimiter = "PIPE" },
+    } do
+      it("saves all rows with " .. name, function()
+        fill()
+        local report, err, path = extract(options)
+        assert(report, err)
+        assert.are.equal(expected { lineEnding = options.lineEnding, columnDelimiter = options.columnDelimiter }, helper.content(path))
+        assert.are.equal(ROWS, report.rows)
+        assert.are.equal(options.max_records and 11 or PAGES, report.pages)
+        assert.are.equal(#helper.content(path), report.bytes)
+        assert.are.equal("JobComplete", report.job.state)
+        assert.are.equal(path .. "\n", left_beside(path))
+      end)
+    end
+
+    it("asks for pages by locators below 58.0", function()
+      client = helper.client(org, { api_version = "57.0" })
+      fill()
+      local report, err, path = extract()
+      assert(report, err)
+      assert.are.equal(expected(), helper.content(path))
+      assert.are.equal(0, #org:requests { path = "/resultPages" })
+    end)
+
+    it("saves the header of a query that found nothing", function()
+      local report, err, path = extract()
+      assert(report, err)
+      assert.are.equal(0, report.rows)
+      assert.are.equal('"Name","Ext__c","NumberOfEmployees"\n', helper.content(path))
+    end)
+
+    it("works in a task, beside others", function()
+      fill()
+      local path, other = target(), target()
+      local first = client:spawn(client.extract, client, { query = SOQL, file = path })
+      local second = client:spawn(client.extract, client, { query = SOQL, file = other })
+      assert(client:run())
+      assert.are.equal(ROWS, assert(first:result()).rows)
+      assert.are.equal(ROWS, assert(second:result()).rows)
+      assert.are.equal(helper.content(path), helper.content(other))
+    end)
+
+    it("finds deleted rows, too, with queryAll", function()
+      fill(2)
+      local id = query("SELECT Id FROM Account LIMIT 1"):results():next().Id
+      local gone = assert(client:create { object = "Account", operation = "delete" })
+      assert(gone:upload { rows = { { Id = id } } })
+      assert(gone:close())
+      helper.finished(gone)
+      assert.are.equal(1, assert(extract()).rows)
+      assert.are.equal(2, assert(extract { operation = "queryAll" }).rows)
+    end)
+
+    it("tells how far it is", function()
+      fill()
+      local last
+      assert(extract { on_progress = function(progress)
+        last = progress
+      end })
+      assert.are.same({ ROWS, ROWS, PAGES, "JobComplete" }, { last.rows, last.total_rows, last.pages, last.state })
+    end)
+
+    for name, fault in pairs {
+      ["a cut body"] = { cut = 40 }, ["a reset"] = { reset = "after" },
+      ["a 503"] = { status = 503 }, ["a cut gzip stream"] = { gzip_cut = 40 },
+      ["too many rows announced"] = { headers = { ["Sforce-NumberOfRecords"] = "6" } },
+    } do
+      it("fetches a page again after " .. name, function()
+        fill()
+        org:fault(helper.with(fault, { path = "/results", after = 3 }))
+        local report, err, path = extract()
+        assert(report, err)
+        assert.are.equal(PAGES + 1, #org:requests { path = "/results%?" })
+        assert.are.equal(expected(), helper.content(path))
+      end)
+    end
+
+    for name, case in pairs {
+      ["a missing locator"] = { { drop_header = "Sforce-Locator" }, "protocol", "without the Sforce%-Locator" },
+      ["a wrong number of rows each time"] = {
+        { headers = { ["Sforce-NumberOfRecords"] = "6" }, count = -1 }, "protocol", "holds 5 rows, and Sforce%-NumberOfRecords says 6" },
+      ["a body that always ends inside a row"] = {
+        { status = 200, count = -1, body = '"Name","Ext__c","NumberOfEmployees"\n"Row 1","E1",', headers = {
+          ["Content-Type"] = "text/csv", ["Sforce-Locator"] = "null", ["Sforce-NumberOfRecords"] = "1" } },
+        "protocol", "ends in the middle of a row" },
+      ["a row that ends inside quotes"] = {
+        { status = 200, count = -1, body = '"Name","Ext__c","NumberOfEmployees"\n"Row 1","E1","5', headers = {
+          ["Content-Type"] = "text/csv", ["Sforce-Locator"] = "null", ["Sforce-NumberOfRecords"] = "1" } },
+        "protocol", "ends in the middle of a row" },
+      ["HTML with a 200"] = { { status = 200, body = "<html>login</html>", count = -1 }, "protocol", "CSV was expected" },
+      ["other columns"] = {
+        { status = 200, body = '"Other"\n"1"\n', headers = {
+          ["Content-Type"] = "text/csv", ["Sforce-Locator"] = "null", ["Sforce-NumberOfRecords"] = "1" } },
+        "protocol", "other columns" },
+      ["another version"] = {
+        { status = 409, body = '[{"errorCode":"API_VERSION_MISMATCH","message":"no"}]' }, "api", "api_version that it was made with, 66.0" },
+    } do
+      it("fails, with nothing left, for " .. name, function()
+        fill()
+        org:fault(helper.with({ path = "/results", after = 2 }, case[1]))
+        local report, err, path = extract { pages = 1 }
+        assert.is_nil(report)
+        assert.are.equal(case[2], err.kind)
+        assert.matches(case[3], err.message)
+        assert.are.equal("", left_beside(path))
+      end)
+    end
+
+    it("fails when a locator comes twice", function()
+      fill()
+      org:fault {
+        path = "/results", after = 1, count = -1, status = 200, body = '"Name","Ext__c","NumberOfEmployees"\n',
+        headers = { ["Content-Type"] = "text/csv", ["Sforce-Locator"] = "again", ["Sforce-NumberOfRecords"] = "0" },
+      }
+      local report, err, path = extract { pages = 1 }
+      assert.is_nil(report)
+      assert.matches("the locator again came twice", err.message)
+      assert.are.equal("", left_beside(path))
+    end)
+
+    it("fails when the pages hold fewer rows than the job has found", function()
+      fill()
+      org:fault { path = "/results", after = 2, headers = { ["Sforce-Locator"] = "null" } }
+      local report, err, path = extract { pages = 1 }
+      assert.is_nil(report)
+      assert.matches("the pages hold 15 rows, and the job says that it found 43", err.message)
+      assert.are.equal("", left_beside(path))
+    end)
+
+    it("says why the service could not run the query", function()
+      local report, err, path = extract { query = "SELECT Nonsense FROM Account" }
+      assert.is_nil(report)
+      assert.are.equal("api", err.kind)
+      assert.are.equal("", left_beside(path))
+    end)
+
+    it("fails when somebody aborts the job", function()
+      org:set { queue_seconds = 5 }
+      local path = target()
+      local running = client:spawn(client.extract, client, { query = SOQL, file = path })
+      repeat
+        client:poll(0.01)
+      until #org:jobs() == 1
+      assert(client:job(org:jobs()[1].id, "query"):abort())
+      local report, err = running:result()
+      assert.is_nil(report)
+      assert.are.same({ "job", "Aborted" }, { err.kind, err.state })
+      assert.are.equal("", left_beside(path))
+    end)
+
+    it("aborts its query when it is cancelled, and leaves nothing", function()
+      org:set { queue_seconds = 5 }
+      local path = target()
+      local running = client:spawn(client.extract, client, { query = SOQL, file = path })
+      repeat
+        client:poll(0.01)
+      until #org:jobs() == 1 and #org:requests { method = "GET" } > 0
+      running:cancel()
+      local report, err = running:result()
+      assert.is_nil(report)
+      assert.are.equal("cancelled", err.kind)
+      assert.are.same({ Aborted = 1 }, helper.states(org))
+      assert.are.equal("", left_beside(path))
+    end)
+
+    it("ends its downloads when it is cancelled among them", function()
+      fill()
+      org:fault { path = "/results", rate = 50, count = -1 }
+      local path = target()
+      local running = client:spawn(client.extract, client, { query = SOQL, file = path })
+      repeat
+        client:poll(0.01)
+      until #org:requests { path = "/results%?" } > 1
+      running:cancel()
+      local report, err = running:result()
+      assert.is_nil(report)
+      assert.are.equal("cancelled", err.kind)
+      assert.are.equal("", left_beside(path))
+    end)
+
+    it("refuses a file that another extract writes", function()
+      org:set { queue_seconds = 0.3 }
+      local path = target()
+      local first = client:spawn(client.extract, client, { query = SOQL, file = path })
+      org:fault { path = "/results", stall = 0.3 }
+      repeat
+        client:poll(0.01)
+      until left_beside(path) ~= ""
+      local report, err = client:extract { query = SOQL, file = path }
+      assert.is_nil(report)
+      assert.are.equal("LOCKED", err.code)
+      assert(client:run())
+      assert(first:result())
+    end)
+
+    describe("with a journal", function()
+      local function broken_off(path, more)
+        org:fault(helper.with({ path = "/results", after = 4, status = 400, count = -1 }, more))
+        local all = { query = SOQL, file = path, journal = path .. ".journal", pages = 1 }
+        local report = client:extract(all)
+        assert.is_nil(report)
+        org:clear_faults()
+        org:clear_requests()
+        return all
+      end
+
+      it("goes on behind the last whole page", function()
+        fill()
+        local path = target()
+        local all = broken_off(path)
+        assert.are.equal(4 * PAGE, select(2, helper.content(path .. ".part"):gsub('"E%d+"', "")))
+        local report = assert(client:extract(all))
+        assert.are.equal(ROWS, report.rows)
+        assert.are.equal(PAGES - 4, #org:requests { path = "/results" })
+        assert.are.equal(0, #org:requests { method = "POST" })
+        assert.are.equal(expected(), helper.content(path))
+      end)
+
+      it("begins anew when its job is gone", function()
+        fill()
+        local path = target()
+        local all = broken_off(path)
+        for _, info in ipairs(org:jobs()) do
+          assert(client:job(info.id):delete())
+        end
+        assert.are.equal(ROWS, assert(client:extract(all)).rows)
+        assert.are.equal(expected(), helper.content(path))
+      end)
+
+      it("fetches all pages again when the part file is gone", function()
+        fill()
+        local path = target()
+        local all = broken_off(path)
+        os.remove(path .. ".part")
+        assert.are.equal(ROWS, assert(client:extract(all)).rows)
+        assert.are.equal(0, #org:requests { method = "POST" })
+        assert.are.equal(expected(), helper.content(path))
+      end)
+
+      it("makes no request when all is there", function()
+        fill()
+        local path = target()
+        local all = { query = SOQL, file = path, journal = path .. ".journal" }
+        assert(client:extract(all))
+        org:clear_requests()
+        local report = assert(client:extract(all))
+        assert.are.same({ ROWS, "JobComplete" }, { report.rows, report.job.state })
+        assert.are.equal(0, #org:requests())
+      end)
+
+      it("begins anew when the finished file was taken away", function()
+        fill()
+        local path = target()
+        local all = { query = SOQL, file = path, journal = path .. ".journal" }
+        assert(client:extract(all))
+        os.remove(path)
+        assert.are.equal(ROWS, assert(client:extract(all)).rows)
+        assert.are.equal(expected(), helper.content(path))
+      end)
+
+      it("refuses that of another query", function()
+        fill()
+        local path = target()
+        local all = broken_off(path)
+        local report, err = client:extract(helper.with(all, { query = "SELECT Id FROM Account" }))
+        assert.is_nil(report)
+        assert.are.equal("io", err.kind)
+        assert.matches("query was SELECT Name.*, and is SELECT Id FROM Account", err.message)
+        assert.is_truthy(helper.content(path .. ".part"))
+      end)
+    end)
+
+    for name, case in pairs {
+      ["an unknown option"] = { { nonsense = 1 }, "unknown option 'nonsense'" },
+      ["no file"] = { { query = SOQL }, "file is missing" },
+      ["no query"] = { { file = "x" }, "query is missing" },
+      ["half a page"] = { { query = SOQL, file = "x", pages = 0.5 }, "pages: a whole number" },
+      ["another operation"] = { { query = SOQL, file = "x", operation = "insert" }, "query or queryAll expected" },
+    } do
+      it("raises for " .. name, function()
+        assert.error_matches(function()
+          client:extract(case[1])
+        end, case[2])
+      end)
+    end
+  end)
+
+  describe("an abort in the middle of a download", function()
+    it("ends the transfer, and the job is Aborted", function()
+      org:hold(true, "InProgress")
+      local ingest = assert(client:create { object = "Account", operation = "insert" })
+      assert(ingest:upload "Name\na\n")
+      assert(ingest:close())
+      org:synthetic(ingest.id, "successful", 50000000)
+      org:fault { path = "/successfulResults", rate = 1000000 }
+      local reading = client:spawn(function()
+        return ingest:successful_results():read()
+      end)
+      repeat
+        client:poll(0.01)
+      until #org:requests { path = "/successfulResults" } > 0
+      local info = assert(ingest:abort())
+      assert.are.equal("Aborted", info.state)
+      local text, err = reading:result()
+      assert.is_nil(text)
+      assert.are.equal("cancelled", err.kind)
+      assert.are.same({ Aborted = 1 }, helper.states(org))
+    end)
+
+    it("of a query that is complete ends it, too, and says what the job is", function()
+      fill()
+      local q = query()
+      org:fault { path = "/results", rate = 100 }
+      local reading = client:spawn(function()
+        return q:results():read()
+      end)
+      repeat
+        client:poll(0.01)
+      until #org:requests { path = "/results" } > 0
+      local info, err = client:job(q.id, "query"):abort()
+      assert.is_nil(info)
+      assert.are.same({ "INVALIDJOBSTATE", "JobComplete" }, { err.code, err.state })
+      local _, why = reading:result()
+      assert.are.equal("cancelled", why.kind)
+    end)
+  end)
+end)
