@@ -51,6 +51,109 @@ describe("the command", function()
     return path "rows.csv"
   end
 
+  describe("extract", function()
+    local SOQL = "'SELECT Name, NumberOfEmployees, IsDeleted FROM Account ORDER BY NumberOfEmployees'"
+
+    local function fill(count)
+      local list = {}
+      for i = 1, count do
+        list[i] = { Name = 'A "b"\n\r\\' .. i, NumberOfEmployees = i }
+      end
+      local job = assert(client:create { object = "Account", operation = "insert" })
+      assert(job:upload { rows = list, columns = { "Name", "NumberOfEmployees" } })
+      assert(job:close())
+      helper.finished(job)
+    end
+
+    local function expected()
+      local query = assert(client:create { operation = "query", query = SOQL:sub(2, -2) })
+      helper.finished(query)
+      return assert(query:results():read())
+    end
+
+    it("saves a file, says what it is, and leaves nothing else", function()
+      fill(20)
+      org:set { query_page_records = 3 }
+      local status, out = run("extract " .. SOQL .. " -o " .. path "rows.csv")
+      assert.are.equal(0, status)
+      assert.matches("^20 rows, %d+ B, 0:0%d: " .. path("rows.csv"):gsub("%p", "%%%0") .. "\n$", out)
+      assert.are.equal(expected(), helper.content(path "rows.csv"))
+      assert.are.equal("err\nout\nrows.csv\n", (helper.shell("ls " .. directory)))
+    end)
+
+    it("prints CSV", function()
+      fill(20)
+      org:set { query_page_records = 3 }
+      local status, out = run("extract " .. SOQL)
+      assert.are.same({ 0, expected() }, { status, out })
+    end)
+
+    it("prints JSON, one row a line, in the order of the columns", function()
+      fill(2)
+      local _, text = run("extract --format json " .. SOQL)
+      assert.are.equal([[{"Name":"A \"b\"\n\r\\1","NumberOfEmployees":"1","IsDeleted":"false"}]], text:match "^[^\n]*")
+      local status, typed = run("extract --typed --format json " .. SOQL)
+      assert.are.equal(0, status)
+      assert.are.equal([[{"Name":"A \"b\"\n\r\\2","NumberOfEmployees":2,"IsDeleted":false}]], typed:match "\n([^\n]*)\n$")
+    end)
+
+    it("prints Lua tables, one row a line", function()
+      fill(2)
+      local status, text = run("extract --typed --format lua " .. SOQL .. " -o " .. path "rows.lua")
+      assert.are.same({ 0, "" }, { status, text })
+      local list = {}
+      for line in helper.content(path "rows.lua"):gmatch "[^\n]+" do
+        list[#list + 1] = assert((loadstring or load)("return " .. line))() -- luacheck: ignore
+      end
+      assert.are.same({ Name = 'A "b"\n\r\\1', NumberOfEmployees = 1, IsDeleted = false }, list[1])
+      assert.are.equal(2, #list)
+    end)
+
+    it("ends quietly when nobody reads on", function()
+      fill(2000)
+      for _, before in ipairs { "", "trap '' PIPE; " } do -- some programs ignore the signal, and so do their children
+        local out = helper.shell(environment() .. before .. command("extract " .. SOQL) .. " | head -n 1")
+        assert.are.equal('"Name","NumberOfEmployees","IsDeleted"\n', out)
+      end
+    end)
+
+    it("says when the output cannot be written", function()
+      fill(10)
+      local out, status = helper.shell(environment() .. command("extract " .. SOQL) .. " 2>&1 >/dev/full")
+      assert.are.equal(3, status)
+      assert.matches("the standard output: No space left on device", out)
+    end)
+
+    it("leaves nothing of a file that it could not finish, and goes on with the pages that it has", function()
+      fill(20)
+      org:set { query_page_records = 3 }
+      org:fault { path = "/results", after = 2, status = 400, count = -1 }
+      local status, _, err = run("extract --pages 1 " .. SOQL .. " -o " .. path "rows.csv")
+      assert.are.equal(3, status)
+      assert.matches("what is on the disk is kept; to go on: bulkjob extract", err)
+      assert.is_nil(helper.content(path "rows.csv"))
+      org:clear_faults()
+      org:clear_requests()
+      assert.are.equal(0, (run("extract --pages 1 " .. SOQL .. " -o " .. path "rows.csv")))
+      assert.are.equal(5, #org:requests { path = "/results" })
+      org:fault { path = "/results", status = 400 }
+      assert.are.equal(3, (run("extract --format json " .. SOQL .. " -o " .. path "rows.json")))
+      assert.is_nil(helper.content(path "rows.json"))
+      assert.is_nil(helper.content(path "rows.json.part"))
+    end)
+
+    for arguments, what in pairs {
+      ["--typed x"] = "goes with %-%-format json or lua", ["--pages 3 x"] = "CSV and %-%-output", ["--format xml x"] = "must be one of",
+      [""] = "missing argument 'query'",
+    } do
+      it("refuses: extract " .. arguments, function()
+        local status, _, err = run("extract " .. arguments)
+        assert.are.equal(2, status)
+        assert.matches(what, err)
+      end)
+    end
+  end)
+
   describe("load", function()
     it("loads a file, says what came of it, and leaves no journal", function()
       local status, out = run("load " .. rows(100) .. " --object Account --part-bytes 1k")

@@ -1,24 +1,23 @@
 --- The command `bulkjob`.
 local commands = require "bulkjob.cli.commands"
 local core = require "bulkjob.core"
-local load = require "bulkjob.cli.load"
 local new_parser = require "bulkjob.cli.parser"
 local output = require "bulkjob.cli.output"
 local session = require "bulkjob.cli.session"
-
-local USAGE, REFUSED, INTERRUPTED = 2, 3, 130
+local shell = require "bulkjob.cli.shell"
+local status = require "bulkjob.cli.status"
 
 -- The sandbox is in the tree, or where `make install` put it.
 local function run_sandbox(program)
   local here = program:match "^(.*)/[^/]*$" or "."
   for _, place in ipairs { here .. "/../sandbox/run", here .. "/../share/bulkjob/sandbox/run" } do
     if core.stat(place) then
-      local ok, _, status = os.execute("exec '" .. place:gsub("'", "'\\''") .. "'")
-      return status or ok -- a number in Lua 5.1 and LuaJIT
+      local ok, _, code = os.execute("exec " .. shell.quote(place))
+      return code or ok -- a number in Lua 5.1 and LuaJIT
     end
   end
   io.stderr:write "bulkjob: the sandbox is not installed\n"
-  return REFUSED
+  return status.REFUSED
 end
 
 local function fail(options, err)
@@ -27,7 +26,7 @@ local function fail(options, err)
   else
     io.stderr:write("bulkjob: ", tostring(err), "\n")
   end
-  return REFUSED
+  return status.REFUSED
 end
 
 local function run(options, arguments)
@@ -35,16 +34,12 @@ local function run(options, arguments)
     return run_sandbox(arguments[0])
   end
   local client, err = session.client(options)
-  local status
+  local code
   if client then
-    if options.command == "load" then
-      status, err = load(client, options, arguments)
-    else
-      status, err = commands[options.command](client, options)
-    end
+    code, err = commands[options.command](client, options, arguments)
     client:close()
   end
-  return status or fail(options, err)
+  return code or fail(options, err)
 end
 
 --- Runs the command with these arguments. Answers its exit code.
@@ -55,18 +50,17 @@ return function(arguments)
   local ok, options = parser:pparse(arguments)
   if not ok then
     io.stderr:write(parser:get_usage(), "\n\nbulkjob: ", options, "\n")
-    return USAGE
+    return status.USAGE
   end
-  local status
-  ok, status = pcall(run, options, arguments)
-  if ok then
-    return status
-  elseif status == session.INTERRUPTED then
-    return INTERRUPTED
-  elseif core.is_error(status) then
-    return fail(options, status)
+  local good, code = pcall(run, options, arguments)
+  if good then
+    return code
+  elseif code == session.INTERRUPTED then
+    return status.INTERRUPTED
+  elseif core.is_error(code) then
+    return fail(options, code)
   end
   -- Misuse that the parser cannot see, such as an upsert without --external-id.
-  io.stderr:write((tostring(status):gsub("^[^ ]*:%d+: ", ""):gsub("^bulkjob: %w+: ", "bulkjob: ")), "\n")
-  return USAGE
+  io.stderr:write((tostring(code):gsub("^[^ ]*:%d+: ", ""):gsub("^bulkjob: %w+: ", "bulkjob: ")), "\n")
+  return status.USAGE
 end

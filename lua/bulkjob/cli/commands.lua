@@ -1,9 +1,12 @@
---- The subcommands but load. Each gets the client and the options, and answers an exit code, or nil, err.
+--- The subcommands. Each gets the client, the options and the arguments, and answers an exit code, or nil, err.
+local extract = require "bulkjob.cli.extract"
+local load = require "bulkjob.cli.load"
 local output = require "bulkjob.cli.output"
+local status = require "bulkjob.cli.status"
 
-local commands = {}
+local commands = { extract = extract, load = load }
 
-local GOOD, SOME_FAILED = 0, 1
+local GOOD, SOME_FAILED = status.GOOD, status.SOME_FAILED
 
 local function show(options, value)
   if options.json then
@@ -71,15 +74,6 @@ end
 
 local RESULTS = { successful = "successful_results", failed = "failed_results", unprocessed = "unprocessed_records" }
 
-local function print_rows(set)
-  local text, err = set:read()
-  if not text then
-    return nil, err
-  end
-  io.stdout:write(text)
-  return true
-end
-
 function commands.results(client, options)
   local job = client:job(options.id)
   local info, err = job:info()
@@ -97,7 +91,7 @@ function commands.results(client, options)
   if options.output then
     ok, err = set:save(options.output)
   else
-    ok, err = print_rows(set)
+    ok, err = output.pieces(set:chunks())
   end
   return ok and GOOD, err
 end

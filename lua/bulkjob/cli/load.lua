@@ -1,25 +1,21 @@
---- `bulkjob load`: a whole file, with its progress, and a way on when it is stopped.
+--- `bulkjob load`: a whole file.
 local bar = require "bulkjob.cli.bar"
-local core = require "bulkjob.core"
+local journaled = require "bulkjob.cli.journaled"
 local output = require "bulkjob.cli.output"
-local session = require "bulkjob.cli.session"
+local status = require "bulkjob.cli.status"
 
-local GOOD, SOME_FAILED, INTERRUPTED = 0, 1, 130
-
-local function quote(word)
-  return word:find "^[%w_@%%+=:,./-]+$" and word or "'" .. word:gsub("'", "'\\''") .. "'"
-end
-
-local function say_how_to_go_on(arguments, options)
-  if not core.stat(options.journal) then
-    io.stderr:write "bulkjob: nothing was sent\n"
-    return
+-- How much is done, and what is said of it, the most important first. The way up is the one half, the processing the other.
+local function describe(progress)
+  local sent = progress.total_bytes > 0 and progress.bytes / progress.total_bytes or 1
+  local processed = progress.records > 0 and progress.processed / progress.records or 1
+  local busy = 0
+  for name, count in pairs(progress.jobs) do
+    busy = busy + (name ~= "waiting" and name ~= "done" and name ~= "failed" and count or 0)
   end
-  local words = { "bulkjob" }
-  for _, word in ipairs(arguments) do
-    words[#words + 1] = quote(word)
-  end
-  io.stderr:write("bulkjob: what was committed is kept; to go on: ", table.concat(words, " "), "\n")
+  return (sent + processed) / 2, {
+    output.number(progress.processed) .. " of " .. output.number(progress.records) .. " rows", output.bytes(progress.bytes) .. " sent",
+    busy .. (busy == 1 and " job" or " jobs"),
+  }
 end
 
 local function print_report(report, options)
@@ -39,28 +35,23 @@ end
 
 ---@return integer|nil status, bulkjob.Error|nil err
 return function(client, options, arguments)
-  local own_journal = not options.journal
-  options.journal = options.journal or options.file .. ".bulkjob-journal"
-  local show, clear = bar.new(options)
-  local good, report, err = pcall(client.load, client, {
-    object = options.object, operation = options.operation, externalIdFieldName = options.externalIdFieldName,
-    assignmentRuleId = options.assignmentRuleId, file = options.file, jobs = options.jobs, part_bytes = options.part_bytes,
-    journal = options.journal, results = options.results, join = options.join, retry_failed = options.retry_failed,
-    describe = options.describe, wait = not options.no_wait, on_progress = show,
-  })
-  clear()
-  if not good and report == session.INTERRUPTED then
-    say_how_to_go_on(arguments, options)
-    return INTERRUPTED
-  elseif not good then
-    error(report, 0)
-  elseif not report then
-    say_how_to_go_on(arguments, options)
-    return nil, err
+  local show, clear = bar.new(options, describe)
+  local report, err, stopped = journaled(options, arguments, options.file, "what was committed", function(journal)
+    local good, report, err = pcall(client.load, client, {
+      object = options.object, operation = options.operation, externalIdFieldName = options.externalIdFieldName,
+      assignmentRuleId = options.assignmentRuleId, file = options.file, jobs = options.jobs, part_bytes = options.part_bytes,
+      journal = journal, results = options.results, join = options.join, retry_failed = options.retry_failed,
+      describe = options.describe, wait = not options.no_wait, on_progress = show,
+    })
+    clear()
+    if not good then
+      error(report, 0)
+    end
+    return report, err
+  end)
+  if not report then
+    return stopped, err
   end
   print_report(report, options)
-  if own_journal and not options.no_wait then
-    os.remove(options.journal)
-  end
-  return (report.failed == 0 and (options.no_wait or report.unprocessed == 0)) and GOOD or SOME_FAILED
+  return (report.failed == 0 and (options.no_wait or report.unprocessed == 0)) and status.GOOD or status.SOME_FAILED
 end

@@ -34,6 +34,30 @@ function output.json(value)
   print(core.json_encode(value))
 end
 
+local function refused(why)
+  if why == "Broken pipe" then
+    return true
+  end
+  return nil, core.error("io", "the standard output: " .. tostring(why))
+end
+
+--- Writes what the iterator gives to the standard output. Whoever reads it may have seen enough: that ends it, and is no error.
+---@param ... any an iterator, as for takes it
+---@return true|nil ok, bulkjob.Error|nil err
+function output.pieces(...)
+  for piece in ... do
+    local ok, why = io.stdout:write(piece)
+    if not ok then
+      return refused(why)
+    end
+  end
+  local ok, why = io.stdout:flush()
+  if not ok then
+    return refused(why)
+  end
+  return true
+end
+
 local function sorted_keys(t)
   local keys = {}
   for key in pairs(t) do

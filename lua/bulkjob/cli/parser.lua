@@ -36,6 +36,11 @@ local function add_spec(command)
   command:option("--assignment-rule", "Id of an assignment rule for cases and leads."):target "assignmentRuleId"
 end
 
+local function add_csv_format(command)
+  command:option("--column-delimiter", "BACKQUOTE, CARET, COMMA, PIPE, SEMICOLON or TAB."):target "columnDelimiter"
+  command:option("--line-ending", "LF or CRLF."):target "lineEnding"
+end
+
 local function add_job(parser, name, summary)
   local command = parser:command(name, summary)
   command:argument("id", "Id of the job.")
@@ -86,6 +91,23 @@ Ctrl-C rolls back what is still open. A second Ctrl-C leaves at once.]]
   load:flag("--describe", "Look whether the object has the columns, first.")
   load:flag("--no-wait", "Come back when all jobs are closed.")
 
+  local extract = parser:command "extract"
+  extract:summary "Write the rows of a query to a file, or print them."
+  extract:description [[
+Runs the query and fetches its rows. CSV that goes to a file comes in pages side by side; when it is stopped at any moment, the same
+command goes on behind the last whole page. The file is there when all rows are in it.
+
+JSON and Lua come one row a line, the Lua ones as table constructors.]]
+  extract:argument("query", "SOQL.")
+  extract:option("-o --output", "The file. Without it the rows are printed."):target "output"
+  extract:option("--format", "csv, json or lua."):choices { "csv", "json", "lua" }:default "csv"
+  extract:flag("--typed", "Numbers and booleans as such, by the object's describe (json and lua).")
+  extract:flag("--all-rows", "Deleted and archived rows, too.")
+  extract:option("--pages", "Pages at the same time (csv to a file)."):convert(count)
+  extract:option("--max-records", "Rows for each page; then one comes after the other."):convert(count)
+  add_csv_format(extract)
+  extract:option("--journal", "What was done so far; OUTPUT.bulkjob-journal, which goes when all is done, if not said.")
+
   local create = parser:command("create", "Create a job, and print its id.")
   create:option("--object", "API name of the object.")
   create:option("--operation", "What to do."):choices { "insert", "update", "upsert", "delete", "hardDelete", "query", "queryAll" }
@@ -93,8 +115,7 @@ Ctrl-C rolls back what is still open. A second Ctrl-C leaves at once.]]
   create:option("--external-id", "Field that an upsert matches on."):target "externalIdFieldName"
   create:option("--assignment-rule", "Id of an assignment rule."):target "assignmentRuleId"
   create:option("--query", "SOQL of a query job.")
-  create:option("--column-delimiter", "BACKQUOTE, CARET, COMMA, PIPE, SEMICOLON or TAB."):target "columnDelimiter"
-  create:option("--line-ending", "LF or CRLF."):target "lineEnding"
+  add_csv_format(create)
 
   add_job(parser, "upload", "Upload a job's data."):argument("file", "The CSV file.")
   add_job(parser, "close", "Commit: the service begins to process.")

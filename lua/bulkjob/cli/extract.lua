@@ -1,0 +1,145 @@
+--- `bulkjob extract`: the rows of a query, to a file or to the standard output.
+local bar = require "bulkjob.cli.bar"
+local core = require "bulkjob.core"
+local journaled = require "bulkjob.cli.journaled"
+local output = require "bulkjob.cli.output"
+local rows = require "bulkjob.cli.rows"
+local status = require "bulkjob.cli.status"
+
+local function describe(progress)
+  if not progress.total_rows then
+    return 0, { "the query is " .. progress.state }
+  end
+  local share = progress.total_rows > 0 and progress.rows / progress.total_rows or 1
+  return share, {
+    output.number(progress.rows) .. " of " .. output.number(progress.total_rows) .. " rows", output.bytes(progress.bytes),
+    progress.pages .. (progress.pages == 1 and " page" or " pages"),
+  }
+end
+
+local function print_report(report, options)
+  if options.json then
+    output.json { report = report }
+  else
+    print(("%s rows, %s, %s: %s"):format(output.number(report.rows), output.bytes(report.bytes), output.time(report.seconds), report.file))
+  end
+end
+
+-- The library's whole extract: pages at the same time, and a journal.
+local function to_file(client, options, arguments)
+  local show, clear = bar.new(options, describe)
+  local report, err, stopped = journaled(options, arguments, options.output, "what is on the disk", function(journal)
+    local good, report, err = pcall(client.extract, client, {
+      query = options.query, operation = options.all_rows and "queryAll" or "query", file = options.output, journal = journal,
+      columnDelimiter = options.columnDelimiter, lineEnding = options.lineEnding, max_records = options.max_records,
+      pages = options.pages, on_progress = show,
+    })
+    clear()
+    if not good then
+      error(report, 0)
+    end
+    return report, err
+  end)
+  if not report then
+    return stopped, err
+  end
+  print_report(report, options)
+  return status.GOOD
+end
+
+-- The lines of a set, one for each row.
+local function lines(set, format)
+  local columns, err = set:columns()
+  if not columns then
+    error(err, 0)
+  end
+  local line = rows[format](columns)
+  return function()
+    local row = set:next()
+    return row and line(row)
+  end
+end
+
+local function pieces(job, options)
+  local set = job:results { max_records = options.max_records, typed = options.typed }
+  if options.format == "csv" then
+    return set:chunks()
+  end
+  return lines(set, options.format)
+end
+
+local function write_file(path, next_piece)
+  local part = path .. ".part"
+  local file, why = io.open(part, "wb")
+  local ok = file
+  if file then
+    local good, err = pcall(function()
+      for piece in next_piece do
+        ok, why = file:write(piece)
+        if not ok then
+          break
+        end
+      end
+    end)
+    local closed, whynot = file:close()
+    ok, why = ok and closed, why or whynot
+    if not good or not ok then
+      os.remove(part)
+    end
+    if not good then
+      error(err, 0)
+    end
+  end
+  if not ok then
+    return nil, core.error("io", part .. ": " .. tostring(why))
+  end
+  return core.publish(part, path)
+end
+
+local function stream(job, options)
+  local info, err = job:wait()
+  if info and info.state ~= "JobComplete" then
+    return nil, core.error("job", "the query ended as " .. info.state .. (info.errorMessage and ": " .. info.errorMessage or ""),
+      { job_id = job.id, state = info.state })
+  elseif not info then
+    return nil, err
+  elseif options.output then
+    return write_file(options.output, pieces(job, options))
+  end
+  return output.pieces(pieces(job, options))
+end
+
+local FINAL = { JobComplete = true, Failed = true, Aborted = true }
+
+-- Row by row as they come, each page when the one before it has been written.
+local function as_they_come(client, options)
+  local job, err = client:create {
+    operation = options.all_rows and "queryAll" or "query", query = options.query, columnDelimiter = options.columnDelimiter,
+    lineEnding = options.lineEnding,
+  }
+  if not job then
+    return nil, err
+  end
+  local good, ok
+  good, ok, err = pcall(stream, job, options)
+  if not (good and ok) and not FINAL[job.state] then
+    job:abort() -- nobody waits for it any more
+  end
+  if not good then
+    error(ok, 0)
+  end
+  return ok and status.GOOD, err
+end
+
+---@return integer|nil status, bulkjob.Error|nil err
+return function(client, options, arguments)
+  local whole = options.output and options.format == "csv"
+  if options.typed and options.format == "csv" then
+    error("bulkjob: --typed goes with --format json or lua: CSV is text", 0)
+  elseif (options.pages or options.journal) and not whole then
+    error("bulkjob: --pages and --journal go with CSV and --output", 0)
+  elseif whole then
+    return to_file(client, options, arguments)
+  end
+  return as_they_come(client, options)
+end
