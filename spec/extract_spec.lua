@@ -277,6 +277,55 @@ describe("a query of many pages", function()
       assert.are.equal('"Name","Ext__c","NumberOfEmployees"\n', helper.content(path))
     end)
 
+    -- Two pages that hold what is hard to hold.
+    local LONG = ("Grüße, \"quoted\"\r\n"):rep(7282) .. "\0\1\127"
+
+    local function odd_pages(last_line_end)
+      local function row(value)
+        return '"' .. value:gsub('"', '""') .. '","x"'
+      end
+      local bodies = { row(LONG) .. "\n" .. row "\0" .. last_line_end, row "" .. "\n" .. row "," .. "\n" .. row(LONG) .. last_line_end }
+      for i, locator in ipairs { "second", "null" } do
+        org:fault {
+          path = "/results", status = 200, body = '"Name","Ext__c"\n' .. bodies[i], headers = {
+            ["Content-Type"] = "text/csv", ["Sforce-Locator"] = locator, ["Sforce-NumberOfRecords"] = tostring(i + 1) },
+        }
+      end
+      return '"Name","Ext__c"\n' .. bodies[1] .. (last_line_end == "" and "\n" or "") .. bodies[2]
+    end
+
+    for name, last_line_end in pairs { ["with line ends"] = "\n", ["without a line end behind the last row of a page"] = "" } do
+      it("keeps every byte of odd values, " .. name, function()
+        local q = query()
+        local whole = odd_pages(last_line_end)
+        assert.are.equal(whole, assert(q:results():read()))
+        odd_pages(last_line_end)
+        local path = target()
+        assert(q:results():save(path))
+        assert.are.equal(whole, helper.content(path))
+        odd_pages(last_line_end)
+        local rows = {}
+        for row in q:results() do
+          rows[#rows + 1] = row.Name
+        end
+        assert.are.same({ LONG, "\0", "", ",", LONG }, rows)
+        odd_pages(last_line_end)
+        fill(5)
+        local report, err, file = extract { pages = 1 }
+        assert(report, err)
+        assert.are.same({ 5, whole }, { report.rows, helper.content(file) })
+      end)
+    end
+
+    it("saves one page of 200 MB", function()
+      org:set { query_rows = 2000000, query_row_bytes = 100, query_page_records = 2000000 }
+      local report, err, path = extract()
+      assert(report, err)
+      assert.are.same({ 2000000, 1 }, { report.rows, report.pages })
+      local out = helper.shell(("tail -n +2 %s | cmp - %s/jobs/%s.rows && echo same"):format(path, org.dir, report.job.id))
+      assert.are.equal("same\n", out)
+    end)
+
     it("works in a task, beside others", function()
       fill()
       local path, other = target(), target()

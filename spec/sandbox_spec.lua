@@ -1006,6 +1006,17 @@ describe("sandbox", function()
       refused(409, "API_VERSION_MISMATCH", call("GET", (path:gsub("66%.0", "65.0"))))
     end)
 
+    it("finds made-up rows when told to, each of the same length", function()
+      org:set { query_rows = 25, query_row_bytes = 90, query_page_records = 10 }
+      local id = run_query "SELECT Name FROM Account"
+      local whole = call("GET", QUERY .. "/" .. id .. "/results?maxRecords=100").body
+      local header = '"Number","Text"\n'
+      assert.are.equal(#header + 25 * 90, #whole)
+      local page = call("GET", QUERY .. "/" .. id .. "/results?maxRecords=10")
+      assert.are.equal("10", page.headers["sforce-numberofrecords"])
+      assert.are.equal(whole:sub(1, #header + 10 * 90), page.body)
+    end)
+
     it("give links to pages, five at a time", function()
       load(rows_csv(65))
       org:set { query_page_records = 10 }
@@ -1080,6 +1091,22 @@ describe("sandbox", function()
       end
       org:clear_faults()
       good(call("GET", INGEST .. "/" .. id))
+    end)
+
+    it("hit by chance, with the same seed the same requests", function()
+      local runs = {}
+      for i, seed in ipairs { 1, 1, 2 } do
+        org:clear_faults()
+        org:fault { path = "/limits", status = 500, count = -1, chance = 0.3, seed = seed }
+        runs[i] = ""
+        for _ = 1, 100 do
+          runs[i] = runs[i] .. (call("GET", "/services/data/v66.0/limits").status == 500 and "x" or ".")
+        end
+      end
+      assert.are.equal(runs[1], runs[2])
+      assert.are_not.equal(runs[1], runs[3])
+      local hits = select(2, runs[1]:gsub("x", ""))
+      assert(hits > 15 and hits < 45, runs[1])
     end)
 
     it("spoil the answer after the effect", function()

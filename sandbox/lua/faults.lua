@@ -6,7 +6,7 @@ local list, last_id = {}, 0
 
 -- Key -> type. README.md says what each does.
 local KEYS = {
-  method = "string", path = "string", count = "number", after = "number",
+  method = "string", path = "string", count = "number", after = "number", chance = "number", seed = "number",
   status = "number", body = "string", headers = "table", effect = "boolean", early = "boolean",
   reset = "string", close = "string", body_bytes = "number",
   stall = "number", stall_when = "string",
@@ -41,6 +41,7 @@ function M.add(fault)
   fault.id = last_id
   fault.left = fault.count or 1
   fault.skip = fault.after or 0
+  fault.dice = (fault.seed or 1) * 1103515245 % 2147483647 -- small seeds begin with small numbers
   list[#list + 1] = fault
   return fault.id
 end
@@ -65,13 +66,19 @@ local function matches(fault, method, uri)
   return ok and found ~= nil
 end
 
+-- A generator of its own for each fault, so that the same seed hits the same requests (Park and Miller, "minimal standard").
+local function is_hit(fault)
+  fault.dice = fault.dice * 16807 % 2147483647
+  return fault.dice / 2147483647 < fault.chance
+end
+
 --- The fault that this request gets, used up by one; nil for none. The first that fits and is not used up is taken.
 function M.take(method, uri)
   for _, fault in ipairs(list) do
     if fault.left ~= 0 and matches(fault, method, uri) then
       if fault.skip > 0 then
         fault.skip = fault.skip - 1
-      else
+      elseif not fault.chance or is_hit(fault) then
         fault.left = fault.left - 1 -- a count below zero never ends
         return fault
       end

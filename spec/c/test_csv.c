@@ -223,6 +223,36 @@ static void test_numbers(void)
     CHECK(number_is(1e300, "1e+300") && number_is(5e-324, "5e-324") && number_is(1e15, "1000000000000000"));
 }
 
+static int reads_number(const char *text, double expected)
+{
+    double n;
+    return csv_parse_number(text, strlen(text), &n) && n == expected;
+}
+
+static int reads_integer(const char *text, long long expected)
+{
+    long long n;
+    return csv_parse_integer(text, strlen(text), &n) && n == expected;
+}
+
+static void test_parsing(void)
+{
+    static const char *const no_numbers[] = {"",    " ",   "1 ",  "x",     "0x10", "1e",
+                                             "inf", "nan", "1,5", "1e999", "--1",  "1.2.3"};
+    static const char *const no_integers[] = {"", "-", "+1", "1.0", " 1", "1e3", "1234567890123456789", "1x"};
+    double n;
+    long long i;
+    CHECK(reads_number("0", 0) && reads_number("-2.5", -2.5) && reads_number("9.12260031E8", 912260031));
+    CHECK(reads_number("1e-3", 0.001) && reads_number(".5", 0.5));
+    CHECK(reads_integer("0", 0) && reads_integer("-17", -17) &&
+          reads_integer("999999999999999999", 999999999999999999));
+    for (size_t k = 0; k < sizeof no_numbers / sizeof no_numbers[0]; k++)
+        CHECK(!csv_parse_number(no_numbers[k], strlen(no_numbers[k]), &n));
+    for (size_t k = 0; k < sizeof no_integers / sizeof no_integers[0]; k++)
+        CHECK(!csv_parse_integer(no_integers[k], strlen(no_integers[k]), &i));
+    CHECK(!csv_parse_number("1\0", 2, &n) && !csv_parse_integer("1\0", 2, &i));
+}
+
 int main(void)
 {
     test_rows();
@@ -231,5 +261,6 @@ int main(void)
     test_limits();
     test_round_trip();
     test_numbers();
+    test_parsing();
     return check_result();
 }

@@ -97,7 +97,7 @@ local function put_together(extract)
     elseif page.path then
       ok, err = append(extract, page.path)
     end
-    if ok then
+    if ok and extract.journal then -- which may not promise what a power cut takes away
       ok, err = core.sync(extract.part)
     end
     if ok then
