@@ -36,7 +36,7 @@ override CC = clang
 endif
 
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) -fPIC -fvisibility=hidden $(HARDEN) $(CFLAGS) $(SANITIZE) $(CPPFLAGS)
-LDLIBS = -lcurl -lz -lm -pthread
+LDLIBS = -lcurl -lcrypto -lz -lm -pthread
 
 # Below the line: plain C, built once for all Lua versions, and without a way to find lua.h.
 B = build/$(SAN:%=%-)

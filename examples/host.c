@@ -7,7 +7,8 @@
  * last task, or after so many BEATS, and then closes the state whatever is under way.
  *
  *   cc -std=c11 -D_GNU_SOURCE -I$P/include $(pkg-config --cflags lua5.4) -DBULKJOB_LUA="\"$P/share/lua/5.4/?.lua\"" \
- *     -o host host.c $P/lib/lua/5.4/bulkjob/libbulkjob.a $(pkg-config --libs lua5.4 libcurl zlib) -lm -pthread
+ *     -o host host.c $P/lib/lua/5.4/bulkjob/libbulkjob.a $(pkg-config --libs lua5.4 libcurl libcrypto zlib) -lm
+ * -pthread
  *
  * where P is the PREFIX of `make install`. lua-cjson is found where the system has it, in package.cpath. */
 #include <bulkjob.h>

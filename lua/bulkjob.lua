@@ -3,6 +3,7 @@
 --- Misuse (a wrong type, an unknown option) raises. Everything else that can go wrong returns `nil, err`, where `err` is a
 --- `bulkjob.Error`. Iterators have no place for a second value, so they raise that table.
 local core = require "bulkjob.core"
+local auth = require "bulkjob.auth"
 local client = require "bulkjob.client"
 local csv = require "bulkjob.csv"
 local job = require "bulkjob.job"
@@ -31,6 +32,7 @@ local bulkjob = {
   --- Clears a field: written as `#N/A`. The same value as `cjson.null` and `ngx.null`.
   null = core.null,
   client = client.new,
+  auth = auth,
   csv = csv,
   loop = loop.known,
   with = job.with,

@@ -128,8 +128,9 @@ describe("client options", function()
         local client = bulkjob.client { auth = function()
           return "00Dxx!secret", case[1]
         end }
-        local ok, err = pcall(client.limits, client)
-        assert.is_false(ok)
+        local limits, err = client:limits()
+        assert.is_nil(limits)
+        assert.are.equal("auth", err.kind)
         assert.truthy(tostring(err):find(case[2], 1, true), tostring(err))
         assert.is_nil(tostring(err):find("secret", 1, true))
         client:close()

@@ -18,18 +18,60 @@ enum {
 
 /* ---- small pieces ---- */
 
+static void mask(char *text, size_t len, const char *secret, size_t n)
+{
+    if (n)
+        for (char *p = text; (p = memmem(p, len - (size_t)(p - text), secret, n)); p += n)
+            memset(p, '*', n);
+}
+
+/* The secret as it is, and as it stands in a URL or a form. `room` has place for three times its length. */
+static void mask_all_forms(char *text, size_t len, const char *secret, size_t n, char *room)
+{
+    static const char *const digits[] = {"0123456789ABCDEF", "0123456789abcdef"};
+    mask(text, len, secret, n);
+    for (int form = 0; form < 2; form++) {
+        size_t out = 0;
+        for (size_t i = 0; i < n; i++) {
+            unsigned char c = (unsigned char)secret[i];
+            if (isalnum(c) || (c && strchr("-._~", c))) {
+                room[out++] = (char)c;
+            } else {
+                room[out++] = '%';
+                room[out++] = digits[form][c >> 4];
+                room[out++] = digits[form][c & 15];
+            }
+        }
+        mask(text, len, room, out);
+    }
+}
+
+/* Shorter ones are no secrets, and would leave nothing of the text. */
+enum { SHORTEST_SECRET = 4 };
+
 void bj_push_masked(lua_State *L, int call, const char *text, size_t len, size_t most)
 {
+    size_t n;
     bj_kept(L, call, "client");
     const struct client *c = lua_touserdata(L, -1);
     lua_pop(L, 1);
-    size_t n = c->token ? strlen(c->token) : 0;
     char *copy = lua_newuserdata(L, len + 1);
     memcpy(copy, text, len);
     copy[len] = '\0';
-    if (n)
-        for (char *p = copy; (p = memmem(p, len - (size_t)(p - copy), c->token, n)); p += n)
-            memset(p, '*', n);
+    if (c->token) {
+        n = strlen(c->token);
+        mask_all_forms(copy, len, c->token, n, lua_newuserdata(L, 3 * n + 1));
+        lua_pop(L, 1);
+    }
+    bj_kept(L, call, "secrets");
+    for (int i = 1; lua_istable(L, -1) && i <= (int)lua_rawlen(L, -1); i++) {
+        lua_rawgeti(L, -1, i);
+        const char *secret = lua_tolstring(L, -1, &n);
+        if (secret && n >= SHORTEST_SECRET)
+            mask_all_forms(copy, len, secret, n, lua_newuserdata(L, 3 * n + 1));
+        lua_settop(L, lua_gettop(L) - (secret && n >= SHORTEST_SECRET ? 2 : 1));
+    }
+    lua_pop(L, 1);
     if (len > most)
         for (len = most; len > 0 && ((unsigned char)copy[len] & 0xC0) == 0x80;) /* not in the middle of a character */
             len--;
@@ -397,6 +439,11 @@ static void push_object(lua_State *L, int call, const struct transfer *t, const 
         return;
     }
     if (!bj_json_decode(L, body->data, body->len) || !lua_istable(L, -1)) {
+        bj_kept(L, call, "secrets");
+        if (!lua_isnil(L, -1)) { /* what is broken here may hold a token */
+            protocol_error(L, a, "JSON was expected, and the answer is something else");
+            return;
+        }
         push_words(L, call, body->data, body->len);
         lua_pushfstring(L, "JSON was expected, and the answer reads: %s", lua_tostring(L, -1));
         protocol_error(L, a, lua_tostring(L, -1));

@@ -87,12 +87,17 @@ struct client {
     char *base;            /* "https://host", no slash at the end */
     char *version;         /* "66.0" */
     char *token;           /* NULL: none yet */
+    unsigned long tokens;  /* how many there were */
     struct engine *engine; /* a reference, from the first request on */
     int nice;
     int renewable; /* there is an auth source to ask for a token */
     int watched;   /* there is an on_event */
     int closed;
 };
+
+/* Raises unless the URL, given as the option `name`, is scheme://host[:port] and nothing more: the rest of each URL is
+ * ours. Answers its length without slashes at the end. */
+size_t bj_check_origin(lua_State *L, const struct client *c, const char *name, const char *url);
 
 /* The client at `i`; raises when it is none or closed. */
 struct client *bj_check_client(lua_State *L, int i);
@@ -166,6 +171,7 @@ void bj_open_channel(lua_State *L);
 void bj_open_client(lua_State *L);
 void bj_open_job(lua_State *L);
 void bj_open_call(lua_State *L);
+void bj_open_auth(lua_State *L);
 void bj_open_terminal(lua_State *L);
 
 #endif

@@ -472,6 +472,8 @@ static void take_answer(lua_State *L, struct call *c, int ci)
                                                   : EXPECT_JOB;
     bj_unpin_done(L);
     bj_push_answer(L, ci, c->transfer, &c->run, expect, &a); /* result or error */
+    if (c->bare && a.outcome == OUTCOME_DEAD_TOKEN)
+        a.outcome = OUTCOME_REFUSED;
     check_inflow(L, c, ci, &a);
     check_rows(L, c, ci, &a);
     complete_answer(c, &a);
@@ -522,6 +524,15 @@ static const char *host_work(struct call *c)
     return NULL;
 }
 
+/* Is there a token that this call was not refused with? */
+static bool has_token(lua_State *L, const struct call *c)
+{
+    bj_kept(L, 1, "client");
+    const struct client *cl = bj_check_client(L, -1);
+    lua_pop(L, 1);
+    return cl->token && (c->phase != PHASE_TOKEN || cl->tokens != c->tokens);
+}
+
 /* call:step() -> "done" | "wait" | "token" | "data" | "restart": takes the call as far as it goes without waiting.
  * "token": core.set_token, then step again. "data": push, fill or read; "restart": push from the start. */
 static int call_step(lua_State *L)
@@ -530,13 +541,17 @@ static int call_step(lua_State *L)
     lua_settop(L, 1);
     for (;;) {
         const char *work;
+        bool renewed;
         switch (c->phase) {
         case PHASE_DONE:
             lua_pushliteral(L, "done");
             return 1;
         case PHASE_TOKEN:
-            /* The next step means that the host has been for one. */
+            /* The next step means that the host has been for one, or that another call has. */
+            renewed = has_token(L, c);
             c->phase = PHASE_SEND;
+            if (renewed)
+                break;
             lua_pushliteral(L, "token");
             return 1;
         case PHASE_SEND:
@@ -544,12 +559,10 @@ static int call_step(lua_State *L)
                 lua_pushliteral(L, "wait");
                 return 1;
             }
-            bj_kept(L, 1, "client");
-            if (!bj_check_client(L, -1)->token) {
+            if (!c->bare && !has_token(L, c)) {
                 lua_pushliteral(L, "token");
                 return 1;
             }
-            lua_pop(L, 1);
             bj_start_request(L, c, 1);
             break;
         case PHASE_RUNNING:

@@ -43,8 +43,10 @@ struct call {
     struct csv_count count; /* of what call:read() has given */
     bool foreign;           /* the answer is no CSV at all */
 
-    bool stuck; /* it could be tried again if the source could be read again */
-    bool sent;  /* a request has gone to the engine */
+    bool stuck;           /* it could be tried again if the source could be read again */
+    bool sent;            /* a request has gone to the engine */
+    bool bare;            /* it goes to a whole URL, and without the client's token */
+    unsigned long tokens; /* the client's count when the request went out */
     unsigned short dice[3];
     int lost_sends; /* creates whose answer was lost */
 };

@@ -153,8 +153,7 @@ static int is_loopback(const char *host)
     return (n == 9 && strncasecmp(host, "localhost", 9) == 0) || strncmp(host, "[::1]", 5) == 0;
 }
 
-/* scheme://host[:port], nothing more: the rest of each URL is ours. */
-static void set_base(lua_State *L, struct client *c, const char *url)
+size_t bj_check_origin(lua_State *L, const struct client *c, const char *name, const char *url)
 {
     size_t n = strlen(url);
     int https = strncasecmp(url, "https://", 8) == 0;
@@ -163,18 +162,25 @@ static void set_base(lua_State *L, struct client *c, const char *url)
     while (n > 0 && url[n - 1] == '/')
         n--;
     if (!https && !http)
-        luaL_error(L, "bulkjob.client: instance_url: an https:// URL expected, such as https://acme.my.salesforce.com");
+        luaL_error(L, "bulkjob.client: %s: an https:// URL expected, such as https://acme.my.salesforce.com", name);
     if (url + n <= host || strcspn(host, "/?#@ \\") < (size_t)(url + n - host))
-        luaL_error(L, "bulkjob.client: instance_url: only scheme and host expected, such as "
-                      "https://acme.my.salesforce.com");
+        luaL_error(L, "bulkjob.client: %s: only scheme and host expected, such as https://acme.my.salesforce.com",
+                   name);
     const char *port = memchr(host, ']', (size_t)(url + n - host)); /* behind the address of IPv6 */
     port = strchr(port ? port : host, ':');
     if (port && port < url + n &&
         (port + 1 == url + n || strspn(port + 1, "0123456789") != (size_t)(url + n - port - 1)))
-        luaL_error(L, "bulkjob.client: instance_url: a port number expected behind the colon");
+        luaL_error(L, "bulkjob.client: %s: a port number expected behind the colon", name);
     if (http && !c->settings->insecure && !is_loopback(host))
-        luaL_error(L, "bulkjob.client: instance_url: http would send the token in the clear; use https, or "
-                      "insecure = true if you must");
+        luaL_error(
+            L, "bulkjob.client: %s: http would send the token in the clear; use https, or insecure = true if you must",
+            name);
+    return n;
+}
+
+static void set_base(lua_State *L, struct client *c, const char *url)
+{
+    size_t n = bj_check_origin(L, c, "instance_url", url);
     copy(L, &c->base, url);
     c->base[n] = '\0';
 }
@@ -363,8 +369,16 @@ static int set_token(lua_State *L)
     if (!c->base)
         return luaL_error(L, "bulkjob.client: neither instance_url nor the auth source says where the org is");
     wipe(&c->token);
+    c->tokens++;
     copy(L, &c->token, token);
     return 0;
+}
+
+/* core.token(client) -> the token in use, or nil: for the auth source, which must not give it again once it is dead */
+static int token_of(lua_State *L)
+{
+    lua_pushstring(L, bj_check_client(L, 1)->token);
+    return 1;
 }
 
 /* core.client_option(client, name) -> the auth, on_event or loop given, the tasks, or nil */
@@ -410,13 +424,10 @@ void bj_open_client(lua_State *L)
         {NULL, NULL},
     };
     static const luaL_Reg functions[] = {
-        {"client", new_client},
-        {"set_token", set_token},
-        {"client_option", client_option},
-        {"set_tasks", set_tasks},
-        {"org", org},
-        {"api_version", api_version},
-        {NULL, NULL},
+        {"client", new_client},       {"set_token", set_token},
+        {"token", token_of},          {"client_option", client_option},
+        {"set_tasks", set_tasks},     {"org", org},
+        {"api_version", api_version}, {NULL, NULL},
     };
     bj_new_class(L, CLIENT_CLASS, methods, meta);
     bj_setfuncs(L, functions);

@@ -80,6 +80,7 @@ __attribute__((visibility("default"))) int luaopen_bulkjob_core(lua_State *L)
     bj_open_client(L);
     bj_open_job(L);
     bj_open_call(L);
+    bj_open_auth(L);
     bj_open_terminal(L);
     lua_pushliteral(L, BULKJOB_VERSION);
     lua_setfield(L, -2, "version");

@@ -47,8 +47,8 @@ static void add_headers(lua_State *L, struct call *c, int ci, const struct clien
     struct buf bearer;
     bool csv = c->run.step == STEP_SEND && (c->expect == EXPECT_CSV || c->expect == EXPECT_FILE);
     buf_init(&bearer, 64 * 1024);
-    bool ok = buf_add_string(&bearer, "Bearer ") && buf_add_string(&bearer, cl->token) &&
-              transfer_add_header(t, "Authorization", buf_string(&bearer));
+    bool ok = c->bare || (buf_add_string(&bearer, "Bearer ") && buf_add_string(&bearer, cl->token) &&
+                          transfer_add_header(t, "Authorization", buf_string(&bearer)));
     if (bearer.data)
         explicit_bzero(bearer.data, bearer.len);
     buf_free(&bearer);
@@ -140,7 +140,11 @@ void bj_start_request(lua_State *L, struct call *c, int ci)
     bj_kept(L, ci, "client");
     struct client *cl = bj_check_client(L, -1);
     const char *method = push_target(L, c, ci); /* client, path */
-    lua_pushfstring(L, "%s/services/data/v%s/%s", cl->base, cl->version, lua_tostring(L, -1));
+    if (!c->bare)
+        lua_pushfstring(L, "%s/services/data/v%s/%s", cl->base, cl->version, lua_tostring(L, -1));
+    else
+        lua_pushvalue(L, -1);
+    c->tokens = cl->tokens;
     if (!cl->engine)
         cl->engine = bj_engine(L, cl->nice);
     bj_check_process(L, cl->engine);

@@ -65,7 +65,7 @@ build = {
 @SOURCES@
       },
       defines = { "_GNU_SOURCE" },
-      libraries = { "curl", "z", "m", "pthread" },
+      libraries = { "curl", "crypto", "z", "m", "pthread" },
       incdirs = { "$(CURL_INCDIR)", "$(ZLIB_INCDIR)" },
       libdirs = { "$(CURL_LIBDIR)", "$(ZLIB_LIBDIR)" },
     },

@@ -4,7 +4,7 @@ local core = require "bulkjob.core"
 local new_parser = require "bulkjob.cli.parser"
 local output = require "bulkjob.cli.output"
 local session = require "bulkjob.cli.session"
-local shell = require "bulkjob.cli.shell"
+local shell = require "bulkjob.shell"
 local status = require "bulkjob.cli.status"
 
 -- The sandbox is in the tree, or where `make install` put it.

@@ -19,4 +19,16 @@ function url.unescape(text)
   end))
 end
 
+--- A form (application/x-www-form-urlencoded), its fields in the order of their names.
+---@param fields table<string, string>
+---@return string
+function url.form(fields)
+  local parts = {}
+  for name, value in pairs(fields) do
+    parts[#parts + 1] = url.escape(name) .. "=" .. url.escape(value)
+  end
+  table.sort(parts)
+  return table.concat(parts, "&")
+end
+
 return url

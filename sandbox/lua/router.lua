@@ -6,6 +6,7 @@ local faults = require "faults"
 local ids = require "ids"
 local ingest = require "ingest"
 local json = require "json"
+local oauth = require "oauth"
 local query = require "query"
 local quota = require "quota"
 local request_log = require "request_log"
@@ -104,6 +105,9 @@ local function dispatch(method, uri)
       return nil, errors.method(method, "GET")
     end
     return versions()
+  end
+  if path == "/services/oauth2/token" then
+    return oauth.token(method)
   end
   local version, rest = path:match "^/services/data/v(%d+%.%d)(.*)$"
   local number = tonumber(version)

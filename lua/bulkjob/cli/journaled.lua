@@ -1,7 +1,7 @@
 --- Work with a journal, and a way on when it is stopped.
 local core = require "bulkjob.core"
 local session = require "bulkjob.cli.session"
-local shell = require "bulkjob.cli.shell"
+local shell = require "bulkjob.shell"
 local status = require "bulkjob.cli.status"
 
 local function say_how_to_go_on(arguments, journal, kept)

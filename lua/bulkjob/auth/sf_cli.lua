@@ -1,0 +1,64 @@
+--- A token from the Salesforce CLI, the command `sf`.
+local core = require "bulkjob.core"
+local shell = require "bulkjob.shell"
+
+local NOT_FOUND, SHOWN = 127, 200
+
+local function fail(message)
+  return nil, core.error("auth", "sf: " .. message)
+end
+
+-- Runs a subcommand. What its JSON holds as the result, or nil, err.
+local function run(options, words)
+  local line = { "NO_COLOR=1 FORCE_COLOR=0", shell.quote(options.command), words }
+  if options.org then
+    line[#line + 1] = "--target-org " .. shell.quote(options.org)
+  end
+  -- The status on a line of its own, for Lua 5.1's close tells none.
+  local pipe, why = io.popen(table.concat(line, " ") .. " --json </dev/null 2>&1; echo \"STATUS $?\"")
+  if not pipe then
+    return fail(why)
+  end
+  local text, status = pipe:read("*a"):match "^(.*)STATUS (%d+)\n$"
+  pipe:close()
+  if tonumber(status) == NOT_FOUND then
+    return fail("the command '" .. options.command .. "' is not there; it is the Salesforce CLI")
+  end
+  -- Warnings of updates and of plug-ins come before the JSON, and behind it.
+  local answer = core.json_decode((text or ""):match "%{.*%}" or "")
+  if type(answer) ~= "table" then
+    return fail("no JSON came from 'sf " .. words .. "'")
+  elseif answer.status ~= 0 or type(answer.result) ~= "table" then
+    return fail(tostring(answer.message or "it failed without a word"):sub(1, SHOWN))
+  end
+  return answer.result
+end
+
+local function is_token(text)
+  return type(text) == "string" and (text:find "^00D%w+!%S+$" or text:find "^eyJ%S+$") and not text:find("[REDACTED]", 1, true)
+end
+
+--- Asks `sf` for the token and the instance URL of an org that it is signed in to. From version 2.136.8 on (May 2026) `sf org display`
+--- hides the token, and a second subcommand shows it.
+---@param options { org: string|nil, command: string }
+---@return { access_token: string, instance_url: string }|nil answer, bulkjob.Error|nil err
+return function(options)
+  local display, err = run(options, "org display")
+  if not display then
+    return nil, err
+  elseif type(display.instanceUrl) ~= "string" then
+    return fail "no instance URL in the answer of 'sf org display'"
+  end
+  local token = display.accessToken
+  if not is_token(token) then
+    local shown, why = run(options, "org auth show-access-token")
+    if not shown and type(token) == "string" and token:find("[REDACTED]", 1, true) then
+      return fail("'sf org display' says [REDACTED] in place of the token, and 'sf org auth show-access-token' failed: " .. why.message)
+    end
+    token = shown and shown.accessToken
+  end
+  if not is_token(token) then
+    return fail "no token in its answers: is the org still connected? 'sf org login web' signs in again"
+  end
+  return { access_token = token, instance_url = display.instanceUrl }
+end

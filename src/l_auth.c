@@ -1,0 +1,61 @@
+/* What signing in needs of C: a signature, and a request without a token. */
+#include "l_call.h"
+
+#include "jwt.h"
+
+#include <string.h>
+
+enum { JWT_MAX = 64 * 1024 };
+
+/* core.sign_jwt(key, passphrase | nil, claims) -> token | nil, err: `key` in PEM, `claims` as JSON */
+static int sign_jwt(lua_State *L)
+{
+    struct jwt_key key;
+    struct buf out;
+    size_t len;
+    key.pem = luaL_checklstring(L, 1, &key.pem_len);
+    key.passphrase = luaL_optlstring(L, 2, NULL, &key.passphrase_len);
+    const char *claims = luaL_checklstring(L, 3, &len);
+    char *token = lua_newuserdata(L, JWT_MAX); /* Lua may run out of memory while nothing else is held */
+    buf_init(&out, JWT_MAX);
+    const char *problem = jwt_sign(&key, claims, len, &out);
+    len = out.len;
+    if (!problem)
+        memcpy(token, out.data, len);
+    buf_free(&out);
+    if (problem)
+        return bj_fail(L, BJ_ERR_AUTH, NULL, "%s", problem);
+    lua_pushlstring(L, token, len);
+    return 1;
+}
+
+/* core.ask_token(client, login_url, form, secrets) -> call: a JSON object from the token endpoint, by a POST without
+ * the client's token. None of the `secrets`, an array of strings, appears in an error. */
+static int ask_token(lua_State *L)
+{
+    const struct client *cl = bj_check_client(L, 1);
+    const char *login_url = luaL_checkstring(L, 2);
+    luaL_checkstring(L, 3);
+    luaL_checktype(L, 4, LUA_TTABLE);
+    lua_settop(L, 4);
+    lua_pushlstring(L, login_url, bj_check_origin(L, cl, "login_url", login_url));
+    lua_pushliteral(L, "/services/oauth2/token");
+    lua_concat(L, 2);
+    struct call *c = bj_push_call(L, VERB_READ, 1, 0, "POST", EXPECT_OBJECT);
+    c->bare = true;
+    lua_pushvalue(L, 3);
+    bj_call_body(L, 5, "application/x-www-form-urlencoded");
+    lua_pushvalue(L, 4);
+    bj_keep(L, 5, "secrets");
+    return 1;
+}
+
+void bj_open_auth(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        {"sign_jwt", sign_jwt},
+        {"ask_token", ask_token},
+        {NULL, NULL},
+    };
+    bj_setfuncs(L, functions);
+}
