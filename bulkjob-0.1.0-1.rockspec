@@ -44,6 +44,7 @@ build = {
     ["bulkjob.cli.output"] = "lua/bulkjob/cli/output.lua",
     ["bulkjob.cli.parser"] = "lua/bulkjob/cli/parser.lua",
     ["bulkjob.cli.rows"] = "lua/bulkjob/cli/rows.lua",
+    ["bulkjob.cli.secrets"] = "lua/bulkjob/cli/secrets.lua",
     ["bulkjob.cli.session"] = "lua/bulkjob/cli/session.lua",
     ["bulkjob.cli.status"] = "lua/bulkjob/cli/status.lua",
     ["bulkjob.client"] = "lua/bulkjob/client.lua",

@@ -78,11 +78,11 @@ end
 
 -- The time of curl for the same pages.
 local function time_curl(org, id, rows, path)
+  local base = ("%s/services/data/v66.0/jobs/query/%s/results"):format(org.tls_url, id)
   local urls = {}
   local client = require("bulkjob").client { instance_url = org.tls_url, access_token = org.token, ca_file = org.ca_file }
   for set in assert(client:job(id, "query"):pages()) do
-    urls[#urls + 1] = ('url = "%s/services/data/v66.0/jobs/query/%s/results?locator=%s"\noutput = "%s.curl-%d"'):format(org.tls_url, id, set.locator, path,
-      #urls)
+    urls[#urls + 1] = ('url = "%s?locator=%s"\noutput = "%s.curl-%d"'):format(base, set.locator, path, #urls)
   end
   assert(#urls == math.ceil(rows / PAGE_ROWS))
   local config = assert(io.open(path .. ".curl", "w"))

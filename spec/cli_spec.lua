@@ -1,4 +1,5 @@
 --- The command, as a process, without a terminal and in a real one (tmux).
+local command = require "spec.command"
 local core = require "bulkjob.core"
 local helper = require "spec.helper"
 
@@ -25,19 +26,10 @@ describe("the command", function()
     return ("export SF_INSTANCE_URL=%s SF_ACCESS_TOKEN='%s' SF_CA_FILE=%s; "):format(org.tls_url, org.token, org.ca_file)
   end
 
-  local function command(arguments)
-    return os.getenv "LUA" .. " bin/bulkjob " .. arguments
-  end
-
-  -- Runs it. Answers its exit code, what it printed, and what it said on the standard error.
   local function run(arguments, before)
-    local out, err = path "out", path "err"
-    local pipe = assert(io.popen((before or environment()) .. command(arguments) .. " >" .. out .. " 2>" .. err .. "; echo $?"))
-    local status = tonumber(pipe:read "*a")
-    pipe:close()
-    local said = helper.content(err)
-    assert.is_nil(said:find(org.token, 1, true))
-    return status, helper.content(out), said
+    local status, out, err = command.run(directory, before or environment(), arguments)
+    assert.is_nil(err:find(org.token, 1, true))
+    return status, out, err
   end
 
   local function rows(count, bad)
@@ -112,14 +104,14 @@ describe("the command", function()
     it("ends quietly when nobody reads on", function()
       fill(2000)
       for _, before in ipairs { "", "trap '' PIPE; " } do -- some programs ignore the signal, and so do their children
-        local out = helper.shell(environment() .. before .. command("extract " .. SOQL) .. " | head -n 1")
+        local out = helper.shell(environment() .. before .. command.line("extract " .. SOQL) .. " | head -n 1")
         assert.are.equal('"Name","NumberOfEmployees","IsDeleted"\n', out)
       end
     end)
 
     it("says when the output cannot be written", function()
       fill(10)
-      local out, status = helper.shell(environment() .. command("extract " .. SOQL) .. " 2>&1 >/dev/full")
+      local out, status = helper.shell(environment() .. command.line("extract " .. SOQL) .. " 2>&1 >/dev/full")
       assert.are.equal(3, status)
       assert.matches("the standard output: No space left on device", out)
     end)
@@ -240,7 +232,7 @@ describe("the command", function()
       local _, out = run "create --operation query --query 'SELECT Id, Name FROM Account'"
       local id = out:match "750%w+"
       assert.are.equal(0, (run("wait " .. id)))
-      local pipe = io.popen(environment() .. command("results " .. id) .. " 2>&1 | head -n 2")
+      local pipe = io.popen(environment() .. command.line("results " .. id) .. " 2>&1 | head -n 2")
       local text = pipe:read "*a"
       pipe:close()
       assert.matches('^"Id","Name"\n"[^\n]*\n$', text)
@@ -294,56 +286,28 @@ describe("the command", function()
       assert.are.equal(0, status)
       assert.matches("part%-bytes", out)
     end
-    assert.are.equal("", helper.shell(environment() .. command "completion bash" .. " | bash -n 2>&1"))
+    assert.are.equal("", helper.shell(environment() .. command.line "completion bash" .. " | bash -n 2>&1"))
   end)
 
   describe("on a terminal", function()
-    local socket
-
-    local function tmux(arguments)
-      local pipe = io.popen("tmux -L " .. socket .. " " .. arguments .. " 2>&1")
-      local text = pipe:read "*a"
-      pipe:close()
-      return text
-    end
-
-    local function screen()
-      return tmux "capture-pane -p"
-    end
-
-    local function wait_for(pattern)
-      local text
-      for _ = 1, 400 do
-        text = screen()
-        if text:find(pattern) then
-          return text
-        end
-        helper.sleep(0.025)
-      end
-      error("not on the screen: " .. pattern .. "\n" .. text)
-    end
+    local screen
 
     local function start(columns, arguments)
-      socket = "bulkjob" .. directory:gsub("%W", "")
-      local script = assert(io.open(path "script", "w"))
-      script:write(environment(), "\nexport LUA_PATH='", os.getenv "LUA_PATH", "' LUA_CPATH='", os.getenv "LUA_CPATH", "'\n",
-        "trap : INT\n", command(arguments), "\necho status $?\nsleep 60\n")
-      script:close()
-      tmux(("-f /dev/null new-session -d -x %d -y 12 'sh %s'"):format(columns, path "script"))
+      screen = command.start(directory, columns, environment(), arguments)
     end
 
     after_each(function()
-      tmux "kill-server"
+      screen:stop()
     end)
 
     for _, columns in ipairs { 80, 40, 12 } do
       it("draws a bar that fits into " .. columns .. " columns", function()
         org:set { processing_seconds = 1 }
         start(columns, "load " .. rows() .. " --object Account")
-        local text = wait_for "%d+ %%"
+        local text = screen:wait_for "%d+ %%"
         assert.are.equal(1, select(2, text:gsub("%%", "")))
         assert.are.equal(columns >= 40, text:find "%[[#-]+%]" ~= nil)
-        text = wait_for "status 0"
+        text = screen:wait_for "status 0"
         assert.is_nil(text:find "%%")
       end)
     end
@@ -357,8 +321,8 @@ describe("the command", function()
         end
         helper.sleep(0.025)
       end
-      tmux "send-keys C-c"
-      local text = wait_for "status 130"
+      screen:send "C-c"
+      local text = screen:wait_for "status 130"
       local line = text:match "to go on: bulkjob ([^\n]*)"
       assert.are.same({ UploadComplete = 2 }, helper.states(org))
       org:release(true)
@@ -380,8 +344,8 @@ describe("the command", function()
         end
         helper.sleep(0.025)
       end
-      tmux "send-keys C-c"
-      wait_for "status 130"
+      screen:send "C-c"
+      screen:wait_for "status 130"
       assert.are.same({ Aborted = 1 }, helper.states(org))
     end)
 
@@ -395,22 +359,22 @@ describe("the command", function()
         end
         helper.sleep(0.025)
       end
-      tmux "send-keys C-c"
+      screen:send "C-c"
       for _ = 1, 400 do
         if #org:requests { method = "GET", path = "/jobs/" } > 0 then
           break
         end
         helper.sleep(0.025)
       end
-      tmux "send-keys C-c"
-      wait_for "status 130"
+      screen:send "C-c"
+      screen:wait_for "status 130"
       assert.are.same({ Open = 1 }, helper.states(org))
     end)
   end)
 
   it("takes SIGTERM as a Ctrl-C", function()
     org:hold(true)
-    local pipe = assert(io.popen(environment() .. "timeout -s TERM 2 " .. command("load " .. rows(10) .. " --object Account 2>&1")
+    local pipe = assert(io.popen(environment() .. "timeout -s TERM 2 " .. command.line("load " .. rows(10) .. " --object Account 2>&1")
       .. "; echo status $?"))
     local text = pipe:read "*a"
     pipe:close()

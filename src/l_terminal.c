@@ -1,9 +1,12 @@
 /* What the command asks of its terminal and its signals. A library never touches either. */
 #include "l_bulkjob.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <termios.h>
 #include <unistd.h>
 
 enum { INTERRUPTED_STATUS = 130 };
@@ -51,12 +54,72 @@ static int terminal(lua_State *L)
     return 1;
 }
 
+enum { SECRET_MAX = 4096 };
+
+/* Reads a line from the terminal `fd`. Answers its length without the line end, less than 0 for a failure. */
+static ssize_t read_line(int fd, char *out)
+{
+    ssize_t len = 0;
+    while (len < SECRET_MAX) {
+        ssize_t n = read(fd, out + len, 1);
+        if (n <= 0)
+            return -1;
+        if (out[len] == '\n')
+            return len;
+        len++;
+    }
+    return -1;
+}
+
+/* core.ask_secret(prompt) -> what was typed | nil: there is no terminal, or the user has had enough. Nothing is shown
+ * of it. */
+static int ask_secret(lua_State *L)
+{
+    size_t prompt_len;
+    const char *prompt = luaL_checklstring(L, 1, &prompt_len);
+    char *secret = lua_newuserdata(L, SECRET_MAX);
+    struct termios before;
+    struct termios silent;
+    int fd = open("/dev/tty", O_RDWR | O_CLOEXEC);
+    ssize_t len = -1;
+    if (fd < 0)
+        return 0;
+    if (tcgetattr(fd, &before) == 0) {
+        silent = before;
+        silent.c_lflag &= ~(tcflag_t)ECHO;
+        if (tcsetattr(fd, TCSAFLUSH, &silent) == 0) {
+            if (write(fd, prompt, prompt_len) == (ssize_t)prompt_len)
+                len = read_line(fd, secret);
+            tcsetattr(fd, TCSAFLUSH, &before);
+            if (write(fd, "\n", 1) != 1)
+                len = -1;
+        }
+    }
+    close(fd);
+    if (len < 0)
+        return 0;
+    lua_pushlstring(L, secret, (size_t)len);
+    explicit_bzero(secret, SECRET_MAX);
+    return 1;
+}
+
+/* core.keep_secrets(): this process leaves no core file, which would hold all that it knows */
+static int keep_secrets(lua_State *L)
+{
+    const struct rlimit none = {0, 0};
+    (void)L;
+    setrlimit(RLIMIT_CORE, &none);
+    return 0;
+}
+
 void bj_open_terminal(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"catch_interrupts", catch_interrupts},
         {"interrupts", count_interrupts},
         {"terminal", terminal},
+        {"ask_secret", ask_secret},
+        {"keep_secrets", keep_secrets},
         {NULL, NULL},
     };
     bj_setfuncs(L, functions);

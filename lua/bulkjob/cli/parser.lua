@@ -51,7 +51,14 @@ end
 return function()
   local parser = argparse("bulkjob", "Salesforce Bulk API 2.0: load files, run and watch bulk jobs.")
   parser:epilog [[
-Signs in with SF_INSTANCE_URL and SF_ACCESS_TOKEN from the environment; SF_CA_FILE names a CA of your own.
+Signs in with SF_INSTANCE_URL and SF_ACCESS_TOKEN from the environment, or
+   with --org, as the Salesforce CLI (sf) is signed in;
+   with --client-id, --username and --jwt-key, by a key: SF_KEY_PASSPHRASE if it has one;
+   with --client-id and SF_REFRESH_TOKEN, and SF_CLIENT_SECRET if the app asks for it;
+   with --client-id and --username, by SF_CLIENT_SECRET, SF_PASSWORD and SF_SECURITY_TOKEN;
+   with --client-id alone, by SF_CLIENT_SECRET, as the app's run-as user of --login-url or SF_INSTANCE_URL.
+Secrets come from the environment, or from lines NAME=VALUE in the file of --secrets; what is missing is asked for on the terminal.
+SF_CA_FILE names a CA of your own. A proxy comes from --proxy, or from https_proxy and no_proxy.
 
 Exit codes: 0 all rows good, 1 some rows failed, 2 usage, 3 refused by the service, the network or the check of the data,
 130 interrupted.
@@ -67,9 +74,15 @@ Example:
   end)
   parser:flag("--json", "Print JSON, one object a line.")
   parser:flag("-q --quiet", "Print no progress.")
+  parser:option("--org", "Alias or user name of an org that the Salesforce CLI knows.")
+  parser:option("--client-id", "Consumer key of the app to sign in by.")
+  parser:option("--username", "User to sign in as.")
+  parser:option("--jwt-key", "File with the private key, in PEM.")
+  parser:option("--login-url", "https://login.salesforce.com, if not said; a My Domain for an app alone.")
+  parser:option("--secrets", "File with lines such as SF_CLIENT_SECRET=...")
   parser:flag("--insecure", "Do not verify certificates.")
   parser:option("--ca-file", "Certificates to trust.")
-  parser:option("--proxy", "Such as http://host:3128 or socks5://host.")
+  parser:option("--proxy", "Such as http://host:3128 or socks5://host; one with a password goes into https_proxy.")
   parser:option("--api-version", "Such as 66.0.")
   parser:add_complete_command "completion"
 

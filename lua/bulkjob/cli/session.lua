@@ -1,6 +1,7 @@
 --- Who signs in, and how: the client of the command.
 local bulkjob = require "bulkjob"
 local core = require "bulkjob.core"
+local secrets = require "bulkjob.cli.secrets"
 
 local session = {}
 
@@ -20,38 +21,101 @@ local function wait(waiting)
   end
 end
 
-local function needed(name)
-  local value = os.getenv(name)
-  if not value or value == "" then
-    return nil, core.error("auth", name .. " is not set. Sign in by SF_INSTANCE_URL and SF_ACCESS_TOKEN in the environment")
+local function refuse(message)
+  return nil, core.error("auth", message)
+end
+
+local function is_locked(path)
+  local file = io.open(path, "r")
+  local text = file and file:read "*a" or ""
+  if file then
+    file:close()
   end
-  return value
+  return text:find("ENCRYPTED", 1, true)
+end
+
+local function by_app(options, secret)
+  local client_id, login_url = options.client_id, options.login_url
+  if options.jwt_key then
+    if not options.username then
+      return refuse "--jwt-key goes with --username: the user to sign in as"
+    end
+    return bulkjob.auth.jwt {
+      client_id = client_id, username = options.username, key_file = options.jwt_key, login_url = login_url,
+      passphrase = is_locked(options.jwt_key) and secret("SF_KEY_PASSPHRASE", "passphrase of " .. options.jwt_key) or nil,
+    }
+  end
+  local refresh_token = secret "SF_REFRESH_TOKEN"
+  if refresh_token then
+    return bulkjob.auth.refresh_token {
+      client_id = client_id, client_secret = secret "SF_CLIENT_SECRET", refresh_token = refresh_token, login_url = login_url,
+    }
+  end
+  login_url = login_url or (not options.username and secret "SF_INSTANCE_URL" or nil)
+  if not options.username and not login_url then
+    return refuse "--client-id alone signs in as the app's run-as user: --login-url has to name the org's My Domain"
+  end
+  local client_secret = secret("SF_CLIENT_SECRET", "secret of the app")
+  local password = options.username and secret("SF_PASSWORD", "password of " .. options.username)
+  if not client_secret then
+    return refuse "SF_CLIENT_SECRET is not set"
+  elseif options.username and not password then
+    return refuse "SF_PASSWORD is not set"
+  elseif password then
+    return bulkjob.auth.password {
+      client_id = client_id, client_secret = client_secret, username = options.username, password = password,
+      security_token = secret "SF_SECURITY_TOKEN", login_url = login_url,
+    }
+  end
+  return bulkjob.auth.client_credentials { client_id = client_id, client_secret = client_secret, login_url = login_url }
+end
+
+-- What the client signs in with: { instance_url =, access_token =, auth = }.
+local function sign_in(options)
+  local secret, err = secrets.open(options.secrets)
+  if not secret then
+    return nil, err
+  end
+  if options.org then
+    return { auth = bulkjob.auth.sf_cli { org = options.org } }
+  elseif options.client_id then
+    local source
+    source, err = by_app(options, secret)
+    return source and { auth = source }, err
+  end
+  local url, token = secret "SF_INSTANCE_URL", secret "SF_ACCESS_TOKEN"
+  if not url or not token then
+    return refuse((url and "SF_ACCESS_TOKEN" or "SF_INSTANCE_URL") .. " is not set. Sign in by SF_INSTANCE_URL and SF_ACCESS_TOKEN "
+      .. "in the environment, by --org, or by --client-id; bulkjob --help tells more")
+  end
+  return { instance_url = url, access_token = token }
 end
 
 --- The client for what the command line says.
 ---@return bulkjob.Client|nil client, bulkjob.Error|nil err
 function session.client(options)
-  local url, token, err
-  url, err = needed "SF_INSTANCE_URL"
-  if url then
-    token, err = needed "SF_ACCESS_TOKEN"
+  core.keep_secrets()
+  if (options.proxy or ""):find "@" then
+    return refuse "--proxy: everybody on this machine can read a password there; set https_proxy in the environment"
   end
-  if not token then
+  core.catch_interrupts()
+  local all, err = sign_in(options)
+  if core.interrupts() > 0 then -- at a prompt
+    error(session.INTERRUPTED, 0)
+  elseif not all then
     return nil, err
   end
   if options.insecure then
     io.stderr:write "bulkjob: warning: certificates are not verified (--insecure)\n"
   end
-  core.catch_interrupts()
-  return bulkjob.client {
-    instance_url = url, access_token = token, api_version = options.api_version, insecure = options.insecure,
-    ca_file = options.ca_file or os.getenv "SF_CA_FILE" or os.getenv "SSL_CERT_FILE", proxy = options.proxy, loop = wait,
-    on_event = function(event)
-      if event.type == "limit" then
-        io.stderr:write(("bulkjob: warning: %s: %d are needed, and %d are left today\n"):format(event.name, event.needed, event.remaining))
-      end
-    end,
-  }
+  all.api_version, all.insecure, all.proxy, all.loop = options.api_version, options.insecure, options.proxy, wait
+  all.ca_file = options.ca_file or os.getenv "SF_CA_FILE" or os.getenv "SSL_CERT_FILE"
+  function all.on_event(event)
+    if event.type == "limit" then
+      io.stderr:write(("bulkjob: warning: %s: %d are needed, and %d are left today\n"):format(event.name, event.needed, event.remaining))
+    end
+  end
+  return bulkjob.client(all)
 end
 
 return session

@@ -1,0 +1,67 @@
+--- The command as a process, without a terminal and in a real one (tmux), for specs.
+local helper = require "spec.helper"
+
+local command = {}
+
+--- The command line that runs it from the tree.
+function command.line(arguments)
+  return os.getenv "LUA" .. " bin/bulkjob " .. arguments
+end
+
+--- Runs it, behind `environment`, lines of shell. Answers its exit code, what it printed, and what it said on the standard error.
+function command.run(directory, environment, arguments)
+  local out, err = directory .. "/out", directory .. "/err"
+  local pipe = assert(io.popen(environment .. command.line(arguments) .. " </dev/null >" .. out .. " 2>" .. err .. "; echo $?"))
+  local status = tonumber(pipe:read "*a")
+  pipe:close()
+  return status, helper.content(out), helper.content(err)
+end
+
+local terminal = {}
+terminal.__index = terminal
+
+--- Starts it in a terminal of so many columns. After its end the terminal shows "status N". To be stopped by `stop`.
+function command.start(directory, columns, environment, arguments)
+  local self = setmetatable({ socket = "bulkjob" .. directory:gsub("%W", "") }, terminal)
+  local path = directory .. "/script"
+  local script = assert(io.open(path, "w"))
+  script:write(environment, "\nexport LUA_PATH='", os.getenv "LUA_PATH", "' LUA_CPATH='", os.getenv "LUA_CPATH", "'\n",
+    "trap : INT\n", command.line(arguments), "\necho status $?\nsleep 60\n")
+  script:close()
+  self:tmux(("-f /dev/null new-session -d -x %d -y 12 'sh %s'"):format(columns, path))
+  return self
+end
+
+function terminal:tmux(arguments)
+  local pipe = io.popen("tmux -L " .. self.socket .. " " .. arguments .. " 2>&1")
+  local text = pipe:read "*a"
+  pipe:close()
+  return text
+end
+
+function terminal:screen()
+  return self:tmux "capture-pane -p"
+end
+
+function terminal:send(keys)
+  self:tmux("send-keys " .. keys)
+end
+
+--- The screen as soon as it shows what the pattern means.
+function terminal:wait_for(pattern)
+  local text
+  for _ = 1, 400 do
+    text = self:screen()
+    if text:find(pattern) then
+      return text
+    end
+    helper.sleep(0.025)
+  end
+  error("not on the screen: " .. pattern .. "\n" .. text)
+end
+
+function terminal:stop()
+  self:tmux "kill-server"
+end
+
+return command
