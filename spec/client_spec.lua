@@ -118,7 +118,7 @@ describe("client options", function()
     it("each option at once", function()
       bulkjob.client({
         instance_url = HTTPS, access_token = "x", auth = function() end, api_version = "60.0", timeout = 0.5, connect_timeout = 1,
-        retry = { tries = 1, base = 0, cap = 0 }, proxy = "http://proxy:3128", ca_file = "/x", ca_path = "/x", client_cert = "/x", client_key = "/x",
+        retry = { tries = 1, base = 0, cap = 0 }, proxy = "http://proxy:3128", no_proxy = "x", ca_file = "/x", ca_path = "/x", client_cert = "/x", client_key = "/x",
         insecure = false, max_connections = 1, user_agent = "me", compress = false, loop = bulkjob.loop.block, nice = 5, on_event = function() end,
       }):close()
     end)

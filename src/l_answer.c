@@ -185,6 +185,24 @@ static void protocol_error(lua_State *L, struct answer *a, const char *what)
 
 /* ---- no answer ---- */
 
+static int contains(const char *text, size_t len, const char *what)
+{
+    size_t n = strlen(what);
+    for (size_t i = 0; i + n <= len; i++)
+        if (strncasecmp(text + i, what, n) == 0)
+            return 1;
+    return 0;
+}
+
+/* What OpenSSL says when the two ends have no version of TLS in common names none. */
+static const char *hint_of(const char *text)
+{
+    size_t len = strlen(text);
+    return contains(text, len, "protocol version") || contains(text, len, "unsupported protocol")
+               ? "; TLS 1.2 is the least that is spoken here"
+               : "";
+}
+
 /* Pushes the error of a transfer that the engine or libcurl ended. */
 static void push_failure(lua_State *L, int call, const struct transfer *t, struct answer *a)
 {
@@ -228,8 +246,8 @@ static void push_failure(lua_State *L, int call, const struct transfer *t, struc
     a->outcome = outcome_of(t->code, t->request_sent, t->status, NULL);
     bj_push_masked(L, call, text, strlen(text), MESSAGE);
     push_curl_name(L, t->code);
-    bj_push_error(L, t->code == CURLE_OPERATION_TIMEDOUT ? BJ_ERR_TIMEOUT : BJ_ERR_NETWORK, lua_tostring(L, -1), "%s",
-                  lua_tostring(L, -2));
+    bj_push_error(L, t->code == CURLE_OPERATION_TIMEDOUT ? BJ_ERR_TIMEOUT : BJ_ERR_NETWORK, lua_tostring(L, -1), "%s%s",
+                  lua_tostring(L, -2), hint_of(text));
     lua_replace(L, -3);
     lua_pop(L, 1);
 }
@@ -314,15 +332,6 @@ static void push_code_and_message(lua_State *L, int call, const struct transfer 
         lua_pop(L, 1);
         lua_pushnil(L);
     }
-}
-
-static int contains(const char *text, size_t len, const char *what)
-{
-    size_t n = strlen(what);
-    for (size_t i = 0; i + n <= len; i++)
-        if (strncasecmp(text + i, what, n) == 0)
-            return 1;
-    return 0;
 }
 
 /* Two 401s that no new token mends (so jsforce's http-api.ts, which learnt it from users). */

@@ -57,6 +57,7 @@ static const struct option options[] = {
     {"insecure", OPTION_BOOLEAN, SETTING(insecure)},
     {"compress", OPTION_BOOLEAN, SETTING(compress)},
     {"proxy", OPTION_STRING, SETTING(proxy)},
+    {"no_proxy", OPTION_STRING, SETTING(no_proxy)},
     {"ca_file", OPTION_STRING, SETTING(ca_file)},
     {"ca_path", OPTION_STRING, SETTING(ca_path)},
     {"client_cert", OPTION_STRING, SETTING(client_cert)},

@@ -26,7 +26,10 @@ void settings_unref(struct settings *s)
 {
     if (!s || atomic_fetch_sub(&s->refs, 1) != 1)
         return;
+    if (s->proxy)
+        explicit_bzero(s->proxy, strlen(s->proxy)); /* it may hold a password */
     free(s->proxy);
+    free(s->no_proxy);
     free(s->ca_file);
     free(s->ca_path);
     free(s->client_cert);

@@ -13,6 +13,7 @@ struct settings {
     bool insecure;          /* certificates are not verified */
     bool compress;          /* ask for gzip answers */
     char *proxy;            /* all strings: owned, NULL when not given */
+    char *no_proxy;
     char *ca_file;
     char *ca_path;
     char *client_cert;

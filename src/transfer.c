@@ -276,6 +276,8 @@ static void setup_tls_and_proxy(CURL *c, const struct settings *s)
         curl_easy_setopt(c, CURLOPT_SSLKEY, s->client_key);
     if (s->proxy)
         curl_easy_setopt(c, CURLOPT_PROXY, s->proxy);
+    if (s->no_proxy)
+        curl_easy_setopt(c, CURLOPT_NOPROXY, s->no_proxy);
 }
 
 static void setup_body(CURL *c, struct transfer *t)

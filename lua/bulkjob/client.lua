@@ -31,6 +31,7 @@ local NEEDS_OBJECT = { insert = true, update = true, upsert = true, delete = tru
 ---@field connect_timeout number|nil seconds, 30 by default
 ---@field retry { tries: integer|nil, base: number|nil, cap: number|nil }|nil 5 tries, pauses from 1 s to 30 s by default
 ---@field proxy string|nil
+---@field no_proxy string|nil hosts that need none, separated by commas
 ---@field ca_file string|nil
 ---@field ca_path string|nil
 ---@field client_cert string|nil

@@ -1,0 +1,48 @@
+--- Servers of other people as processes of a spec, on free ports of 127.0.0.1.
+local helper = require "spec.helper"
+local socket = require "socket"
+
+local server = {}
+server.__index = server
+
+--- A port that is free now.
+function server.free_port()
+  local listener = assert(socket.bind("127.0.0.1", 0))
+  local _, port = listener:getsockname()
+  listener:close()
+  return port
+end
+
+--- Starts a program that listens on the port, and waits until it does. What it says goes to a file.
+---@param command string for the shell
+---@param port integer
+---@return table server to be stopped by `stop`
+function server.start(command, port)
+  local self = setmetatable({ port = port, log = os.tmpname() }, server)
+  local pipe = assert(io.popen(("exec %s >%s 2>&1 </dev/null & echo $!"):format(command, self.log)))
+  self.pid = tonumber(pipe:read "*l")
+  pipe:close()
+  for _ = 1, 200 do
+    local connection = socket.connect("127.0.0.1", port)
+    if connection then
+      connection:close()
+      return self
+    end
+    helper.sleep(0.02)
+  end
+  local said = self:said()
+  self:stop()
+  error(command .. " does not listen: " .. said)
+end
+
+--- What it has said so far.
+function server:said()
+  return helper.content(self.log) or ""
+end
+
+function server:stop()
+  os.execute("kill " .. self.pid .. " 2>/dev/null")
+  os.remove(self.log)
+end
+
+return server

@@ -1,0 +1,151 @@
+--- Who is refused at the other end of a connection, and what the error says.
+local bulkjob = require "bulkjob"
+local core = require "bulkjob.core"
+local helper = require "spec.helper"
+local server = require "spec.server"
+
+describe("TLS", function()
+  local directory, running
+
+  local function path(name)
+    return directory .. "/" .. name
+  end
+
+  local function openssl(arguments)
+    local out, status = helper.shell("cd " .. directory .. " && openssl " .. arguments)
+    assert(status == 0, out)
+  end
+
+  -- A key and a certificate of the CA for these names, good for so many days.
+  local function certify(name, alternative, days)
+    openssl(("req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=%s -keyout %s.key -out %s.csr"):format(name, name, name))
+    local file = assert(io.open(path "extensions", "w"))
+    file:write("subjectAltName=", alternative, "\n")
+    file:close()
+    openssl(("x509 -req -days %d -in %s.csr -CA ca.pem -CAkey ca.key -CAcreateserial -extfile extensions -out %s.crt"):format(days, name, name))
+  end
+
+  setup(function()
+    directory = os.tmpname()
+    os.remove(directory)
+    assert(core.make_directory(directory))
+    for _, ca in ipairs { "ca", "other-ca" } do
+      openssl(("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=%s -keyout %s.key -out %s.pem"):format(ca, ca,
+        ca))
+    end
+    certify("good", "DNS:localhost", 2)
+    certify("expired", "DNS:localhost", -1)
+    certify("elsewhere", "DNS:acme.my.salesforce.com", 2)
+    certify("user", "email:user@example.com", 2)
+    openssl "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout self.key -out self.crt"
+  end)
+
+  teardown(function()
+    os.execute("rm -rf '" .. directory .. "'")
+  end)
+
+  after_each(function()
+    running:stop()
+  end)
+
+  local function serve(name, more)
+    local port = server.free_port()
+    running = server.start(("openssl s_server -accept 127.0.0.1:%d -cert %s -key %s -www %s"):format(port, path(name .. ".crt"),
+      path(name .. ".key"), more or ""), port)
+  end
+
+  -- What a request comes to: the error, whose text is one line.
+  local function ask(options)
+    local client = bulkjob.client(helper.with({
+      instance_url = "https://localhost:" .. running.port, access_token = "00Dxx!marked", ca_file = path "ca.pem",
+      retry = { tries = 1 }, timeout = 5,
+    }, options))
+    local limits, err = client:limits()
+    client:close()
+    assert.is_nil(limits)
+    assert.is_nil(tostring(err):find("marked", 1, true))
+    assert.is_nil(tostring(err):find("\n", 1, true))
+    return err
+  end
+
+  local function refused(code, what, options)
+    local err = ask(options)
+    assert.are.equal("network", err.kind)
+    assert.are.equal(code, err.code, err.message)
+    assert.matches(what, err.message)
+    assert.is_nil(running:said():find "GET ")
+  end
+
+  -- The server has got the request: it answers with a page of its own.
+  local function let_in(options)
+    local err = ask(options)
+    assert.are.equal("protocol", err.kind, tostring(err))
+  end
+
+  it("lets in whoever the CA vouches for", function()
+    serve "good"
+    let_in()
+  end)
+
+  it("refuses a certificate of another name", function()
+    serve "elsewhere"
+    refused("CURLE_PEER_FAILED_VERIFICATION", "no alternative certificate subject name matches target host name 'localhost'")
+  end)
+
+  it("refuses one that has expired", function()
+    serve "expired"
+    refused("CURLE_PEER_FAILED_VERIFICATION", "certificate has expired")
+  end)
+
+  it("refuses one of a CA that is not ours, and of the system's by default", function()
+    serve "good"
+    refused("CURLE_PEER_FAILED_VERIFICATION", "unable to get local issuer certificate", { ca_file = path "other-ca.pem" })
+    refused("CURLE_PEER_FAILED_VERIFICATION", "unable to get local issuer certificate", { ca_file = "/etc/ssl/certs/ca-certificates.crt" })
+  end)
+
+  it("refuses one that vouches for itself", function()
+    serve "self"
+    refused("CURLE_PEER_FAILED_VERIFICATION", "self%-signed certificate")
+  end)
+
+  it("refuses TLS 1.1", function()
+    serve("good", "-tls1_1 -cipher ALL:@SECLEVEL=0")
+    refused("CURLE_SSL_CONNECT_ERROR", "TLS 1.2 is the least")
+  end)
+
+  it("says when the CA cannot be read", function()
+    serve "good"
+    refused("CURLE_SSL_CACERT_BADFILE", "nothing.pem", { ca_file = path "nothing.pem" })
+  end)
+
+  it("checks nothing with insecure = true", function()
+    for _, name in ipairs { "elsewhere", "expired", "self" } do
+      serve(name)
+      let_in { insecure = true }
+      running:stop()
+    end
+    serve "good"
+  end)
+
+  describe("with a certificate of the client", function()
+    before_each(function()
+      serve("good", "-Verify 1 -CAfile " .. path "ca.pem" .. " -verify_return_error")
+    end)
+
+    it("lets in who has one", function()
+      let_in { client_cert = path "user.crt", client_key = path "user.key" }
+    end)
+
+    it("says that one is asked for", function()
+      local err = ask()
+      assert.are.equal("network", err.kind)
+      assert.matches("certificate required", err.message)
+    end)
+
+    it("says what is wrong with it", function()
+      refused("CURLE_SSL_CERTPROBLEM", "nothing.crt", { client_cert = path "nothing.crt", client_key = path "user.key" })
+      refused("CURLE_SSL_CERTPROBLEM", "private key", { client_cert = path "user.crt", client_key = path "good.key" })
+      refused("CURLE_SSL_CERTPROBLEM", "private key", { client_cert = path "user.crt", client_key = path "nothing.key" })
+    end)
+  end)
+end)
