@@ -194,6 +194,20 @@ static int contains(const char *text, size_t len, const char *what)
     return 0;
 }
 
+/* libcurl may quote a proxy's URL: hides what stands before the host there. */
+static void hide_user(char *text)
+{
+    for (char *at = text; (at = strstr(at, "://"));) {
+        at += 3;
+        char *end = at + strcspn(at, " \t'\"");
+        for (char *p = end; p > at; p--)
+            if (p[-1] == '@') {
+                memset(at, '*', (size_t)(p - 1 - at));
+                break;
+            }
+    }
+}
+
 /* What OpenSSL says when the two ends have no version of TLS in common names none. */
 static const char *hint_of(const char *text)
 {
@@ -206,7 +220,7 @@ static const char *hint_of(const char *text)
 /* Pushes the error of a transfer that the engine or libcurl ended. */
 static void push_failure(lua_State *L, int call, const struct transfer *t, struct answer *a)
 {
-    const char *text = t->error[0] ? t->error : curl_easy_strerror(t->code);
+    char text[CURL_ERROR_SIZE];
     char silence[32];
     a->outcome = OUTCOME_BROKEN;
     switch (t->stop) {
@@ -244,6 +258,8 @@ static void push_failure(lua_State *L, int call, const struct transfer *t, struc
         break;
     }
     a->outcome = outcome_of(t->code, t->request_sent, t->status, NULL);
+    snprintf(text, sizeof text, "%s", t->error[0] ? t->error : curl_easy_strerror(t->code));
+    hide_user(text);
     bj_push_masked(L, call, text, strlen(text), MESSAGE);
     push_curl_name(L, t->code);
     bj_push_error(L, t->code == CURLE_OPERATION_TIMEDOUT ? BJ_ERR_TIMEOUT : BJ_ERR_NETWORK, lua_tostring(L, -1), "%s%s",

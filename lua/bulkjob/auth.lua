@@ -31,19 +31,14 @@ local function check(name, options, known)
   end
 end
 
--- A source that posts what `form()` gives, or nil, err.
-local function posted(login_url, form, secrets, take)
+-- A source that posts the fields that `form()` gives, with what of it is secret; or nil, err.
+local function posted(login_url, form, take)
   return token.source(function(client)
-    local fields, err = form()
+    local fields, secrets = form()
     if not fields then
-      return nil, err
+      return nil, secrets
     end
-    local hidden = {}
-    for _, name in ipairs(secrets) do
-      hidden[#hidden + 1] = fields[name]
-    end
-    local answer
-    answer, err = token.request(client, login_url, fields, hidden)
+    local answer, err = token.request(client, login_url, fields, secrets)
     if answer and take then
       take(answer)
     end
@@ -58,8 +53,9 @@ end
 function auth.client_credentials(options)
   check("client_credentials", options, { login_url = "string", client_id = "string", client_secret = "string" })
   return posted(options.login_url, function()
-    return { grant_type = "client_credentials", client_id = options.client_id, client_secret = options.client_secret }
-  end, { "client_secret" })
+    return { grant_type = "client_credentials", client_id = options.client_id, client_secret = options.client_secret },
+      { options.client_secret }
+  end)
 end
 
 local function read_file(path)
@@ -110,8 +106,8 @@ function auth.jwt(options)
       err.message = (options.key_file or "key") .. ": " .. err.message
       return nil, err
     end
-    return { grant_type = "urn:ietf:params:oauth:grant-type:jwt-bearer", assertion = assertion }
-  end, { "assertion" })
+    return { grant_type = "urn:ietf:params:oauth:grant-type:jwt-bearer", assertion = assertion }, { assertion }
+  end)
 end
 
 --- Refresh token: what a user has once allowed. A new refresh token that comes in return takes the place of the old one.
@@ -124,8 +120,9 @@ function auth.refresh_token(options)
   })
   local held = options.refresh_token
   return posted(options.login_url or PRODUCTION, function()
-    return { grant_type = "refresh_token", client_id = options.client_id, client_secret = options.client_secret, refresh_token = held }
-  end, { "client_secret", "refresh_token" }, function(answer)
+    return { grant_type = "refresh_token", client_id = options.client_id, client_secret = options.client_secret, refresh_token = held },
+      { held, options.client_secret }
+  end, function(answer)
     if type(answer.refresh_token) == "string" and answer.refresh_token ~= held then
       held = answer.refresh_token
       if options.on_refresh_token then
@@ -148,8 +145,8 @@ function auth.password(options)
     return {
       grant_type = "password", client_id = options.client_id, client_secret = options.client_secret, username = options.username,
       password = options.password .. (options.security_token or ""),
-    }
-  end, { "client_secret", "password" })
+    }, { options.client_secret, options.password, options.security_token }
+  end)
 end
 
 --- The Salesforce CLI: an org that the command `sf` is signed in to. It blocks the host while the command runs, some seconds.
