@@ -128,6 +128,31 @@ describe("in nginx", function()
       assert.are.same({ JobComplete = 30 }, helper.states(org))
     end)
 
+    it("signs in once for all requests that have the same source, and again once when its token is dead", function()
+      finally(function()
+        org:new_token()
+      end)
+      org:fault { path = "oauth2/token", stall = 0.3, count = -1 }
+      serve {
+        init = ([[
+          source = require("bulkjob").auth.client_credentials {
+            login_url = %q, client_id = "3MVG9.sandbox.app", client_secret = "the.secret.of.the.app" }
+        ]]):format(org.tls_url),
+        server = [[ location = /limits { content_by_lua_block {
+          local mine = bulkjob.client { auth = source, ca_file = ORG.ca_file, max_connections = 100 }
+          ngx.say(assert(mine:limits()).DailyApiRequests.Max)
+        } } ]],
+      }
+      for i = 1, 2 do
+        local connections = open_many(20, "/limits")
+        for _, connection in ipairs(connections) do
+          assert.are.equal(LIMIT, (nginx.read(connection, 10)))
+        end
+        assert.are.equal(i, #org:requests { path = "oauth2/token" })
+        org:kill_token()
+      end
+    end)
+
     it("shares warm connections with those of other requests", function()
       serve(LIMITS)
       for _ = 1, 10 do
