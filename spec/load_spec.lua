@@ -482,7 +482,7 @@ describe("client:load", function()
       write(text .. '{"part":99,"step":"created"}\n')
       refused(all, "makes no sense")
       write '{"load":2}\n'
-      refused(all, "not one of this version")
+      refused(all, "not a load of this version")
     end)
 
     it("that another process is using", function()
