@@ -1,6 +1,7 @@
 --- Ways to sign in. Each gives a token source for the option `auth` of a client: a function, which may be shared by any number of
 --- clients and tasks, asks for a token once for all of them, and keeps it until it is dead. No secret appears in an error.
 local core = require "bulkjob.core"
+local file = require "bulkjob.file"
 local sf_cli = require "bulkjob.auth.sf_cli"
 local token = require "bulkjob.auth.token"
 
@@ -58,17 +59,7 @@ function auth.client_credentials(options)
   end)
 end
 
-local function read_file(path)
-  local file, why = io.open(path, "rb")
-  local text
-  if file then
-    text, why = file:read "*a"
-    file:close()
-  end
-  return text, why
-end
-
--- The guide of simple-salesforce's login.py: three minutes are enough.
+-- As simple-salesforce's login.py has it.
 local ASSERTION_SECONDS = 180
 
 local function audience_of(login_url)
@@ -93,10 +84,10 @@ function auth.jwt(options)
   return posted(login_url, function()
     local key, why = options.key, nil
     if not key then
-      key, why = read_file(options.key_file)
+      key, why = file.read(options.key_file)
     end
     if not key then
-      return nil, core.error("auth", "key_file: " .. tostring(why))
+      return nil, core.error("auth", "key_file: " .. why)
     end
     local assertion, err = core.sign_jwt(key, options.passphrase, core.json_encode {
       iss = options.client_id, sub = options.username, aud = options.audience or audience_of(login_url),

@@ -3,6 +3,7 @@ local call = require "bulkjob.call"
 local core = require "bulkjob.core"
 local job = require "bulkjob.job"
 local task = require "bulkjob.task"
+local yieldable = require "bulkjob.yieldable"
 
 ---@class bulkjob.Crew
 ---@field err bulkjob.Error|nil the first error, with what failed after it in err.also
@@ -80,12 +81,31 @@ function methods:wait()
   end
 end
 
---- An error that came from outside, such as an interrupt: the workers come to their end before it goes on.
----@param err any
-function methods:break_off(err)
+-- An error that came from outside, such as an interrupt: the workers come to their end before it goes on.
+local function break_off(self, err)
   self:stop(core.is_error(err) and err or core.error("cancelled", tostring(err)))
   self.over = true
   self:wait()
+end
+
+--- Runs the whole work, `fn(state)`, which answers a result or nil, err, and then `clean_up(state, err)`, whatever has ended it.
+---@param fn fun(state: table): any, bulkjob.Error|nil
+---@param state table
+---@param clean_up fun(state: table, err: any)
+---@return any result, bulkjob.Error|nil err
+function methods:whole(fn, state, clean_up)
+  local good, result, err = yieldable.pcall(fn, state)
+  if not good then
+    yieldable.pcall(break_off, self, result)
+    err = result
+  end
+  yieldable.pcall(clean_up, state, err)
+  if not good and not core.is_error(err) then
+    error(err, 0)
+  elseif not good then
+    return nil, err
+  end
+  return result, err
 end
 
 return crew

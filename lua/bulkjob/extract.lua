@@ -2,10 +2,10 @@
 local core = require "bulkjob.core"
 local crew = require "bulkjob.crew"
 local file = require "bulkjob.extract.file"
+local job = require "bulkjob.job"
 local links = require "bulkjob.extract.links"
 local pages = require "bulkjob.pages"
 local plan = require "bulkjob.extract.plan"
-local yieldable = require "bulkjob.yieldable"
 
 local client_methods = core.client_methods
 
@@ -91,10 +91,10 @@ local FINAL = { JobComplete = true, Failed = true, Aborted = true }
 
 -- A job that an earlier run had made, if it is of use: its results are kept for seven days (the guide, Limits).
 local function take_up_job(extract)
-  local job = extract.client:job(extract.job_id, "query")
-  local info, err = job:info()
+  local earlier = extract.client:job(extract.job_id, "query")
+  local info, err = earlier:info()
   if info and info.state ~= "Failed" and info.state ~= "Aborted" then
-    extract.job = job
+    extract.job = earlier
   elseif not info and err.status ~= 404 then
     return nil, err
   end
@@ -103,14 +103,14 @@ end
 
 local function create_job(extract)
   local options = extract.options
-  local job, err = extract.client:create {
+  local err
+  extract.job, err = extract.client:create {
     operation = extract.operation, query = options.query, columnDelimiter = options.columnDelimiter, lineEnding = options.lineEnding,
   }
-  if not job then
+  if not extract.job then
     return nil, err
   end
-  extract.job = job
-  return plan.begin_job(extract, job.id)
+  return plan.begin_job(extract, extract.job.id)
 end
 
 -- The job, and its info when it is complete.
@@ -215,11 +215,13 @@ end
 local function clean_up(extract, err)
   local left = not extract.journal and not extract.finished
   file.close(extract, left)
+  if extract.journal then
+    extract.journal:close()
+  end
   if left and extract.job and not FINAL[extract.job.state] then
     local ok, why = extract.job:abort()
     if not ok and core.is_error(err) then
-      err.also = err.also or {}
-      table.insert(err.also, why)
+      job.add_also(err, why)
     end
   end
 end
@@ -245,18 +247,5 @@ function client_methods:extract(options)
       return true
     end,
   }
-  local good, sums, err = yieldable.pcall(run, extract)
-  if not good then
-    yieldable.pcall(extract.crew.break_off, extract.crew, sums)
-  end
-  yieldable.pcall(clean_up, extract, good and err or sums)
-  if extract.journal then
-    extract.journal:close()
-  end
-  if not good and not core.is_error(sums) then
-    error(sums, 0)
-  elseif not good then
-    return nil, sums
-  end
-  return sums, err
+  return extract.crew:whole(run, extract, clean_up)
 end

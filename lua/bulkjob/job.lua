@@ -1,6 +1,7 @@
 --- The verbs of a job, each taken to its end.
 local call = require "bulkjob.call"
 local core = require "bulkjob.core"
+local page = require "bulkjob.page"
 local pages = require "bulkjob.pages"
 local results = require "bulkjob.results"
 local source = require "bulkjob.source"
@@ -231,7 +232,7 @@ local function end_transfers(self)
     upload:cancel()
     task.wake_waiter(upload)
   end
-  results.end_downloads(self)
+  page.end_downloads(self)
 end
 
 --- Rolls back what is Open. A job that runs is stopped: rows that were processed stay. Safe to repeat.

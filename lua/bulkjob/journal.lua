@@ -1,6 +1,7 @@
 --- The journal of a load or an extract: what was done, line by line, each on the disk before the step that depends on it. One
 --- JSON object a line; the first says what is done, the others how far it is.
 local core = require "bulkjob.core"
+local file = require "bulkjob.file"
 
 ---@class bulkjob.Journal
 local methods = {}
@@ -11,19 +12,6 @@ local journal_meta = { __index = methods }
 
 local function io_error(path, message)
   return core.error("io", "journal " .. path .. ": " .. message)
-end
-
-local function read(path)
-  local file, why = io.open(path, "rb")
-  local text
-  if file then
-    text, why = file:read "*a"
-    file:close()
-  end
-  if not text then
-    return nil, io_error(path, tostring(why))
-  end
-  return text
 end
 
 local function decode(path, text)
@@ -48,11 +36,13 @@ function journal.open(path)
   if not log then
     return nil, err
   end
-  local lines, text, size, ok
-  text, err = read(path)
+  local lines, size, ok
+  local text, why = file.read(path)
   if text then
     lines, size = decode(path, text)
     err = not lines and size
+  else
+    err = io_error(path, why)
   end
   if lines and size < #text then
     ok, err = log:cut(size)

@@ -204,6 +204,15 @@ local function run(load)
   return sums, err
 end
 
+local function clean_up(load)
+  if load.journal then
+    load.journal:close()
+  end
+  if load.temporary and (load.finished or not load.journal) then
+    os.remove(load.temporary)
+  end
+end
+
 --- Loads a whole file, or rows, as many jobs as it takes. Each record arrives once, or the report says which did not: with a
 --- `journal`, also when the program or the machine is stopped at any moment, and the same call is made again.
 ---@param options bulkjob.LoadOptions
@@ -221,20 +230,5 @@ function client_methods:load(options)
       return progress(load)
     end,
   }
-  local good, sums, err = yieldable.pcall(run, load)
-  if not good then
-    yieldable.pcall(load.crew.break_off, load.crew, sums)
-  end
-  if load.journal then
-    load.journal:close()
-  end
-  if load.temporary and (load.finished or not load.journal) then
-    os.remove(load.temporary)
-  end
-  if not good and not core.is_error(sums) then
-    error(sums, 0)
-  elseif not good then
-    return nil, sums
-  end
-  return sums, err
+  return load.crew:whole(run, load, clean_up)
 end

@@ -1,9 +1,9 @@
 --- Result sets: the rows of a job, streamed.
 local call = require "bulkjob.call"
 local core = require "bulkjob.core"
+local page = require "bulkjob.page"
 local task = require "bulkjob.task"
 local types = require "bulkjob.types"
-local url = require "bulkjob.url"
 local yieldable = require "bulkjob.yieldable"
 
 ---@class bulkjob.ResultSet
@@ -35,97 +35,6 @@ function results.new(job, tail, options, ask)
   }, set_meta)
 end
 
--- Downloads under way, and the ids of their jobs.
-local downloads = setmetatable({}, { __mode = "k" })
-
---- Ends the downloads of a job.
-function results.end_downloads(job)
-  local client = core.job_facts(job).client
-  for this, id in pairs(downloads) do
-    if id == job.id and this:job() and core.job_facts(this:job()).client == client then
-      this:cancel()
-      task.wake_waiter(this)
-    end
-  end
-end
-
-local function page_tail(self)
-  local query = {}
-  if self.locator then
-    query[#query + 1] = "locator=" .. url.escape(self.locator)
-  end
-  if self.options.max_records then
-    query[#query + 1] = string.format("maxRecords=%d", self.options.max_records)
-  end
-  return self.tail .. (#query > 0 and "?" .. table.concat(query, "&") or "")
-end
-
-local function begin_page(self, ...)
-  if not self.job.kind then
-    local info, err = self.ask.kind(self.job)
-    if not info then
-      return nil, err
-    end
-  end
-  local this, err = core.results(self.job, page_tail(self), ...)
-  if this then
-    downloads[this] = self.job.id
-  end
-  return this, err
-end
-
-local function broken(self, message)
-  return nil, core.error("protocol", message, { job_id = self.job.id })
-end
-
--- What the service answers to another version does not say which (the guide, query_get_job_results).
-local function explain(self, err)
-  if err and err.status == 409 then
-    local version = core.job_facts(self.job).info.apiVersion
-    err.message = err.message .. "; results of a query are read with the api_version that it was made with"
-      .. (version and ", " .. version or "")
-  end
-  return nil, err
-end
-
-local function end_page(self)
-  local page, err = self.call:result()
-  if not page then
-    return explain(self, err)
-  end
-  return page
-end
-
--- After a page came whole: the locator of the next one, false when there is none, or nil, err. Only a query has pages; its
--- last one says so with the word null (the guide, query_get_job_results), so a missing header is no end. `rows`: when they were
--- counted here.
-local function next_locator(self, page, rows)
-  if self.job.kind ~= "query" then
-    return false
-  end
-  local expected = tonumber(page.records)
-  if not page.locator then
-    return broken(self, "a page of results came without the Sforce-Locator header")
-  elseif rows and expected and rows ~= expected then
-    return broken(self, string.format("a page of results holds %d rows, and Sforce-NumberOfRecords says %d", rows, expected))
-  elseif page.locator == "null" or self.options.single then
-    return false
-  elseif self.seen[page.locator] then
-    return broken(self, "the locator " .. page.locator .. " came twice")
-  end
-  self.seen[page.locator] = true
-  return page.locator
-end
-
--- Every page repeats the header. One that differs is a page of something else.
-local function check_header(self, header)
-  if self.header and self.header ~= header then
-    return broken(self, "a page of results has other columns than the page before it")
-  end
-  self.header = header
-  return true
-end
-
 -- Brings more bytes into the reader, or tells it that there are no more. True, or nil, err.
 local function fill(self)
   local moved, err = self.call:fill(self.reader)
@@ -134,8 +43,8 @@ local function fill(self)
   elseif moved > 0 or call.advance(self.client, self.call) ~= "done" then
     return true
   end
-  self.page, err = end_page(self)
-  if not self.page then
+  self.facts, err = page.finish(self)
+  if not self.facts then
     return nil, err
   end
   self.reader:finish()
@@ -197,7 +106,7 @@ local function read_header(self)
   end
   self.names = columns or {}
   local ok
-  ok, err = check_header(self, table.concat(self.names, "\0"))
+  ok, err = page.check_header(self, table.concat(self.names, "\0"))
   if ok and columns and self.options.typed then
     ok, err = settle_types(self, columns)
   end
@@ -205,7 +114,7 @@ local function read_header(self)
 end
 
 local function open_page(self)
-  local call_made, err = begin_page(self)
+  local call_made, err = page.begin(self)
   local ok = call_made
   if ok then
     self.call = call_made
@@ -215,7 +124,7 @@ local function open_page(self)
     return nil, err
   end
   self.reader = core.csv_reader { delimiter = self.delimiter }
-  self.page = nil
+  self.facts = nil
   self.count = 0
   return read_header(self)
 end
@@ -267,7 +176,7 @@ function methods:next()
       fail(self, err)
     end
     local locator
-    locator, err = next_locator(self, self.page, self.count)
+    locator, err = page.next_locator(self, self.facts, self.count)
     if locator == nil then
       fail(self, err)
     end
@@ -314,7 +223,7 @@ local function behind_header(self, piece, page_ended)
       return ""
     end
     local first = not self.header
-    local ok, err = check_header(self, self.line:sub(1, line_end))
+    local ok, err = page.check_header(self, self.line:sub(1, line_end))
     if not ok then
       return nil, err
     end
@@ -332,9 +241,9 @@ end
 -- The next piece of the text; false at the end; nil, err.
 local function next_chunk(self)
   while not self.closed do
-    local piece, err, page, locator
+    local piece, err, facts, locator
     if not self.call then
-      self.call, err = begin_page(self)
+      self.call, err = page.begin(self)
       self.headed, self.line, self.page_begun = false, "", false
       if not self.call then
         return nil, err
@@ -344,9 +253,9 @@ local function next_chunk(self)
     task.breathe()
     local ended = piece == "" and call.advance(self.client, self.call) == "done"
     if ended then
-      page, err = end_page(self)
-      if page then
-        locator, err = next_locator(self, page)
+      facts, err = page.finish(self)
+      if facts then
+        locator, err = page.next_locator(self, facts)
       end
       if locator == nil then
         return nil, err
@@ -431,39 +340,39 @@ end
 --- Saves the page at the locator of the set, the header of which must be that of the pages before.
 ---@param path string
 ---@param append boolean|nil to a file that has its header
----@return { rows: integer, next: string|false, header: string }|nil page `next`: the locator of the page behind it
+---@return { rows: integer, next: string|false, header: string }|nil facts `next`: the locator of the page behind it
 ---@return bulkjob.Error|nil err
 function methods:save_page(path, append)
-  local page, locator, ok, err
+  local facts, locator, ok, err
   if append then
     results.end_last_line(path)
   end
-  self.call, err = begin_page(self, path, append)
+  self.call, err = page.begin(self, path, append)
   if self.call then
     call.advance(self.client, self.call)
-    page, err = end_page(self)
+    facts, err = page.finish(self)
     self.call = nil
   end
-  if page then
-    locator, err = next_locator(self, page)
+  if facts then
+    locator, err = page.next_locator(self, facts)
   end
   if locator ~= nil then
-    ok, err = check_header(self, page.header)
+    ok, err = page.check_header(self, facts.header)
   end
   if not ok then
     return nil, err
   end
-  page.next = locator
-  return page
+  facts.next = locator
+  return facts
 end
 
 local function save_pages(self, path, append)
   repeat
-    local page, err = self:save_page(path, append)
-    if not page then
+    local saved, err = self:save_page(path, append)
+    if not saved then
       return nil, err
     end
-    self.locator = page.next
+    self.locator = saved.next
     append = true
   until not self.locator
   return true

@@ -28,17 +28,12 @@ end
 -- The library's whole extract: pages at the same time, and a journal.
 local function to_file(client, options, arguments)
   local show, clear = bar.new(options, describe)
-  local report, err, stopped = journaled(options, arguments, options.output, "what is on the disk", function(journal)
-    local good, report, err = pcall(client.extract, client, {
+  local report, err, stopped = journaled(options, arguments, options.output, "what is on the disk", clear, function(journal)
+    return client:extract {
       query = options.query, operation = options.all_rows and "queryAll" or "query", file = options.output, journal = journal,
       columnDelimiter = options.columnDelimiter, lineEnding = options.lineEnding, max_records = options.max_records,
       pages = options.pages, on_progress = show,
-    })
-    clear()
-    if not good then
-      error(report, 0)
-    end
-    return report, err
+    }
   end)
   if not report then
     return stopped, err

@@ -18,13 +18,15 @@ end
 ---@param arguments string[]
 ---@param file string
 ---@param kept string what a stop leaves
+---@param clear fun() ends the display of the progress
 ---@param work fun(journal: string): table|nil, bulkjob.Error|nil
 ---@return table|nil report nil when it was interrupted, too
 ---@return bulkjob.Error|nil err
 ---@return integer|nil status of an interrupt
-return function(options, arguments, file, kept, work)
+return function(options, arguments, file, kept, clear, work)
   local journal = options.journal or file .. ".bulkjob-journal"
   local good, report, err = pcall(work, journal)
+  clear()
   if not good and report ~= session.INTERRUPTED then
     error(report, 0)
   elseif not good or not report then

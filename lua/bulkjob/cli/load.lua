@@ -36,18 +36,13 @@ end
 ---@return integer|nil status, bulkjob.Error|nil err
 return function(client, options, arguments)
   local show, clear = bar.new(options, describe)
-  local report, err, stopped = journaled(options, arguments, options.file, "what was committed", function(journal)
-    local good, report, err = pcall(client.load, client, {
+  local report, err, stopped = journaled(options, arguments, options.file, "what was committed", clear, function(journal)
+    return client:load {
       object = options.object, operation = options.operation, externalIdFieldName = options.externalIdFieldName,
       assignmentRuleId = options.assignmentRuleId, file = options.file, jobs = options.jobs, part_bytes = options.part_bytes,
       journal = journal, results = options.results, join = options.join, retry_failed = options.retry_failed,
       describe = options.describe, wait = not options.no_wait, on_progress = show,
-    })
-    clear()
-    if not good then
-      error(report, 0)
-    end
-    return report, err
+    }
   end)
   if not report then
     return stopped, err

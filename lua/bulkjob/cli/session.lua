@@ -1,6 +1,7 @@
 --- Who signs in, and how: the client of the command.
 local bulkjob = require "bulkjob"
 local core = require "bulkjob.core"
+local file = require "bulkjob.file"
 local secrets = require "bulkjob.cli.secrets"
 
 local session = {}
@@ -25,24 +26,16 @@ local function refuse(message)
   return nil, core.error("auth", message)
 end
 
-local function is_locked(path)
-  local file = io.open(path, "r")
-  local text = file and file:read "*a" or ""
-  if file then
-    file:close()
-  end
-  return text:find("ENCRYPTED", 1, true)
-end
-
 local function by_app(options, secret)
   local client_id, login_url = options.client_id, options.login_url
   if options.jwt_key then
     if not options.username then
       return refuse "--jwt-key goes with --username: the user to sign in as"
     end
+    local locked = (file.read(options.jwt_key) or ""):find("ENCRYPTED", 1, true)
     return bulkjob.auth.jwt {
       client_id = client_id, username = options.username, key_file = options.jwt_key, login_url = login_url,
-      passphrase = is_locked(options.jwt_key) and secret("SF_KEY_PASSPHRASE", "passphrase of " .. options.jwt_key) or nil,
+      passphrase = locked and secret("SF_KEY_PASSPHRASE", "passphrase of " .. options.jwt_key) or nil,
     }
   end
   local refresh_token = secret "SF_REFRESH_TOKEN"

@@ -1,0 +1,102 @@
+--- One page of a result set: asked for, and held against what the service says of it. The results of an ingest job are one page.
+local core = require "bulkjob.core"
+local task = require "bulkjob.task"
+local url = require "bulkjob.url"
+
+local page = {}
+
+-- Downloads under way, and the ids of their jobs.
+local downloads = setmetatable({}, { __mode = "k" })
+
+--- Ends the downloads of a job.
+function page.end_downloads(job)
+  local client = core.job_facts(job).client
+  for this, id in pairs(downloads) do
+    if id == job.id and this:job() and core.job_facts(this:job()).client == client then
+      this:cancel()
+      task.wake_waiter(this)
+    end
+  end
+end
+
+local function tail_of(set)
+  local query = {}
+  if set.locator then
+    query[#query + 1] = "locator=" .. url.escape(set.locator)
+  end
+  if set.options.max_records then
+    query[#query + 1] = string.format("maxRecords=%d", set.options.max_records)
+  end
+  return set.tail .. (#query > 0 and "?" .. table.concat(query, "&") or "")
+end
+
+--- Asks for the page at the set's locator. `...`: a path, and whether to append.
+---@return table|nil call, bulkjob.Error|nil err
+function page.begin(set, ...)
+  if not set.job.kind then
+    local info, err = set.ask.kind(set.job)
+    if not info then
+      return nil, err
+    end
+  end
+  local this, err = core.results(set.job, tail_of(set), ...)
+  if this then
+    downloads[this] = set.job.id
+  end
+  return this, err
+end
+
+local function broken(set, message)
+  return nil, core.error("protocol", message, { job_id = set.job.id })
+end
+
+-- What the service answers to another version does not say which (the guide, query_get_job_results).
+local function explain(set, err)
+  if err and err.status == 409 then
+    local version = core.job_facts(set.job).info.apiVersion
+    err.message = err.message .. "; results of a query are read with the api_version that it was made with"
+      .. (version and ", " .. version or "")
+  end
+  return nil, err
+end
+
+--- What the service says of a page that has come: { locator =, records =, rows =, header = }, or nil, err.
+function page.finish(set)
+  local facts, err = set.call:result()
+  if not facts then
+    return explain(set, err)
+  end
+  return facts
+end
+
+--- The locator of the page behind the one that these facts are of; false when there is none; or nil, err. Only a query has pages; its
+--- last one says so with the word null (the guide, query_get_job_results), so a missing header is no end. `rows`: when they were
+--- counted by the caller.
+function page.next_locator(set, facts, rows)
+  if set.job.kind ~= "query" then
+    return false
+  end
+  local expected = tonumber(facts.records)
+  if not facts.locator then
+    return broken(set, "a page of results came without the Sforce-Locator header")
+  elseif rows and expected and rows ~= expected then
+    return broken(set, string.format("a page of results holds %d rows, and Sforce-NumberOfRecords says %d", rows, expected))
+  elseif facts.locator == "null" or set.options.single then
+    return false
+  elseif set.seen[facts.locator] then
+    return broken(set, "the locator " .. facts.locator .. " came twice")
+  end
+  set.seen[facts.locator] = true
+  return facts.locator
+end
+
+--- Every page repeats the header. One that differs is a page of something else: nil, err.
+function page.check_header(set, header)
+  if set.header and set.header ~= header then
+    return broken(set, "a page of results has other columns than the page before it")
+  end
+  set.header = header
+  return true
+end
+
+return page
