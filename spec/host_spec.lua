@@ -103,7 +103,7 @@ describe("a C program that hosts Lua", function()
       is_clean(shell(([[sh -c 'P=%s
         cc -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wconversion -I$P/include $(pkg-config --cflags %s) \
           -DBULKJOB_LUA="\"$P/share/lua/%s/?.lua\"" -o $P/host examples/host.c $P/lib/lua/%s/bulkjob/libbulkjob.a \
-          $(pkg-config --libs %s libcurl zlib) -lm -pthread']]):format(root, LUA, version, version, LUA)))
+          $(pkg-config --libs %s libcurl libcrypto zlib) -lm -pthread']]):format(root, LUA, version, version, LUA)))
       local result = run_example(root .. "/host")
       is_clean(result)
       assert.matches("processed: 2000\n", result.out)
