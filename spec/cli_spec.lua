@@ -134,6 +134,13 @@ describe("the command", function()
       assert.is_nil(helper.content(path "rows.json.part"))
     end)
 
+    it("leaves no journal of a query that the service does not take", function()
+      local status, _, err = run("extract 'SELECT Id FROM Nothing' -o " .. path "rows.csv")
+      assert.are.equal(3, status)
+      assert.matches("nothing was done.*INVALIDENTITY", err)
+      assert.are.equal("err\nout\n", (helper.shell("ls " .. directory)))
+    end)
+
     for arguments, what in pairs {
       ["--typed x"] = "goes with %-%-format json or lua", ["--pages 3 x"] = "CSV and %-%-output", ["--format xml x"] = "must be one of",
       [""] = "missing argument 'query'",

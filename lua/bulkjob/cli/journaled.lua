@@ -8,7 +8,7 @@ local function say_how_to_go_on(arguments, journal, kept)
   if core.stat(journal) then
     io.stderr:write("bulkjob: ", kept, " is kept; to go on: ", shell.command(arguments), "\n")
   else
-    io.stderr:write "bulkjob: nothing was sent\n"
+    io.stderr:write "bulkjob: nothing was done\n"
   end
 end
 

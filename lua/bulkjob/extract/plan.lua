@@ -73,7 +73,7 @@ function plan.open(extract)
   if not extract.journal then
     return nil, err
   elseif not extract.journal.lines[1] then
-    return extract.journal:add(asked_for(extract))
+    return true
   end
   local ok
   ok, err = extract.journal:compare("extract", asked_for(extract), SAME)
@@ -99,9 +99,17 @@ local function add(extract, line)
 end
 
 --- From here on there are the pages of this job, from the first.
+---@return true|nil ok, bulkjob.Error|nil err
 function plan.begin_job(extract, id)
   forget(extract)
-  return add(extract, { job = id })
+  local ok, err = true, nil
+  if extract.journal and extract.journal.is_empty then
+    ok, err = extract.journal:add(asked_for(extract))
+  end
+  if ok then
+    ok, err = add(extract, { job = id })
+  end
+  return ok, err
 end
 
 --- A page is in the file, which has so many bytes now.
