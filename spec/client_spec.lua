@@ -93,7 +93,7 @@ describe("client options", function()
 
     for _, url in ipairs {
       "http://acme.my.salesforce.com", "http://127.0.0.1.example.com", "http://localhost.example.com", "http://128.0.0.1", "http://10.0.0.1:8080",
-      "HTTP://acme.my.salesforce.com", "http://[::2]",
+      "HTTP://acme.my.salesforce.com", "http://[::2]", "http://[::1].example.com", "http://[::1]example.com:80",
     } do
       it("the token in the clear to " .. url, function()
         raises("http", options { instance_url = url })
@@ -104,7 +104,7 @@ describe("client options", function()
   describe("take", function()
     for _, url in ipairs {
       HTTPS, HTTPS .. "/", HTTPS .. ":8443", "HTTPS://ACME.my.salesforce.com", "http://127.0.0.1:8080", "http://localhost", "http://localhost:80/",
-      "http://127.1.2.3", "http://[::1]:8080", "https://[2001:db8::1]:8443",
+      "http://127.1.2.3", "http://127.0.0.1/", "http://localhost/", "http://[::1]/", "http://[::1]:8080", "https://[2001:db8::1]:8443",
     } do
       it(url, function()
         bulkjob.client(options { instance_url = url }):close()

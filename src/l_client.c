@@ -145,13 +145,17 @@ static void set_option(lua_State *L, struct settings *s, const struct option *o)
     }
 }
 
-static int is_loopback(const char *host)
+/* Does host[:port], so long, name this machine? */
+static int is_loopback(const char *host, size_t len)
 {
-    size_t n = strcspn(host, ":");
-    if (strncmp(host, "127.", 4) == 0) {
+    const char *bracket = host[0] == '[' ? memchr(host, ']', len) : NULL;
+    const char *end = bracket ? bracket + 1 : memchr(host, ':', len);
+    size_t n = end ? (size_t)(end - host) : len;
+    if (n < len && host[n] != ':')
+        return 0;
+    if (strncmp(host, "127.", 4) == 0)
         return strspn(host, "0123456789.") == n;
-    }
-    return (n == 9 && strncasecmp(host, "localhost", 9) == 0) || strncmp(host, "[::1]", 5) == 0;
+    return (n == 9 && strncasecmp(host, "localhost", 9) == 0) || (n == 5 && strncmp(host, "[::1]", 5) == 0);
 }
 
 size_t bj_check_origin(lua_State *L, const struct client *c, const char *name, const char *url)
@@ -172,7 +176,7 @@ size_t bj_check_origin(lua_State *L, const struct client *c, const char *name, c
     if (port && port < url + n &&
         (port + 1 == url + n || strspn(port + 1, "0123456789") != (size_t)(url + n - port - 1)))
         luaL_error(L, "bulkjob.client: %s: a port number expected behind the colon", name);
-    if (http && !c->settings->insecure && !is_loopback(host))
+    if (http && !c->settings->insecure && !is_loopback(host, (size_t)(url + n - host)))
         luaL_error(
             L, "bulkjob.client: %s: http would send the token in the clear; use https, or insecure = true if you must",
             name);
