@@ -102,6 +102,31 @@ describe("a proxy", function()
         assert.are.equal(2, count())
       end)
 
+      it("that refuses is asked once, and nothing is in doubt: the org has heard nothing", function()
+        local scheme = kinds[kind](true)
+        for _, user in ipairs { "", USER .. ":wrong-word@" } do
+          local client = helper.client(org, { proxy = scheme .. user .. host() })
+          local job, err = client:create { object = "Account", operation = "insert", data = "Name\nx\n" }
+          assert.is_nil(job)
+          assert.are.equal("network", err.kind)
+          assert.are.equal(1, err.attempts)
+          assert.is_nil(err.in_doubt)
+          assert.is_nil(err.also)
+        end
+        assert.are.equal(0, #org:requests())
+      end)
+
+      it("never gets what is for this machine alone: http without insecure", function()
+        local scheme, count = kinds[kind]()
+        for _, name in ipairs { "PROXY", "http_proxy", "all_proxy" } do
+          assert.are.equal("good\n", run { SF_INSTANCE_URL = org.url, [name] = scheme .. host() })
+        end
+        assert.are.equal("good\n", run { SF_INSTANCE_URL = org.url, PROXY = scheme .. host(), NO_PROXY_OPTION = "example.com" })
+        assert.are.equal(0, count())
+        assert(helper.client(org, { instance_url = org.url, insecure = true, proxy = scheme .. host() }):limits())
+        assert.are.equal(1, count())
+      end)
+
       it("that is not there is a clear error", function()
         local scheme = kinds[kind]()
         local where = host()
@@ -111,6 +136,50 @@ describe("a proxy", function()
       end)
     end)
   end
+
+  describe("that speaks TLS", function()
+    local tls
+
+    -- HAProxy takes the TLS off what is for the plain proxy.
+    local function take_off_tls(port, more)
+      local listen = server.free_port()
+      local both = helper.file(helper.content(org.dir .. "/server.pem") .. helper.content(org.dir .. "/server.key"))
+      local config = helper.file(([[
+global
+  tune.ssl.default-dh-param 2048
+defaults
+  mode tcp
+  timeout connect 5s
+  timeout client 5s
+  timeout server 5s
+listen tls
+  bind 127.0.0.1:%d ssl crt %s %s
+  server plain 127.0.0.1:%d
+]]):format(listen, both, more or "", port))
+      tls = server.start("haproxy -db -f " .. config, listen)
+      return "https://localhost:" .. listen
+    end
+
+    after_each(function()
+      tls:stop()
+    end)
+
+    it("is verified as the org is", function()
+      local _, count = kinds.http()
+      local url = take_off_tls(running.port)
+      local function ask(more)
+        local client = helper.client(org, helper.with({ proxy = url, no_proxy = "example.com" }, more))
+        local limits, err = client:limits()
+        return limits and "good" or err
+      end
+      assert.are.equal("good", ask())
+      assert.are.equal(1, count())
+      local err = ask { ca_file = "/etc/ssl/certs/ca-certificates.crt" }
+      assert.are.equal("CURLE_PEER_FAILED_VERIFICATION", err.code)
+      assert.are.equal(1, count())
+      assert.are.equal("good", ask { ca_file = "/etc/ssl/certs/ca-certificates.crt", insecure = true })
+    end)
+  end)
 
   it("whose name nobody knows is a clear error", function()
     assert.matches("Could not resolve proxy: nowhere.invalid", run { PROXY = "http://" .. IN_URL.http .. "nowhere.invalid:3128" })

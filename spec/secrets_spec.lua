@@ -9,15 +9,23 @@ local SECRETS = {
   refresh_token = "marked.refresh=token/4", passphrase = "marked.passphrase.5", proxy_password = "marked.proxy.6",
 }
 
-local function escape(text, format)
-  return (text:gsub("[^%w%-._~]", function(c)
+local function escape(text, format, which)
+  return (text:gsub(which or "[^%w%-._~]", function(c)
     return format:format(c:byte())
   end))
 end
 
--- As it is, and as it stands in URLs.
+-- As it is, and as it stands in URLs: all that has to be escaped, what JavaScript escapes, everything; and in forms.
 local function forms(secret)
-  return { secret, escape(secret, "%%%02X"), escape(secret, "%%%02x") }
+  local list, seen = {}, {}
+  for _, form in ipairs {
+    secret, escape(secret, "%%%02X"), escape(secret, "%%%02x"), escape(secret, "%%%02X", "[^%w%-._~!'()*]"), escape(secret, "%%%02x", "."),
+    (escape(secret, "%%%02X", "[^%w*%-._ ]"):gsub(" ", "+")),
+  } do
+    list[#list + 1] = not seen[form] and form or nil
+    seen[form] = true
+  end
+  return list
 end
 
 -- All strings in a value, keys too, at any depth.
@@ -62,16 +70,18 @@ describe("secrets", function()
   local looked_at = 0
 
   local function clean(what, ...)
-    local all = { org.token }
+    local all = forms(org.token)
     for _, secret in pairs(SECRETS) do
-      all[#all + 1] = secret
+      for _, form in ipairs(forms(secret)) do
+        all[#all + 1] = form
+      end
     end
     for i = 1, select("#", ...) do
       for _, text in ipairs(strings((select(i, ...)))) do
         looked_at = looked_at + 1
-        for _, secret in ipairs(all) do
-          for _, form in ipairs(forms(secret)) do
-            assert(not text:find(form, 1, true), what .. " shows '" .. form .. "': " .. text)
+        for _, form in ipairs(all) do
+          if text:find(form, 1, true) then
+            error(what .. " shows '" .. form .. "': " .. text)
           end
         end
       end
@@ -208,11 +218,82 @@ describe("secrets", function()
 
   it("do not come out of a proxy that cannot be used", function()
     for _, url in ipairs { "http://me:%s@127.0.0.1:1", "socks5h://me:%s@127.0.0.1:1", "http://me:%s@nowhere.invalid", "ftp://me:%s@127.0.0.1:1",
-      "http://me:%s@127.0.0.1:99999", "http://me:%s@[::1" } do
+      "http://me:%s@127.0.0.1:99999", "http://me:%s@[::1", "me:%s@127.0.0.1:99999", "http://me:a '%s@127.0.0.1:99999",
+      "http://me:%s" .. ("x"):rep(300) .. "@127.0.0.1:99999" } do
       local one = helper.client(org, { proxy = url:format(SECRETS.proxy_password), retry = { tries = 1 }, on_event = helper.recorder(events) })
       local limits, err = one:limits()
       assert.is_nil(limits)
       clean("proxy", err, events, tostring(one))
+    end
+  end)
+
+  it("stay away from another host to which the org redirects", function()
+    local other = helper.org()
+    local job = assert(client:create { object = "Account", operation = "insert" })
+    local query = assert(client:create { operation = "query", query = "SELECT Id FROM Account" })
+    helper.finished(query)
+    local app = { client_id = "3MVG9.sandbox.app", client_secret = SECRETS.client_secret, login_url = org.tls_url }
+    local signing_in = helper.client(org, { auth = bulkjob.auth.client_credentials(app) })
+    core.set_token(signing_in, "00Dxx!dead")
+    local ways = {
+      GET = function()
+        return job:info()
+      end,
+      ["GET of rows"] = function()
+        return query:results():read()
+      end,
+      ["GET of rows into a file"] = function()
+        return query:results():save(directory .. "/rows.csv")
+      end,
+      POST = function()
+        return client:create { object = "Account", operation = "insert" }
+      end,
+      ["POST with data"] = function()
+        return client:create { object = "Account", operation = "insert", data = "Name\nx\n" }
+      end,
+      PUT = function()
+        return client:job(job.id, "ingest"):upload "Name\nx\n"
+      end,
+      PATCH = function()
+        return client:job(job.id, "ingest"):abort()
+      end,
+      DELETE = function()
+        return client:job(job.id, "ingest"):delete()
+      end,
+      ["POST of a sign-in"] = function()
+        return signing_in:limits()
+      end,
+    }
+    for name, go in pairs(ways) do
+      for _, status in ipairs { 301, 302, 303, 307, 308 } do
+        org:clear_faults()
+        org:fault { status = status, headers = { Location = other.tls_url .. "/services/data/v66.0/limits" }, count = -1 }
+        local answer, err = go()
+        assert.is_nil(answer, name)
+        assert.are.equal(status, err.status, name)
+        assert.matches("redirected to https://localhost", err.message)
+      end
+    end
+    assert.are.equal(0, #other:requests())
+    other:stop()
+  end)
+
+  it("do not come back from an answer that is late: the token of before", function()
+    local one = helper.client(org, { on_event = helper.recorder(events) })
+    local before = org.token
+    org:fault { path = "/limits", stall = 0.3, status = 403, body = core.json_encode { { errorCode = "X", message = before } } }
+    local late = one:spawn(function()
+      return one:limits()
+    end)
+    one:poll(0.1)
+    core.set_token(one, org:new_token())
+    assert(one:run())
+    local limits, err = late:result()
+    assert.is_nil(limits)
+    assert.are.equal(403, err.status)
+    clean("late", err, events)
+    for _, text in ipairs(strings { err, events }) do
+      assert.is_nil(text:find(before, 1, true), text)
     end
   end)
 

@@ -41,6 +41,7 @@ describe("TLS", function()
   end)
 
   teardown(function()
+    helper.clean()
     os.execute("rm -rf '" .. directory .. "'")
   end)
 
@@ -58,7 +59,7 @@ describe("TLS", function()
   local function ask(options)
     local client = bulkjob.client(helper.with({
       instance_url = "https://localhost:" .. running.port, access_token = "00Dxx!marked", ca_file = path "ca.pem",
-      retry = { tries = 1 }, timeout = 5,
+      retry = { tries = 3, base = 0.01, cap = 0.01 }, timeout = 5,
     }, options))
     local limits, err = client:limits()
     client:close()
@@ -73,6 +74,7 @@ describe("TLS", function()
     assert.are.equal("network", err.kind)
     assert.are.equal(code, err.code, err.message)
     assert.matches(what, err.message)
+    assert.are.equal(1, err.attempts)
     assert.is_nil(running:said():find "GET ")
   end
 
@@ -99,7 +101,7 @@ describe("TLS", function()
 
   it("refuses one of a CA that is not ours, and of the system's by default", function()
     serve "good"
-    refused("CURLE_PEER_FAILED_VERIFICATION", "unable to get local issuer certificate", { ca_file = path "other-ca.pem" })
+    refused("CURLE_PEER_FAILED_VERIFICATION", "unable to get local issuer certificate; it comes from no CA that is trusted here", { ca_file = path "other-ca.pem" })
     refused("CURLE_PEER_FAILED_VERIFICATION", "unable to get local issuer certificate", { ca_file = "/etc/ssl/certs/ca-certificates.crt" })
   end)
 
@@ -111,6 +113,47 @@ describe("TLS", function()
   it("refuses TLS 1.1", function()
     serve("good", "-tls1_1 -cipher ALL:@SECLEVEL=0")
     refused("CURLE_SSL_CONNECT_ERROR", "TLS 1.2 is the least")
+  end)
+
+  it("refuses TLS 1.1 also where OpenSSL would take it", function()
+    serve("good", "-tls1_1 -cipher ALL:@SECLEVEL=0")
+    local anything = helper.file("openssl_conf=a\n[a]\nssl_conf=b\n[b]\nsystem_default=c\n[c]\nMinProtocol=TLSv1\nCipherString=ALL:@SECLEVEL=0\n")
+    local permissive = "OPENSSL_CONF=" .. anything .. " "
+    local url = "https://localhost:" .. running.port
+    local out, status = helper.shell(permissive .. "curl -sS -o /dev/null --tlsv1.0 --cacert " .. path "ca.pem " .. url)
+    assert.are.equal(0, status, out)
+    out = helper.shell(permissive .. os.getenv "LUA" .. " " .. helper.file(([[
+      local client = require("bulkjob").client { instance_url = %q, access_token = "x", ca_file = %q, retry = { tries = 1 } }
+      print(select(2, client:limits()))
+    ]]):format(url, path "ca.pem")))
+    assert.matches("TLS 1.2 is the least", out)
+  end)
+
+  it("asks no authority of the system's when there is one of ours", function()
+    local _, status = helper.shell "strace -o /dev/null true"
+    if status ~= 0 then
+      return pending "strace may not trace here"
+    end
+    serve "good"
+    assert.are.equal(0, select(2, helper.shell("mkdir -p " .. path "ca-directory")))
+    for option, file in pairs { ca_file = path "other-ca.pem", ca_path = path "ca-directory" } do
+      local out = helper.shell(("strace -f -qq -e trace=file %s %s"):format(os.getenv "LUA", helper.file(([[
+        local client = require("bulkjob").client { instance_url = "https://localhost:%d", access_token = "x", %s = %q, retry = { tries = 1 } }
+        print(select(2, client:limits()))
+      ]]):format(running.port, option, file))))
+      assert.matches("it comes from no CA that is trusted here", out)
+      assert.is_nil(out:find("/etc/ssl/certs", 1, true), out:match "[^\n]*/etc/ssl/certs[^\n]*")
+    end
+  end)
+
+  it("says when the other end speaks no TLS", function()
+    local org = helper.org()
+    running = { port = org.url:match "%d+$", said = function()
+      return ""
+    end, stop = function()
+      org:stop()
+    end }
+    refused("CURLE_SSL_CONNECT_ERROR", "TLS is not spoken at this port")
   end)
 
   it("says when the CA cannot be read", function()
@@ -140,12 +183,27 @@ describe("TLS", function()
       local err = ask()
       assert.are.equal("network", err.kind)
       assert.matches("certificate required", err.message)
+      assert.matches("client_cert", err.message)
+      assert.are.equal(1, err.attempts)
     end)
 
     it("says what is wrong with it", function()
       refused("CURLE_SSL_CERTPROBLEM", "nothing.crt", { client_cert = path "nothing.crt", client_key = path "user.key" })
       refused("CURLE_SSL_CERTPROBLEM", "private key", { client_cert = path "user.crt", client_key = path "good.key" })
       refused("CURLE_SSL_CERTPROBLEM", "private key", { client_cert = path "user.crt", client_key = path "nothing.key" })
+    end)
+
+    it("refuses a key with a passphrase, and does not ask for it on the terminal", function()
+      openssl "ec -in user.key -aes256 -passout pass:marked -out locked.key"
+      local out, status = helper.shell(("TERM=dumb script -qec %s /dev/null"):format(helper.quote(os.getenv "LUA" .. " " .. helper.file(([[
+        local client = require("bulkjob").client {
+          instance_url = "https://localhost:%d", access_token = "x", ca_file = %q, client_cert = %q, client_key = %q, retry = { tries = 1 },
+        }
+        print(select(2, client:limits()))
+      ]]):format(running.port, path "ca.pem", path "user.crt", path "locked.key")))))
+      assert.are.equal(0, status, out)
+      assert.is_nil(out:lower():find("pass phrase:", 1, true), out)
+      assert.matches("CURLE_SSL_CERTPROBLEM.*without a passphrase", out)
     end)
   end)
 end)

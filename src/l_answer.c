@@ -1,6 +1,8 @@
-#include "l_answer.h"
+#include "l_call.h"
 
+#include "failure.h"
 #include "markup.h"
+#include "mask.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -18,32 +20,13 @@ enum {
 
 /* ---- small pieces ---- */
 
-static void mask(char *text, size_t len, const char *secret, size_t n)
+/* The token with which the request went out: the client may have got another one since. */
+static void mask_sent_token(char *text, size_t len, const struct transfer *t)
 {
-    if (n)
-        for (char *p = text; (p = memmem(p, len - (size_t)(p - text), secret, n)); p += n)
-            memset(p, '*', n);
-}
-
-/* The secret as it is, and as it stands in a URL or a form. `room` has place for three times its length. */
-static void mask_all_forms(char *text, size_t len, const char *secret, size_t n, char *room)
-{
-    static const char *const digits[] = {"0123456789ABCDEF", "0123456789abcdef"};
-    mask(text, len, secret, n);
-    for (int form = 0; form < 2; form++) {
-        size_t out = 0;
-        for (size_t i = 0; i < n; i++) {
-            unsigned char c = (unsigned char)secret[i];
-            if (isalnum(c) || (c && strchr("-._~", c))) {
-                room[out++] = (char)c;
-            } else {
-                room[out++] = '%';
-                room[out++] = digits[form][c >> 4];
-                room[out++] = digits[form][c & 15];
-            }
-        }
-        mask(text, len, room, out);
-    }
+    static const char name[] = "Authorization: Bearer ";
+    for (const struct curl_slist *h = t ? t->headers : NULL; h; h = h->next)
+        if (strncmp(h->data, name, sizeof name - 1) == 0)
+            mask_secret(text, len, h->data + sizeof name - 1, strlen(h->data) - (sizeof name - 1));
 }
 
 /* Shorter ones are no secrets, and would leave nothing of the text. */
@@ -58,18 +41,16 @@ void bj_push_masked(lua_State *L, int call, const char *text, size_t len, size_t
     char *copy = lua_newuserdata(L, len + 1);
     memcpy(copy, text, len);
     copy[len] = '\0';
-    if (c->token) {
-        n = strlen(c->token);
-        mask_all_forms(copy, len, c->token, n, lua_newuserdata(L, 3 * n + 1));
-        lua_pop(L, 1);
-    }
+    if (c->token)
+        mask_secret(copy, len, c->token, strlen(c->token));
+    mask_sent_token(copy, len, ((const struct call *)lua_touserdata(L, call))->transfer);
     bj_kept(L, call, "secrets");
     for (int i = 1; lua_istable(L, -1) && i <= (int)lua_rawlen(L, -1); i++) {
         lua_rawgeti(L, -1, i);
         const char *secret = lua_tolstring(L, -1, &n);
         if (secret && n >= SHORTEST_SECRET)
-            mask_all_forms(copy, len, secret, n, lua_newuserdata(L, 3 * n + 1));
-        lua_settop(L, lua_gettop(L) - (secret && n >= SHORTEST_SECRET ? 2 : 1));
+            mask_secret(copy, len, secret, n);
+        lua_pop(L, 1);
     }
     lua_pop(L, 1);
     if (len > most)
@@ -185,42 +166,11 @@ static void protocol_error(lua_State *L, struct answer *a, const char *what)
 
 /* ---- no answer ---- */
 
-static int contains(const char *text, size_t len, const char *what)
-{
-    size_t n = strlen(what);
-    for (size_t i = 0; i + n <= len; i++)
-        if (strncasecmp(text + i, what, n) == 0)
-            return 1;
-    return 0;
-}
-
-/* libcurl may quote a proxy's URL: hides what stands before the host there. */
-static void hide_user(char *text)
-{
-    for (char *at = text; (at = strstr(at, "://"));) {
-        at += 3;
-        char *end = at + strcspn(at, " \t'\"");
-        for (char *p = end; p > at; p--)
-            if (p[-1] == '@') {
-                memset(at, '*', (size_t)(p - 1 - at));
-                break;
-            }
-    }
-}
-
-/* What OpenSSL says when the two ends have no version of TLS in common names none. */
-static const char *hint_of(const char *text)
-{
-    size_t len = strlen(text);
-    return contains(text, len, "protocol version") || contains(text, len, "unsupported protocol")
-               ? "; TLS 1.2 is the least that is spoken here"
-               : "";
-}
-
 /* Pushes the error of a transfer that the engine or libcurl ended. */
 static void push_failure(lua_State *L, int call, const struct transfer *t, struct answer *a)
 {
-    char text[CURL_ERROR_SIZE];
+    const char *text = failure_text(t);
+    const char *hint = failure_hint(text);
     char silence[32];
     a->outcome = OUTCOME_BROKEN;
     switch (t->stop) {
@@ -257,13 +207,11 @@ static void push_failure(lua_State *L, int call, const struct transfer *t, struc
     case STOP_NONE:
         break;
     }
-    a->outcome = outcome_of(t->code, t->request_sent, t->status, NULL);
-    snprintf(text, sizeof text, "%s", t->error[0] ? t->error : curl_easy_strerror(t->code));
-    hide_user(text);
+    a->outcome = *hint || t->proxy_refused ? OUTCOME_BROKEN : outcome_of(t->code, t->request_sent, t->status, NULL);
     bj_push_masked(L, call, text, strlen(text), MESSAGE);
     push_curl_name(L, t->code);
     bj_push_error(L, t->code == CURLE_OPERATION_TIMEDOUT ? BJ_ERR_TIMEOUT : BJ_ERR_NETWORK, lua_tostring(L, -1), "%s%s",
-                  lua_tostring(L, -2), hint_of(text));
+                  lua_tostring(L, -2), hint);
     lua_replace(L, -3);
     lua_pop(L, 1);
 }
@@ -348,6 +296,15 @@ static void push_code_and_message(lua_State *L, int call, const struct transfer 
         lua_pop(L, 1);
         lua_pushnil(L);
     }
+}
+
+static int contains(const char *text, size_t len, const char *what)
+{
+    size_t n = strlen(what);
+    for (size_t i = 0; i + n <= len; i++)
+        if (strncasecmp(text + i, what, n) == 0)
+            return 1;
+    return 0;
 }
 
 /* Two 401s that no new token mends (so jsforce's http-api.ts, which learnt it from users). */

@@ -261,15 +261,27 @@ static curl_socket_t open_socket(void *user, curlsocktype purpose, struct curl_s
 #endif
 }
 
-static void setup_tls_and_proxy(CURL *c, const struct settings *s)
+/* The same for the service and for a proxy that speaks TLS. */
+static void setup_trust(CURL *c, const struct settings *s)
 {
     curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, s->insecure ? 0L : 1L);
     curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, s->insecure ? 0L : 2L);
     curl_easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-    if (s->ca_file)
+    curl_easy_setopt(c, CURLOPT_PROXY_SSL_VERIFYPEER, s->insecure ? 0L : 1L);
+    curl_easy_setopt(c, CURLOPT_PROXY_SSL_VERIFYHOST, s->insecure ? 0L : 2L);
+    curl_easy_setopt(c, CURLOPT_PROXY_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    if (s->ca_file || s->ca_path) { /* none in place of the system's: who names one authority means no other */
         curl_easy_setopt(c, CURLOPT_CAINFO, s->ca_file);
-    if (s->ca_path)
         curl_easy_setopt(c, CURLOPT_CAPATH, s->ca_path);
+        curl_easy_setopt(c, CURLOPT_PROXY_CAINFO, s->ca_file);
+        curl_easy_setopt(c, CURLOPT_PROXY_CAPATH, s->ca_path);
+    }
+}
+
+static void setup_tls_and_proxy(CURL *c, const struct settings *s, const char *url)
+{
+    setup_trust(c, s);
+    curl_easy_setopt(c, CURLOPT_KEYPASSWD, ""); /* else OpenSSL asks for it on the terminal, and this thread hangs */
     if (s->client_cert)
         curl_easy_setopt(c, CURLOPT_SSLCERT, s->client_cert);
     if (s->client_key)
@@ -278,6 +290,9 @@ static void setup_tls_and_proxy(CURL *c, const struct settings *s)
         curl_easy_setopt(c, CURLOPT_PROXY, s->proxy);
     if (s->no_proxy)
         curl_easy_setopt(c, CURLOPT_NOPROXY, s->no_proxy);
+    /* Without TLS only this machine gets the token, and a proxy may be another one. */
+    if (!s->insecure && strncasecmp(url, "http:", 5) == 0)
+        curl_easy_setopt(c, CURLOPT_NOPROXY, "*");
 }
 
 static void setup_body(CURL *c, struct transfer *t)
@@ -334,7 +349,7 @@ bool transfer_setup(struct transfer *t)
     }
     if (t->settings->user_agent)
         curl_easy_setopt(c, CURLOPT_USERAGENT, t->settings->user_agent);
-    setup_tls_and_proxy(c, t->settings);
+    setup_tls_and_proxy(c, t->settings, t->url);
     setup_body(c, t);
     return true;
 }
@@ -344,11 +359,18 @@ void transfer_finish(struct transfer *t, CURLcode code)
     t->code = code;
     if (t->easy) {
         long request_bytes = 0;
+        long proxy_status = 0;
+        long proxy_error = 0;
         if (t->status == 0)
             curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &t->status);
         curl_easy_getinfo(t->easy, CURLINFO_REQUEST_SIZE, &request_bytes);
         curl_easy_getinfo(t->easy, CURLINFO_SIZE_UPLOAD_T, &t->bytes_out);
-        t->request_sent = request_bytes > 0 || t->stop == STOP_RESEND;
+        curl_easy_getinfo(t->easy, CURLINFO_HTTP_CONNECTCODE, &proxy_status);
+        curl_easy_getinfo(t->easy, CURLINFO_PROXY_ERROR, &proxy_error);
+        /* What went to a proxy before the connection stood is counted, too. */
+        t->request_sent = t->connected && (request_bytes > 0 || t->stop == STOP_RESEND);
+        t->proxy_refused =
+            proxy_status / 100 == 4 || proxy_error == CURLPX_NO_AUTH || proxy_error == CURLPX_USER_REJECTED;
         curl_easy_cleanup(t->easy);
         t->easy = NULL;
     }

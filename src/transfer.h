@@ -50,6 +50,7 @@ struct transfer {
     long status;           /* 0: no answer */
     struct buf headers_in; /* the lines of the last header block */
     bool request_sent;     /* at least a byte of the request went out */
+    bool proxy_refused;    /* by what it answered, it would do so again */
     double seconds;        /* from start to end */
     curl_off_t bytes_out;
     curl_off_t bytes_in;

@@ -1,0 +1,37 @@
+#include "../../src/mask.h"
+
+#include "check.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static int masked(const char *text, const char *secret, const char *expected)
+{
+    char copy[256];
+    snprintf(copy, sizeof copy, "%s", text);
+    mask_secret(copy, strlen(copy), secret, strlen(secret));
+    return strcmp(copy, expected) == 0;
+}
+
+int main(void)
+{
+    CHECK(masked("Bearer 00D!x.y", "00D!x.y", "Bearer *******"));
+    CHECK(masked("00D!x00D!x 00D!", "00D!x", "********** 00D!"));
+    CHECK(masked("nothing", "secret", "nothing"));
+    CHECK(masked("", "secret", ""));
+    CHECK(masked("text", "", "text"));
+    /* Each writer escapes other characters: encodeURIComponent leaves "!", a form has "+" for a blank. */
+    CHECK(masked("a=Pa%21ss%2B1;", "Pa!ss+1", "a=***********;"));
+    CHECK(masked("a=Pa!ss%2b1;", "Pa!ss+1", "a=*********;"));
+    CHECK(masked("a=%50a!ss+1;", "Pa!ss+1", "a=*********;"));
+    CHECK(masked("two+words two%20words two words", "two words", "********* *********** *********"));
+    CHECK(masked("a%2Fb a%2fb a/b", "a/b", "***** ***** ***"));
+    /* A secret that looks escaped itself. */
+    CHECK(masked("a%41b a%2541b aAb", "a%41b", "***** ******* aAb"));
+    CHECK(masked("a%25b", "a%25b", "*****"));
+    /* Cut off: neither is it there, nor is anything read behind the end. */
+    CHECK(masked("Pa%2", "Pa+", "Pa%2"));
+    CHECK(masked("Pa%", "Pa%", "***"));
+    CHECK(masked("Pa", "Pa!", "Pa"));
+    return check_result();
+}
