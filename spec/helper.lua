@@ -149,6 +149,16 @@ function helper.shell(command)
   return out, tonumber(status)
 end
 
+--- Can strace be used here?
+function helper.may_trace()
+  return select(2, helper.shell "strace -o /dev/null true") == 0
+end
+
+--- What stands before a shell command to run it under strace with these options. LeakSanitizer does not work there.
+function helper.strace(options)
+  return "ASAN_OPTIONS=detect_leaks=0 strace -f -qq " .. options .. " "
+end
+
 --- A line of Lua that sets ORG, TOKEN and CA_FILE, for a script that runs elsewhere.
 function helper.names(org)
   return ("local ORG, TOKEN, CA_FILE = %q, %q, %q "):format(org.tls_url, org.token, org.ca_file)
