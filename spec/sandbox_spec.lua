@@ -475,11 +475,16 @@ describe("sandbox", function()
       socket.sleep(0.05)
       assert.are.equal("UploadComplete", info(id).state)
       org:hold(id, "InProgress", 200)
-      org:release()
       local running
-      repeat
+      for _ = 1, 500 do
         running = info(id)
-      until running.numberRecordsProcessed >= 200
+        if running.numberRecordsProcessed >= 200 then
+          break
+        end
+        socket.sleep(0.01)
+      end
+      socket.sleep(0.05)
+      running = info(id) -- it is still there
       assert.are.equal("InProgress", running.state)
       assert.are.equal(200, running.numberRecordsProcessed)
       assert.are.equal(0, running.totalProcessingTime)

@@ -28,29 +28,36 @@ function M.wait(job, state)
   job.held = false
 end
 
---- Hold one job, or all (job nil), in a state; with "InProgress" after so many rows.
+-- Lets the jobs that are held look again whether they still are.
+local function look_again(held)
+  for _, job in ipairs(held) do
+    if job.held then
+      scheduler.poke(job)
+    end
+  end
+end
+
+--- Hold one job, or all (job nil), in a state; with "InProgress" after so many rows. One that is held in another state goes on.
 function M.hold(job, state, rows)
   if job then
     job.hold, job.hold_rows = state, rows
   else
     settings.values.hold, settings.values.hold_rows = state, rows or 0
   end
+  look_again(job and { job } or jobs.all())
 end
 
 --- Let one job, or all, go on.
 function M.release(job)
   if job then
     job.hold = false
-    scheduler.poke(job)
-    return
-  end
-  settings.values.hold = false
-  for _, other in ipairs(jobs.all()) do
-    other.hold = nil
-    if other.held then
-      scheduler.poke(other)
+  else
+    settings.values.hold = false
+    for _, other in ipairs(jobs.all()) do
+      other.hold = nil
     end
   end
+  look_again(job and { job } or jobs.all())
 end
 
 return M
