@@ -313,6 +313,14 @@ describe("result sets", function()
     assert.are.equal(job.id, err.job_id)
   end)
 
+  it("of a record that no memory is spent on: rows are a csv error that says where it begins", function()
+    local job = load('Name\nOne\n"' .. ("x"):rep(17 * 1024 * 1024))
+    local err = fails(job:unprocessed_records())
+    assert.are.equal("csv", err.kind)
+    assert.matches("a record longer than 16777216 bytes %(it begins in line 3%)", err.message)
+    assert.are.same({ 3, "number", job.id }, { err.line, type(err.byte), err.job_id })
+  end)
+
   it("tell created rows from changed ones", function()
     load "Name,Ext__c\nOne,A-1\n"
     local rows = rows_of(load("Name,Ext__c\nUno,A-1\nDos,A-2\n", { operation = "upsert", externalIdFieldName = "Ext__c" }):successful_results())

@@ -138,6 +138,16 @@ static void push_curl_name(lua_State *L, CURLcode code)
         lua_pushfstring(L, "CURLE_%d", (int)code);
 }
 
+void bj_name_job(lua_State *L, int call)
+{
+    bj_kept(L, call, "job");
+    if (!lua_isnil(L, -1)) {
+        lua_getfield(L, -1, "id");
+        lua_setfield(L, -3, "job_id");
+    }
+    lua_pop(L, 1);
+}
+
 void bj_describe_error(lua_State *L, int call, const struct transfer *t, const struct verb_run *run)
 {
     lua_pushstring(L, t->method);
@@ -150,12 +160,7 @@ void bj_describe_error(lua_State *L, int call, const struct transfer *t, const s
     }
     bj_pushinteger(L, run->sends + (run->step == STEP_SEND));
     lua_setfield(L, -2, "attempts");
-    bj_kept(L, call, "job");
-    if (!lua_isnil(L, -1)) {
-        lua_getfield(L, -1, "id");
-        lua_setfield(L, -3, "job_id");
-    }
-    lua_pop(L, 1);
+    bj_name_job(L, call);
 }
 
 static void protocol_error(lua_State *L, struct answer *a, const char *what)

@@ -13,6 +13,9 @@ void bj_push_answer(lua_State *L, int call, const struct transfer *t, const stru
  * proxy may echo the request, and half a token is a secret too. */
 void bj_push_masked(lua_State *L, int call, const char *text, size_t len, size_t most);
 
+/* Adds to the table on top the id of the job that the call is about, if there is one, as `job_id`. */
+void bj_name_job(lua_State *L, int call);
+
 /* Adds to the error on top what every error of a request carries. */
 void bj_describe_error(lua_State *L, int call, const struct transfer *t, const struct verb_run *run);
 

@@ -151,8 +151,11 @@ static int call_fill(lua_State *L)
     struct csv_reader *r = bj_check_csv_reader(L, 2);
     char *room = csv_reader_space(r, TAKE_BYTES);
     size_t n = 0;
-    if (!room)
-        return bj_fail(L, BJ_ERR_CSV, NULL, "%s", csv_reader_error(r));
+    if (!room) {
+        bj_fail_csv(L, r);
+        bj_name_job(L, 1);
+        return 2;
+    }
     n = take_bytes(L, c, room, TAKE_BYTES);
     csv_reader_filled(r, n);
     lua_pushnumber(L, (lua_Number)n);
@@ -619,17 +622,12 @@ static int call_cancel(lua_State *L)
     if (lua_isnil(L, 2)) {
         bj_push_error(L, BJ_ERR_CANCELLED, NULL, "the call was cancelled");
         lua_replace(L, 2);
-        bj_kept(L, 1, "job");
-        if (!lua_isnil(L, -1)) {
-            lua_getfield(L, -1, "id");
-            lua_setfield(L, 2, "job_id");
-        }
+        bj_name_job(L, 1);
     }
     if (in_doubt) {
         lua_pushboolean(L, 1);
         lua_setfield(L, 2, "in_doubt");
     }
-    lua_settop(L, 2);
     bj_keep(L, 1, "error");
     return 0;
 }

@@ -76,8 +76,7 @@ static int new_reader(lua_State *L)
     return 1;
 }
 
-/* Adds to the error on top where it is, both counted from 1. */
-static int at_place(lua_State *L, unsigned long long line, unsigned long long byte)
+int bj_at_place(lua_State *L, unsigned long long line, unsigned long long byte)
 {
     bj_pushinteger(L, (long long)line);
     lua_setfield(L, -2, "line");
@@ -86,13 +85,13 @@ static int at_place(lua_State *L, unsigned long long line, unsigned long long by
     return 2;
 }
 
-static int fail(lua_State *L, const struct csv_reader *r)
+int bj_fail_csv(lua_State *L, const struct csv_reader *r)
 {
     unsigned long long line;
     unsigned long long byte;
     csv_reader_place(r, &line, &byte);
     bj_fail(L, BJ_ERR_CSV, NULL, "%s", csv_reader_error(r));
-    return at_place(L, line, byte);
+    return bj_at_place(L, line, byte);
 }
 
 /* reader:feed(text) -> true | nil, err */
@@ -103,7 +102,7 @@ static int reader_feed(lua_State *L)
     const char *text = luaL_checklstring(L, 2, &len);
     char *room = csv_reader_space(r, len);
     if (!room)
-        return fail(L, r);
+        return bj_fail_csv(L, r);
     memcpy(room, text, len);
     csv_reader_filled(r, len);
     lua_pushboolean(L, 1);
@@ -126,7 +125,7 @@ static int take_header(lua_State *L, const struct csv_row *row)
         int n = (int)i + 1;
         if (row->fields[i].len == 0) {
             bj_fail(L, BJ_ERR_CSV, NULL, "the header has no name for column %d", n);
-            return at_place(L, row->line, row->byte + 1);
+            return bj_at_place(L, row->line, row->byte + 1);
         }
         lua_pushlstring(L, row->fields[i].data, row->fields[i].len);
         lua_pushvalue(L, -1);
@@ -134,7 +133,7 @@ static int take_header(lua_State *L, const struct csv_row *row)
         if (!lua_isnil(L, -1)) {
             bj_fail(L, BJ_ERR_CSV, NULL, "the header names '%s' twice, in columns %d and %d", lua_tostring(L, -2),
                     (int)lua_tonumber(L, -1), n);
-            return at_place(L, row->line, row->byte + 1);
+            return bj_at_place(L, row->line, row->byte + 1);
         }
         lua_pop(L, 1);
         lua_pushvalue(L, -1);
@@ -213,7 +212,7 @@ static int take_record(lua_State *L, struct csv_reader *r, struct csv_row *row)
         lua_pushboolean(L, 0);
         return 1;
     case CSV_FAILED:
-        return fail(L, r);
+        return bj_fail_csv(L, r);
     case CSV_ROW:
         break;
     }

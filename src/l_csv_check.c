@@ -42,10 +42,7 @@ static int fail(lua_State *L, const struct csv_check *c)
     size_t column;
     const char *text = csv_check_error(c, &line, &byte, &column);
     bj_fail(L, BJ_ERR_CSV, NULL, "%s", text);
-    bj_pushinteger(L, (long long)line);
-    lua_setfield(L, -2, "line");
-    bj_pushinteger(L, (long long)byte);
-    lua_setfield(L, -2, "byte");
+    bj_at_place(L, line, byte);
     bj_kept(L, 1, "columns");
     if (column && lua_istable(L, -1)) {
         lua_rawgeti(L, -1, (int)column);

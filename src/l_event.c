@@ -18,12 +18,7 @@ int bj_push_event(lua_State *L, int ci, const char *type)
     lua_createtable(L, 0, 10); /* events, event */
     lua_pushstring(L, type);
     lua_setfield(L, -2, "type");
-    bj_kept(L, ci, "job");
-    if (!lua_isnil(L, -1)) {
-        lua_getfield(L, -1, "id");
-        lua_setfield(L, -3, "job_id");
-    }
-    lua_pop(L, 1);
+    bj_name_job(L, ci);
     lua_pushvalue(L, -1);
     lua_rawseti(L, -3, (int)lua_rawlen(L, -3) + 1);
     lua_remove(L, -2);
