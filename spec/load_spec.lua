@@ -215,6 +215,14 @@ describe("client:load", function()
       assert.are.equal("successful", rows[3].sf__Outcome)
     end)
 
+    it("and says why that cannot be written", function()
+      assert(core.make_directory(path "results"))
+      helper.shell("ln -s /dev/full " .. path "results/joined.csv.part")
+      local report, err = client:load(options { file = make_file(1000), part_bytes = 100000, results = path "results", join = true })
+      assert.is_nil(report)
+      assert.are.same({ "io", "No space left on device" }, { err.kind, err.message })
+    end)
+
     it("so that the file can be loaded as it is", function()
       local _, report = joined "Name,Ext__c\nOne,E1\n,E2\n"
       assert.are.same({ 2, 2 }, { assert(client:load(options { file = report.results.joined })).records, #report.jobs + 1 })
@@ -258,6 +266,14 @@ describe("client:load", function()
       local rows = records_of(report.results.joined)
       assert.are.same({ "successful", "successful", "E1" }, { rows[1].sf__Outcome, rows[2].sf__Outcome, rows[1].Ext__c })
       all_once(2)
+    end)
+
+    it("unless these cannot be put where the second pass looks for them", function()
+      local place = path "journal.retry.csv"
+      assert(core.make_directory(place))
+      local report, err = retried { journal = path "journal" }
+      assert.is_nil(report)
+      assert.are.same({ "io", place .. ": Is a directory" }, { err.kind, err.message })
     end)
 
     it("and does without when there are none", function()

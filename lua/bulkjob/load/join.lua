@@ -6,7 +6,7 @@
 ---
 --- Both sides are split by a checksum into files, one pair of which fits into memory at a time.
 local core = require "bulkjob.core"
-local csv = require "bulkjob.csv"
+local files = require "bulkjob.load.files"
 local task = require "bulkjob.task"
 local yieldable = require "bulkjob.yieldable"
 
@@ -37,43 +37,30 @@ local function key_of(this, row)
   return table.concat(parts, "\0")
 end
 
-local function open(path, mode)
-  local file, why = io.open(path, mode)
-  return file or error(core.error("io", why), 0)
-end
-
-local function check_written(ok, why)
-  return ok or error(core.error("io", tostring(why)), 0)
-end
-
 local function bucket_path(this, kind, i)
   return this.path .. "." .. kind .. i
 end
 
 local function open_buckets(this, kind, mode)
-  local files = {}
+  local opened = {}
   for i = 1, this.buckets do
-    files[i] = open(bucket_path(this, kind, i), mode)
+    opened[i] = files.open(bucket_path(this, kind, i), mode)
   end
-  return files
+  return opened
 end
 
-local function close_all(files)
-  for _, file in ipairs(files) do
-    check_written(file:close())
+local function close_all(opened)
+  for _, file in ipairs(opened) do
+    files.check(file:close())
   end
 end
 
 -- Calls `use` with each row of a file, its key, and the number of its bucket.
 local function walk(this, path, use)
-  local next_row, err = csv.rows({ file = path }, { delimiter = this.delimiter })
-  local row = next_row and next_row() or err and error(err, 0)
-  while row do
+  files.walk(path, this.delimiter, function(row)
     local key = key_of(this, row)
     use(row, key, core.crc32(key) % this.buckets + 1)
-    task.breathe()
-    row = next_row()
-  end
+  end)
 end
 
 local function split(this)
@@ -81,18 +68,18 @@ local function split(this)
   for _, outcome in ipairs(OUTCOMES) do
     walk(this, this.results[outcome], function(row, key, bucket)
       local line = { key, outcome, row.sf__Id or "", row.sf__Created or "", row.sf__Error or "" }
-      check_written(outcomes[bucket]:write(core.json_encode(line), "\n"))
+      files.check(outcomes[bucket]:write(core.json_encode(line), "\n"))
     end)
   end
   walk(this, this.file, function(_, key, bucket)
-    check_written(keys[bucket]:write(core.json_encode { key }, "\n"))
+    files.check(keys[bucket]:write(core.json_encode { key }, "\n"))
   end)
   close_all(outcomes)
   close_all(keys)
 end
 
 local function each_line(this, kind, i, use)
-  local file = open(bucket_path(this, kind, i), "rb")
+  local file = files.open(bucket_path(this, kind, i), "rb")
   for line in file:lines() do
     use(line, core.json_decode(line)[1])
   end
@@ -108,15 +95,15 @@ local function match(this, i)
     queue[#queue + 1] = line
     queues[key] = queue
   end)
-  local matched = open(bucket_path(this, "matched", i), "wb")
+  local matched = files.open(bucket_path(this, "matched", i), "wb")
   each_line(this, "keys", i, function(_, key)
     local queue = queues[key]
     if queue then
       queue.taken = queue.taken + 1
     end
-    check_written(matched:write(queue and queue[queue.taken] or UNKNOWN, "\n"))
+    files.check(matched:write(queue and queue[queue.taken] or UNKNOWN, "\n"))
   end)
-  check_written(matched:close())
+  files.check(matched:close())
 end
 
 local function write_all(this)
@@ -128,18 +115,18 @@ local function write_all(this)
   end
   local writer = core.csv_writer { columns = columns, delimiter = this.delimiter, line_ending = this.line_ending }
   writer:header()
-  local files, out = open_buckets(this, "matched", "rb"), open(this.path .. ".part", "wb")
+  local matched, out = open_buckets(this, "matched", "rb"), files.open(this.path .. ".part", "wb")
   walk(this, this.file, function(row, _, bucket)
-    local found = core.json_decode(files[bucket]:read "*l")
+    local found = core.json_decode(matched[bucket]:read "*l")
     for i, name in ipairs(join.columns) do
       row[name] = found[i + 1]
     end
-    local ok, err = writer:row(row)
-    check_written(ok and out:write(writer:take()), err)
+    files.check(writer:row(row))
+    files.check(out:write(writer:take()))
   end)
-  check_written(out:write(writer:take()))
-  check_written(out:close())
-  close_all(files)
+  files.check(out:write(writer:take()))
+  files.check(out:close())
+  close_all(matched)
 end
 
 local function run(this)

@@ -1,5 +1,6 @@
 --- What a load has come to: its results on the disk, and the report.
 local core = require "bulkjob.core"
+local files = require "bulkjob.load.files"
 local join = require "bulkjob.load.join"
 local plan = require "bulkjob.load.plan"
 local results = require "bulkjob.results"
@@ -60,7 +61,7 @@ local function retry_failed(load, sums)
   local count = second_pass.split(paths.failed, columns, load.plan, options.retry_failed, again .. ".new", kept)
   local unfinished = options.journal and core.stat(options.journal .. ".retry")
   if not unfinished then
-    core.publish(again .. ".new", again)
+    files.publish(again .. ".new", again)
   end
   os.remove(again .. ".new")
   sums.retried = count

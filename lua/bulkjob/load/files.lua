@@ -1,0 +1,43 @@
+--- The files that a load's outcome goes through. What goes wrong with one is raised, as an error table.
+local core = require "bulkjob.core"
+local csv = require "bulkjob.csv"
+local task = require "bulkjob.task"
+
+local files = {}
+
+---@param path string
+---@param mode string
+---@return file*
+function files.open(path, mode)
+  local file, why = io.open(path, mode)
+  return file or error(core.error("io", why), 0)
+end
+
+--- What a write or a close, of a file or of CSV, has answered.
+---@param ok any
+---@param why string|bulkjob.Error|nil
+function files.check(ok, why)
+  return ok or error(core.is_error(why) and why or core.error("io", tostring(why)), 0)
+end
+
+--- Gives a finished file its name.
+---@param part string
+---@param path string
+function files.publish(part, path)
+  files.check(core.publish(part, path))
+end
+
+--- Calls `use` with each row of a CSV file. Other tasks run meanwhile.
+---@param path string
+---@param delimiter string|nil
+---@param use fun(row: table<string, string>)
+function files.walk(path, delimiter, use)
+  local next_row, err = csv.rows({ file = path }, { delimiter = delimiter })
+  files.check(next_row, err)
+  for row in next_row do
+    use(row)
+    task.breathe()
+  end
+end
+
+return files
