@@ -59,6 +59,7 @@ build = {
     ["bulkjob.job"] = "lua/bulkjob/job.lua",
     ["bulkjob.journal"] = "lua/bulkjob/journal.lua",
     ["bulkjob.load"] = "lua/bulkjob/load.lua",
+    ["bulkjob.load.columns"] = "lua/bulkjob/load/columns.lua",
     ["bulkjob.load.files"] = "lua/bulkjob/load/files.lua",
     ["bulkjob.load.join"] = "lua/bulkjob/load/join.lua",
     ["bulkjob.load.outcome"] = "lua/bulkjob/load/outcome.lua",

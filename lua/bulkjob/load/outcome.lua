@@ -1,4 +1,5 @@
 --- What a load has come to: its results on the disk, and the report.
+local columns = require "bulkjob.load.columns"
 local core = require "bulkjob.core"
 local files = require "bulkjob.load.files"
 local join = require "bulkjob.load.join"
@@ -40,12 +41,12 @@ local function read_columns(path)
   end
   local check = core.csv_check {}
   check:feed(text)
-  local columns = check:facts().columns
+  local names = check:facts().columns
   check:close()
-  if not columns then
+  if not names then
     return nil, core.error("protocol", path .. ": a result without a header")
   end
-  return columns
+  return names
 end
 
 -- Loads once more what failed for a reason that may be gone, and puts both passes together. A second pass that was broken off goes
@@ -54,11 +55,11 @@ local function retry_failed(load, sums)
   local options, paths = load.options, sums.results
   local directory = options.results .. "/second"
   local again, kept = (options.journal or directory) .. ".retry.csv", directory .. ".kept.csv"
-  local columns, err = read_columns(paths.failed)
-  if not columns then
+  local names, err = read_columns(paths.failed)
+  if not names then
     return nil, err
   end
-  local count = second_pass.split(paths.failed, columns, load.plan, options.retry_failed, again .. ".new", kept)
+  local count = second_pass.split(paths.failed, names, load.plan, options.retry_failed, again .. ".new", kept)
   local unfinished = options.journal and core.stat(options.journal .. ".retry")
   if not unfinished then
     files.publish(again .. ".new", again)
@@ -99,39 +100,21 @@ end
 
 local KEYS = { update = "Id", delete = "Id", hardDelete = "Id" }
 
-local function has(list, name)
-  for _, one in ipairs(list) do
-    if one == name then
-      return true
-    end
-  end
-end
-
 local function join_results(load, sums)
   local options = load.options
-  local facts_columns, there, err
-  facts_columns, err = read_columns(load.file)
-  if facts_columns then
+  local names, there, err
+  names, err = read_columns(load.file)
+  if names then
     there, err = read_columns(sums.results.successful)
   end
   if not there then
     return nil, err
   end
-  local name = options.externalIdFieldName or KEYS[options.operation]
-  local key = {}
-  if name and has(facts_columns, name) and has(there, name) then
-    key = { name }
-  else
-    for _, column in ipairs(facts_columns) do
-      if has(there, column) then
-        key[#key + 1] = column
-      end
-    end
-  end
   sums.results.joined = options.results .. "/joined.csv"
   return join.files {
-    file = load.file, columns = facts_columns, key = key, delimiter = load.plan.columnDelimiter,
-    line_ending = load.plan.lineEnding, records = load.plan.records, results = sums.results, path = sums.results.joined,
+    file = load.file, columns = names, key = columns.key(names, there, options.externalIdFieldName or KEYS[options.operation]),
+    delimiter = load.plan.columnDelimiter, line_ending = load.plan.lineEnding, records = load.plan.records, results = sums.results,
+    path = sums.results.joined,
   }
 end
 

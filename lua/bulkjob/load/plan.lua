@@ -1,5 +1,6 @@
 --- What a load is made of: the file, checked and cut, or the journal of an earlier run of the same load.
 local call = require "bulkjob.call"
+local columns = require "bulkjob.load.columns"
 local core = require "bulkjob.core"
 local csv = require "bulkjob.csv"
 local journal = require "bulkjob.journal"
@@ -68,19 +69,11 @@ local function write_chunks(path, chunks)
   return true
 end
 
--- Rows of results that are loaded again have columns of the service's own, which it takes from nobody.
-local function is_own_column(name)
-  return name:find("^sf__") ~= nil
-end
-
-local function without_own_columns(path, facts)
-  local columns = {}
-  for _, name in ipairs(facts.columns) do
-    if not is_own_column(name) then
-      columns[#columns + 1] = name
-    end
-  end
-  return { rows = assert(csv.rows({ file = path }, { delimiter = facts.columnDelimiter })), columns = columns }, {
+-- The rows of a file without the columns of the service's own, as results have them, and their format.
+local function rows_to_load(path, facts)
+  return {
+    rows = assert(csv.rows({ file = path }, { delimiter = facts.columnDelimiter })), columns = columns.to_load(facts.columns),
+  }, {
     columnDelimiter = facts.columnDelimiter, lineEnding = facts.lineEnding,
   }
 end
@@ -109,14 +102,6 @@ local function check_file(load)
     return nil, err
   end
   return facts
-end
-
-local function has_own_columns(facts)
-  for _, name in ipairs(facts.columns) do
-    if is_own_column(name) then
-      return true
-    end
-  end
 end
 
 -- Does the object have the columns?
@@ -186,8 +171,8 @@ local function prepare(load)
     end
   end
   facts, err = check_file(load)
-  if facts and has_own_columns(facts) then
-    ok, err = spool(load, without_own_columns(load.file, facts))
+  if facts and #columns.to_load(facts.columns) < #facts.columns then
+    ok, err = spool(load, rows_to_load(load.file, facts))
     facts = nil
     if ok then
       facts, err = check_file(load)

@@ -1,4 +1,5 @@
 --- The failed rows of a load that may do better the second time, such as those that met a lock.
+local columns = require "bulkjob.load.columns"
 local core = require "bulkjob.core"
 local files = require "bulkjob.load.files"
 local task = require "bulkjob.task"
@@ -8,8 +9,8 @@ local second_pass = {}
 local PIECE = 64 * 1024
 
 -- Writes rows with these columns as they come; `writer.add(row)`, `writer.close()`.
-local function new_writer(path, columns, format)
-  local writer = core.csv_writer { columns = columns, delimiter = format.columnDelimiter, line_ending = format.lineEnding }
+local function new_writer(path, names, format)
+  local writer = core.csv_writer { columns = names, delimiter = format.columnDelimiter, line_ending = format.lineEnding }
   local out = files.open(path .. ".part", "wb")
   writer:header()
   return {
@@ -30,20 +31,14 @@ end
 --- Splits the failed rows: those whose error holds `pattern` go to `again`, without the service's own columns, the others to
 --- `kept`. Raises an error table.
 ---@param failed string path
----@param columns string[] all of that file
+---@param names string[] the columns of that file
 ---@param format { columnDelimiter: string, lineEnding: string }
 ---@param pattern string plain text
 ---@param again string path
 ---@param kept string path
 ---@return integer count of rows to be loaded again
-function second_pass.split(failed, columns, format, pattern, again, kept)
-  local own = {}
-  for _, name in ipairs(columns) do
-    if not name:find "^sf__" then
-      own[#own + 1] = name
-    end
-  end
-  local first, rest = new_writer(again, own, format), new_writer(kept, columns, format)
+function second_pass.split(failed, names, format, pattern, again, kept)
+  local first, rest = new_writer(again, columns.to_load(names), format), new_writer(kept, names, format)
   local count = 0
   files.walk(failed, format.columnDelimiter, function(row)
     if (row.sf__Error or ""):find(pattern, 1, true) then
