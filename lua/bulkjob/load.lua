@@ -130,10 +130,9 @@ local function progress(load)
     bytes = 0, total_bytes = 0, records = load.plan.records, processed = 0, failed = 0, jobs = {}, seconds = seconds,
   }
   for _, part in ipairs(load.parts) do
-    local size = part.last - part.first + 1
     local uploading = part.doing == "uploading" and core.job_facts(part.job).upload
-    now.bytes = now.bytes + (uploading and math.min(uploading:progress(), size) or part.sent)
-    now.total_bytes = now.total_bytes + size
+    now.bytes = now.bytes + (uploading and math.min(uploading:progress(), part.bytes) or part.sent)
+    now.total_bytes = now.total_bytes + part.bytes
     now.processed = now.processed + (part.info and part.info.numberRecordsProcessed or 0)
     now.failed = now.failed + (part.info and part.info.numberRecordsFailed or 0)
     now.jobs[part.doing] = (now.jobs[part.doing] or 0) + 1

@@ -124,7 +124,7 @@ local function sum_up(load)
     sums.jobs[i] = part.info
     sums.processed = sums.processed + (part.info.numberRecordsProcessed or 0)
     sums.failed = sums.failed + (part.info.numberRecordsFailed or 0)
-    sums.bytes = sums.bytes + part.last - part.first + 1
+    sums.bytes = sums.bytes + part.bytes
   end
   sums.unprocessed = sums.records - sums.processed
   sums.seconds = core.now() - load.began

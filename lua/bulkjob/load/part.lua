@@ -93,8 +93,7 @@ local function create(load, part)
   if facts.lost > 0 then
     plan.lost_create(load, facts.lost, time)
   end
-  ok, err = note(load, part, "created", { job = part.job.id })
-  return ok, err
+  return note(load, part, "created", { job = part.job.id })
 end
 
 local function upload(load, part)
@@ -103,7 +102,7 @@ local function upload(load, part)
   if not ok then
     return nil, err
   end
-  part.sent = part.last - part.first + 1
+  part.sent = part.bytes
   return note(load, part, "uploaded")
 end
 
@@ -164,7 +163,7 @@ function part_of_load.run(load, part)
       ok, err = wait(load, part)
     end
   end
-  part.sent = part.last - part.first + 1
+  part.sent = part.bytes
   part.doing = ok and "done" or "failed"
   return ok, err
 end

@@ -156,8 +156,21 @@ local function warn_of_limits(load)
 end
 
 local function new_part(number, first, last, records)
-  return { number = number, first = first, last = last, records = records, sent = 0, doing = "waiting" }
+  return { number = number, first = first, last = last, bytes = last - first + 1, records = records, sent = 0, doing = "waiting" }
 end
+
+-- What has to be the same when a load is taken on. Besides these, the file.
+local SAME = { "object", "operation", "externalIdFieldName", "assignmentRuleId", "part_bytes", "org" }
+
+local function asked_for(load)
+  local options = load.options
+  return {
+    load = 1, object = options.object, operation = options.operation, externalIdFieldName = options.externalIdFieldName,
+    assignmentRuleId = options.assignmentRuleId, part_bytes = load.part_bytes, org = core.org(load.client),
+  }
+end
+
+local FACTS = { "columnDelimiter", "lineEnding", "records", "header_first", "header_last" }
 
 -- Looks through the file and cuts it. A load that is taken on has the cuts in its journal.
 local function prepare(load)
@@ -185,13 +198,11 @@ local function prepare(load)
   if not facts then
     return nil, err
   end
-  load.plan = {
-    load = 1, file = load.file, object = options.object, operation = options.operation,
-    externalIdFieldName = options.externalIdFieldName, assignmentRuleId = options.assignmentRuleId,
-    part_bytes = load.part_bytes, org = core.org(load.client),
-    columnDelimiter = facts.columnDelimiter, lineEnding = facts.lineEnding, records = facts.records,
-    header_first = facts.header_first, header_last = facts.header_last, parts = {},
-  }
+  load.plan = asked_for(load)
+  load.plan.file, load.plan.parts = load.file, {}
+  for _, name in ipairs(FACTS) do
+    load.plan[name] = facts[name]
+  end
   for i, part in ipairs(facts.parts) do
     load.plan.parts[i] = { part.first, part.last, part.records }
     load.parts[i] = new_part(i, part.first, part.last, part.records)
@@ -199,17 +210,10 @@ local function prepare(load)
   return true
 end
 
--- Besides these, the file.
-local SAME = { "object", "operation", "externalIdFieldName", "assignmentRuleId", "part_bytes", "org" }
-
 -- Is the plan in the journal that of this load?
 local function compare_plan(load, old)
   local options = load.options
-  local mine = {
-    object = options.object, operation = options.operation, externalIdFieldName = options.externalIdFieldName,
-    assignmentRuleId = options.assignmentRuleId, part_bytes = load.part_bytes, org = core.org(load.client),
-  }
-  local same, why = load.journal:compare("load", mine, SAME)
+  local same, why = load.journal:compare("load", asked_for(load), SAME)
   if not same then
     return nil, why
   elseif options.file and old.source.path ~= options.file then
