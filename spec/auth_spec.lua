@@ -279,6 +279,67 @@ describe("signing in", function()
       client:close()
     end)
 
+    it("is called once for all that wait for it, of any client", function()
+      local other, clients, calls = client_with(auth.client_credentials(app())), {}, 0
+      assert(other:limits())
+      org:fault { path = "/limits", stall = 0.2 }
+      local function vault()
+        calls = calls + 1
+        assert(other:limits()) -- others run meanwhile
+        return core.token(other), org.tls_url
+      end
+      for i = 1, 10 do
+        clients[i] = client_with(vault)
+        clients[i]:spawn(function()
+          assert(clients[i]:limits())
+        end)
+      end
+      repeat
+        local left = 0
+        for i = 1, 10 do
+          left = left + clients[i]:poll(0)
+        end
+      until left == 0
+      assert.are.equal(1, calls)
+      for i = 1, 10 do
+        clients[i]:close()
+      end
+      other:close()
+    end)
+
+    it("is called by whoever waits when the one in it is gone, or cannot go on meanwhile", function()
+      local other = client_with(auth.client_credentials(app()))
+      assert(other:limits())
+      for name, leave in pairs {
+        ["closed"] = function(client) client:close() end,
+        ["not moved"] = function() end,
+      } do
+        local calls, token = 0, core.token(other)
+        local function vault()
+          calls = calls + 1
+          while calls == 1 do
+            coroutine.yield()
+          end
+          return token, org.tls_url
+        end
+        local first, second = client_with(vault), client_with(vault)
+        first:spawn(first.limits, first)
+        first:poll(0)
+        leave(first)
+        local answer = second:spawn(second.limits, second)
+        if name == "closed" then
+          assert(second:run())
+          assert(answer:result())
+        else
+          assert(second:limits())
+        end
+        assert.are.equal(2, calls)
+        first:close()
+        second:close()
+      end
+      other:close()
+    end)
+
     it("must not ask the client itself", function()
       local client
       client = client_with(function()
@@ -307,6 +368,21 @@ describe("signing in", function()
       org:clear_faults()
       answered({ status = 401 }, "refused without a word")
       answered({ status = 302, headers = { Location = "https://evil.example/?x" } }, "redirected to https://evil.example")
+    end)
+
+    it("that names no org is not kept", function()
+      local source = auth.client_credentials(app())
+      org:fault { path = "oauth2/token", status = 200, body = '{"access_token":"00Dx!x","instance_url":"ftp://elsewhere.example"}' }
+      refused(source, nil, "instance_url: an https:// URL expected")
+      org:clear_requests()
+      signs_in(source)
+    end)
+
+    it("does not say where the org is to a client that was told", function()
+      local client = client_with(auth.client_credentials(app()), { instance_url = org.url })
+      assert(client:limits())
+      client:close()
+      assert.is_false(org:requests { path = "/limits" }[1].tls)
     end)
 
     it("that echoes a secret is masked", function()
@@ -392,18 +468,70 @@ describe("signing in", function()
 
     it("that nobody can have fails all that wait for it, with one request", function()
       org:set { run_as_user = false }
-      local failed = 0
+      org:fault { path = "oauth2/token", stall = 0.2 }
+      local failed, errors = 0, {}
       for _ = 1, 20 do
         client:spawn(function()
           local _, err = client:limits()
-          failed = failed + (err.kind == "auth" and 1 or 0)
+          failed = failed + (err.kind == "auth" and not errors[err] and 1 or 0)
+          errors[err] = true -- what is added to one is about one call
         end)
       end
       assert(client:run())
       assert.are.same({ 20, 1 }, { failed, token_requests() })
     end)
 
-    it("is fetched by another task when the one that went for it is cancelled", function()
+    -- Sends a task of the client for a token, which takes a while.
+    local function send_for_token()
+      org:fault { path = "oauth2/token", stall = 0.3 }
+      local sent = client:spawn(client.limits, client)
+      repeat
+        client:poll(0.01)
+      until token_requests() == 1
+      return sent
+    end
+
+    it("comes to the main program, too, while the task that went for it does not move", function()
+      local first = send_for_token()
+      assert(client:limits())
+      assert(first:result())
+      assert.are.equal(1, token_requests())
+    end)
+
+    it("comes to the tasks of a client, while the task of another that went for it does not move", function()
+      local first, another = send_for_token(), client_with(source)
+      local second = another:spawn(another.limits, another)
+      assert(another:run())
+      assert(second:result())
+      assert(first:result())
+      assert.are.equal(1, token_requests())
+      another:close()
+    end)
+
+    it("comes to others when the client of the task that went for it is closed", function()
+      local another = client_with(source)
+      send_for_token()
+      client:close()
+      assert(another:limits())
+      another:close()
+    end)
+
+    it("is not waited for any more by a client that is closed: cancelled", function()
+      local another, err = client_with(source), nil
+      org:fault { path = "oauth2/token", stall = 0.3 }
+      client:spawn(client.limits, client)
+      client:spawn(function()
+        err = select(2, another:limits())
+      end)
+      repeat
+        client:poll(0.01)
+      until token_requests() == 1
+      another:close()
+      assert(client:run())
+      assert.are.equal("cancelled", err.kind)
+    end)
+
+    it("comes to the other tasks when the one that went for it is cancelled", function()
       org:fault { path = "oauth2/token", stall = 0.3 }
       local first = client:spawn(client.limits, client)
       local second = client:spawn(client.limits, client)
@@ -413,6 +541,14 @@ describe("signing in", function()
       first:cancel()
       assert(second:result())
       assert.are.equal("cancelled", select(2, first:result()).kind)
+      assert.are.equal(1, token_requests())
+    end)
+
+    it("is asked for anew after everybody who waited was cancelled", function()
+      local first = send_for_token()
+      first:cancel()
+      assert.are.equal("cancelled", select(2, first:result()).kind)
+      assert(client:limits())
       assert.are.equal(2, token_requests())
     end)
 

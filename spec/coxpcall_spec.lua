@@ -93,7 +93,7 @@ describe("without coxpcall", function()
   it("a wait elsewhere says what is missing", function()
     slow()
     says("", [[
-      local WHAT = "bulkjob: Lua 5.1 cannot yield inside upload, save and with unless the library coxpcall is installed"
+      local WHAT = "bulkjob: Lua 5.1 cannot yield inside upload, save, with and auth functions unless the library coxpcall is installed"
       local client = client()
       for _, source in ipairs { CSV, chunks() } do
         local job = new_job(client)

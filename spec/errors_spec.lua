@@ -674,6 +674,16 @@ describe("errors", function()
       mine:close()
     end)
 
+    it("beside a source that says where the org is waits for that", function()
+      local mine = bulkjob.client {
+        ca_file = org.ca_file, access_token = org.token, auth = function()
+          return org.token, org.tls_url
+        end,
+      }
+      assert(mine:limits())
+      mine:close()
+    end)
+
     it("may come with another instance URL", function()
       local mine = bulkjob.client {
         ca_file = org.ca_file, auth = function()

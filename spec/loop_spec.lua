@@ -4,6 +4,7 @@ local cqueues = require "cqueues"
 local lfs = require "lfs"
 local uv = require "luv"
 local bulkjob = require "bulkjob"
+local core = require "bulkjob.core"
 local helper = require "spec.helper"
 
 local PUC_5_1 = _VERSION == "Lua 5.1" and not jit
@@ -285,6 +286,17 @@ for _, new_loop in ipairs(loops) do
 end
 
 describe("the way to wait", function()
+  it("is not missed by a ring that comes just before, as while a host is connecting", function()
+    local channel = core.channel()
+    channel:ring()
+    channel:till(core.now() + 5)
+    local begun = core.now()
+    channel:sleep()
+    assert.is_true(core.now() - begun < 2)
+    channel:close()
+    channel:ring() -- nobody waits there any more
+  end)
+
   local org
   helper.scene(helper.AT_ONCE, function(the_org)
     org = the_org

@@ -153,6 +153,38 @@ describe("in nginx", function()
       end
     end)
 
+    it("signs in the requests that wait for it, although the one that asked, or the last one, went away", function()
+      serve {
+        init = ([[
+          source = function()
+            return require("bulkjob").auth.client_credentials {
+              login_url = %q, client_id = "3MVG9.sandbox.app", client_secret = "the.secret.of.the.app" }
+          end
+          sources = { source(), source() }
+        ]]):format(org.tls_url),
+        server = [[ location = /limits {
+          lua_check_client_abort on;
+          content_by_lua_block {
+            assert(ngx.on_abort(function() ngx.exit(499) end))
+            local mine = bulkjob.client { auth = sources[tonumber(ngx.var.arg_source)], ca_file = ORG.ca_file }
+            ngx.say(assert(mine:limits()).DailyApiRequests.Max)
+          }
+        } ]],
+      }
+      for leaver = 1, 2 do
+        org:clear_requests()
+        org:fault { path = "oauth2/token", stall = 1 }
+        local connections = { server:open("/limits?source=" .. leaver) }
+        assert.is_true(nginx.eventually(5, function()
+          return #org:requests { path = "oauth2/token" } == 1
+        end))
+        connections[2] = server:open("/limits?source=" .. leaver)
+        helper.sleep(0.3)
+        connections[leaver]:close()
+        assert.are.equal(LIMIT, (nginx.read(connections[3 - leaver], 10)))
+      end
+    end)
+
     it("shares warm connections with those of other requests", function()
       serve(LIMITS)
       for _ = 1, 10 do

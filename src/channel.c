@@ -125,8 +125,9 @@ int channel_fd(struct channel *c)
     bool news = atomic_load(&c->news) > 0;
     if (c->bell.in >= 0 && !news)
         bell_quiet(&c->bell);
-    else if (c->bell.in < 0 && bell_open(&c->bell) && news)
+    else if (c->bell.in < 0 && bell_open(&c->bell) && (news || c->rung))
         bell_ring(&c->bell);
+    c->rung = false;
     int fd = c->bell.out;
     pthread_mutex_unlock(&c->lock);
     return fd;
@@ -138,8 +139,9 @@ void channel_adopt(struct channel *c, int fd)
     bell_close(&c->bell);
     bell_adopt(&c->bell, fd);
     c->has_socket = true;
-    if (atomic_load(&c->news) > 0)
+    if (atomic_load(&c->news) > 0 || c->rung)
         bell_ring(&c->bell);
+    c->rung = false;
     pthread_mutex_unlock(&c->lock);
 }
 
@@ -157,6 +159,8 @@ void channel_ring(struct channel *c)
     pthread_mutex_lock(&c->lock);
     if (c->bell.in >= 0)
         bell_ring(&c->bell);
+    else
+        c->rung = true;
     pthread_mutex_unlock(&c->lock);
 }
 

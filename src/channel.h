@@ -22,6 +22,7 @@ struct channel {
     struct transfer *first;
     struct transfer **last;
     struct bell bell; /* closed as long as nobody needs a descriptor */
+    bool rung;        /* by the host, while there was no bell */
 
     /* Under the lock of the engine that minds it. */
     struct channel *minded_next;

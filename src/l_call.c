@@ -527,13 +527,13 @@ static const char *host_work(struct call *c)
     return NULL;
 }
 
-/* Is there a token that this call was not refused with? */
+/* Is there a token that this call was not refused with, and an org to take it to? */
 static bool has_token(lua_State *L, const struct call *c)
 {
     bj_kept(L, 1, "client");
     const struct client *cl = bj_check_client(L, -1);
     lua_pop(L, 1);
-    return cl->token && (c->phase != PHASE_TOKEN || cl->tokens != c->tokens);
+    return cl->token && cl->base && (c->phase != PHASE_TOKEN || cl->tokens != c->tokens);
 }
 
 /* call:step() -> "done" | "wait" | "token" | "data" | "restart": takes the call as far as it goes without waiting.

@@ -231,10 +231,13 @@ static int channel_unwire(lua_State *L)
     return 0;
 }
 
-/* channel:ring(): wakes whoever waits on it */
+/* channel:ring(): wakes whoever waits on it, or is about to. Nobody waits on one that is closed, or from before a fork.
+ */
 static int ring(lua_State *L)
 {
-    channel_ring(check_box(L, 1)->channel);
+    const struct channel_box *box = luaL_checkudata(L, 1, CHANNEL_CLASS);
+    if (box->channel && !channel_is_foreign(box->channel))
+        channel_ring(box->channel);
     return 0;
 }
 

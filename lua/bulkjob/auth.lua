@@ -4,6 +4,7 @@ local core = require "bulkjob.core"
 local file = require "bulkjob.file"
 local sf_cli = require "bulkjob.auth.sf_cli"
 local token = require "bulkjob.auth.token"
+local trip = require "bulkjob.trip"
 
 local auth = {}
 
@@ -32,28 +33,13 @@ local function check(name, options, known)
   end
 end
 
--- A source that posts the fields that `form()` gives, with what of it is secret; or nil, err.
-local function posted(login_url, form, take)
-  return token.source(function(client)
-    local fields, secrets = form()
-    if not fields then
-      return nil, secrets
-    end
-    local answer, err = token.request(client, login_url, fields, secrets)
-    if answer and take then
-      take(answer)
-    end
-    return answer, err
-  end)
-end
-
 --- Client credentials: the app itself signs in, as the run-as user of its settings.
 ---@param options { login_url: string, client_id: string, client_secret: string } `login_url`: the org's My Domain, such as
 ---  "https://acme.my.salesforce.com"; login.salesforce.com refuses this flow
 ---@return function source
 function auth.client_credentials(options)
   check("client_credentials", options, { login_url = "string", client_id = "string", client_secret = "string" })
-  return posted(options.login_url, function()
+  return token.source("client_credentials", options.login_url, function()
     return { grant_type = "client_credentials", client_id = options.client_id, client_secret = options.client_secret },
       { options.client_secret }
   end)
@@ -81,7 +67,7 @@ function auth.jwt(options)
     error("bulkjob.auth.jwt: either key or key_file expected", 2)
   end
   local login_url = options.login_url or PRODUCTION
-  return posted(login_url, function()
+  return token.source("jwt", login_url, function()
     local key, why = options.key, nil
     if not key then
       key, why = file.read(options.key_file)
@@ -110,14 +96,15 @@ function auth.refresh_token(options)
     client_id = "string", client_secret = "string?", refresh_token = "string", login_url = "string?", on_refresh_token = "function?",
   })
   local held = options.refresh_token
-  return posted(options.login_url or PRODUCTION, function()
+  return token.source("refresh_token", options.login_url or PRODUCTION, function()
     return { grant_type = "refresh_token", client_id = options.client_id, client_secret = options.client_secret, refresh_token = held },
       { held, options.client_secret }
   end, function(answer)
-    if type(answer.refresh_token) == "string" and answer.refresh_token ~= held then
-      held = answer.refresh_token
-      if options.on_refresh_token then
-        options.on_refresh_token(held)
+    local new = answer.refresh_token
+    if type(new) == "string" and new ~= held then
+      held = new
+      return options.on_refresh_token and function()
+        options.on_refresh_token(new)
       end
     end
   end)
@@ -132,7 +119,7 @@ function auth.password(options)
     client_id = "string", client_secret = "string", username = "string", password = "string", security_token = "string?",
     login_url = "string?",
   })
-  return posted(options.login_url or PRODUCTION, function()
+  return token.source("password", options.login_url or PRODUCTION, function()
     return {
       grant_type = "password", client_id = options.client_id, client_secret = options.client_secret, username = options.username,
       password = options.password .. (options.security_token or ""),
@@ -146,9 +133,12 @@ end
 function auth.sf_cli(options)
   options = options or {}
   check("sf_cli", options, { org = "string?", command = "string?" })
-  return token.source(function()
-    return sf_cli { org = options.org, command = options.command or "sf" }
-  end)
+  return trip.source {
+    name = "sf_cli",
+    ask = function()
+      return sf_cli { org = options.org, command = options.command or "sf" }
+    end,
+  }
 end
 
 return auth

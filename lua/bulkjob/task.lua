@@ -74,8 +74,9 @@ local function get_board(client)
   return board
 end
 
--- The task can move.
-local function wake(self)
+--- The task can move.
+---@param self bulkjob.Task
+function task.wake(self)
   if self.queued or self.ended then
     return
   end
@@ -92,6 +93,8 @@ local function wake(self)
     board.channel:ring()
   end
 end
+
+local wake = task.wake
 
 --- Wakes the task that waits for this call, which somebody else has ended.
 function task.wake_waiter(this)
@@ -128,9 +131,8 @@ function task.wait(this)
   local seconds = this:timeout()
   if seconds then
     set_alarm(self, core.now() + seconds)
-  else
-    this:watch(self.board.channel, self.number)
   end
+  this:watch(self.board.channel, self.number)
   self.waits_for = this
   coroutine.yield()
   self.waits_for = nil

@@ -4,7 +4,7 @@ local yieldable = { pcall = pcall, running = coroutine.running }
 
 local function explain(refused, good, ...)
   if not good and ... == refused then
-    return false, "bulkjob: Lua 5.1 cannot yield inside upload, save and with unless the library coxpcall is installed"
+    return false, "bulkjob: Lua 5.1 cannot yield inside upload, save, with and auth functions unless the library coxpcall is installed"
   end
   return good, ...
 end

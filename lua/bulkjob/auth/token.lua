@@ -1,58 +1,48 @@
---- Token sources: functions for the option `auth`. A source keeps the token it got, so that many clients may share it.
-local call = require "bulkjob.call"
+--- Token sources that ask the token endpoint.
 local core = require "bulkjob.core"
 local hint = require "bulkjob.auth.hints"
+local trip = require "bulkjob.trip"
 local url = require "bulkjob.url"
 
 local token = {}
 
---- A source that asks by `ask(client)`: a table with access_token and instance_url, or nil, err. It is asked when there is no token
---- yet, or when the client says that it was refused with the one it has.
----@param ask fun(client: bulkjob.Client): table|nil, bulkjob.Error|nil
----@return fun(client: bulkjob.Client): string|nil, string|bulkjob.Error|nil
-function token.source(ask)
-  local held
-  return function(client)
-    if held and held.access_token ~= core.token(client) then
-      return held.access_token, held.instance_url
-    end
-    local answer, err = ask(client)
-    if not answer then
-      return nil, err
-    end
-    held = { access_token = answer.access_token, instance_url = answer.instance_url }
-    return held.access_token, held.instance_url
-  end
-end
-
 local function explain(err)
-  local why = hint(err.code, err.message)
-  err.kind = "auth"
-  err.message = "sign-in refused: " .. err.message .. (why and " (" .. why .. ")" or "")
+  if err.kind == "api" or err.kind == "auth" then
+    local why = hint(err.code, err.message)
+    err.kind = "auth"
+    err.message = "sign-in refused: " .. err.message .. (why and " (" .. why .. ")" or "")
+  elseif err.kind == "protocol" then
+    err.kind = "auth"
+  end
   return nil, err
 end
 
---- Asks the token endpoint.
----@param client bulkjob.Client
+--- A source that posts a form.
+---@param name string the function of bulkjob.auth
 ---@param login_url string
----@param form table<string, string>
----@param secrets string[] what must not be shown
----@return table|nil answer access_token, instance_url, and what else the service tells
----@return bulkjob.Error|nil err
-function token.request(client, login_url, form, secrets)
-  local answer, err = call.run(client, core.ask_token(client, login_url, url.form(form), secrets))
-  if not answer then
-    if err.kind == "api" or err.kind == "auth" then
-      return explain(err)
-    elseif err.kind == "protocol" then
-      err.kind = "auth"
-    end
-    return nil, err
-  elseif type(answer.access_token) ~= "string" or answer.access_token == ""
-    or (answer.instance_url and type(answer.instance_url) ~= "string") then
-    return nil, core.error("auth", login_url .. ": a token was expected, and the answer holds none")
-  end
-  return answer
+---@param form fun(): table<string, string>|nil, string[]|bulkjob.Error the fields, and what of them must not be shown; or nil, err
+---@param take (fun(answer: table): function|nil)|nil gets the whole answer, and says what to call when everybody has the token
+---@return function
+function token.source(name, login_url, form, take)
+  return trip.source {
+    name = name,
+    begin = function(client)
+      local fields, secrets = form()
+      if not fields then
+        return nil, secrets
+      end
+      return core.ask_token(client, login_url, url.form(fields), secrets)
+    end,
+    finish = function(answer, err)
+      if not answer then
+        return explain(err)
+      elseif type(answer.access_token) ~= "string" or answer.access_token == ""
+        or (answer.instance_url and type(answer.instance_url) ~= "string") then
+        return nil, core.error("auth", login_url .. ": a token was expected, and the answer holds none")
+      end
+      return { access_token = answer.access_token, instance_url = answer.instance_url }, nil, take and take(answer)
+    end,
+  }
 end
 
 return token

@@ -1,0 +1,236 @@
+--- The way to a token: one trip for all that need it. A trip to the token endpoint belongs to nobody: whoever waits for it can take
+--- it on, so it does not matter who of them is cancelled, closed, killed or never resumed.
+local core = require "bulkjob.core"
+local loop = require "bulkjob.loop"
+local task = require "bulkjob.task"
+local wait = require "bulkjob.wait"
+local yieldable = require "bulkjob.yieldable"
+
+---@class bulkjob.TokenAnswer
+---@field access_token string
+---@field instance_url string|nil
+
+---@class bulkjob.TokenSource what bulkjob.auth knows of one of its functions; either `begin` and `finish`, or `ask`
+---@field name string
+---@field begin (fun(client: bulkjob.Client): table|nil, bulkjob.Error|nil)|nil the call that asks
+---@field finish (fun(answer: table|nil, err: bulkjob.Error|nil): bulkjob.TokenAnswer|nil, bulkjob.Error|nil, function|nil)|nil what
+---  came of it, and what to call when everybody has it
+---@field ask (fun(): bulkjob.TokenAnswer|nil, bulkjob.Error|nil)|nil
+---@field package held bulkjob.TokenAnswer|nil
+
+local trip = {}
+
+-- Seconds after which whoever waits looks for itself: who was to wake it may be gone without a word.
+local PATIENCE = 1
+
+-- Seconds that a function of the user's may take before somebody else asks it, too.
+local LONGEST = 30
+
+local MAIN = {} -- the main program, where Lua 5.1 gives it no coroutine
+
+---@type table<function, bulkjob.TokenSource>
+local sources = setmetatable({}, { __mode = "k" })
+
+-- Those under way, by their function: { client =, waiting =, call = | by =, since =, over =, answer = | err = }. Held by who waits.
+local trips = setmetatable({}, { __mode = "kv" })
+
+--- A function for the option `auth` that stands for this source.
+---@param source bulkjob.TokenSource
+---@return function
+function trip.source(source)
+  local function stands_for()
+    error("bulkjob.auth." .. source.name .. ": a token source is for the option auth of a client, and not to be called", 2)
+  end
+  sources[stands_for] = source
+  return stands_for
+end
+
+-- Waiting for a trip has this of a call.
+local turn = { awaits_news = true }
+turn.__index = turn
+
+function turn:timeout()
+  local call = self.trip.call
+  return math.min(call and call:timeout() or PATIENCE, PATIENCE)
+end
+
+function turn:watch(channel, tag)
+  self.channel = channel
+  if self.trip.call then
+    self.trip.call:watch(channel, tag)
+  end
+end
+
+function turn:cancel(err)
+  self.cancelled, self.err = true, err
+end
+
+local function wake(waiting)
+  if waiting.task then
+    task.wake(waiting.task)
+  elseif waiting.channel then
+    waiting.channel:ring()
+  end
+end
+
+local function come_back(this, auth, answer, err)
+  if trips[auth] == this then
+    trips[auth] = nil
+  end
+  -- What was cancelled brings nothing for others: the next of them sets out again.
+  this.over, this.answer, this.err = true, answer, err and err.kind ~= "cancelled" and err or nil
+  if answer and sources[auth] then
+    sources[auth].held = answer
+  end
+  for waiting in pairs(this.waiting) do
+    wake(waiting)
+  end
+end
+
+local function as_auth_error(err)
+  return core.is_error(err) and err
+    or core.error("auth", "the auth source gave no token" .. (err and ": " .. tostring(err) or ""))
+end
+
+-- Asks a function, which may wait by itself. Raises what it raises, but only here.
+local function ask(this, auth)
+  local source = sources[auth]
+  local good, answer, err = yieldable.pcall(source and source.ask or auth)
+  local raised
+  if not good then
+    raised, answer, err = answer, nil, answer
+  elseif answer and not source then
+    answer = { access_token = answer, instance_url = err }
+  end
+  err = not answer and as_auth_error(err) or nil
+  come_back(this, auth, answer, err)
+  if not good then
+    error(raised, 0)
+  end
+  return answer, err
+end
+
+local function is_open(client)
+  return (pcall(core.org, client))
+end
+
+-- Is the one who asks a function gone, or can it not go on as long as we wait?
+local function is_lost(this, way)
+  return way == loop.known.block or core.now() - this.since > LONGEST or not is_open(this.client)
+    or (type(this.by) == "thread" and coroutine.status(this.by) == "dead")
+end
+
+-- Takes a call as far as it goes without waiting.
+local function go_on(this, auth, client)
+  local good, need = pcall(this.call.step, this.call)
+  if not good then -- such as one from before a fork
+    come_back(this, auth)
+    if this.client == client then
+      error(need, 0)
+    end
+    return
+  end
+  wait.report(this.client, this.call)
+  if need == "done" and not this.over then
+    local answer, err, afterwards = sources[auth].finish(this.call:result())
+    come_back(this, auth, answer, err)
+    if afterwards then
+      afterwards()
+    end
+  end
+end
+
+-- Stops waiting. Somebody else has to watch the call then; with nobody left it has no use.
+local function leave(this, auth)
+  local other = next(this.waiting)
+  if other then
+    wake(other)
+  elseif this.call then
+    this.call:cancel()
+    come_back(this, auth)
+  end
+end
+
+-- Waits for news of the trip. False when that was cancelled.
+local function wait_for(this, auth, mine, way)
+  mine.trip = this
+  this.waiting[mine] = true
+  wait.on(mine, way)
+  this.waiting[mine] = nil
+  if mine.cancelled then
+    leave(this, auth)
+  end
+  return not mine.cancelled
+end
+
+local function set_out(client, auth, me)
+  local source = sources[auth]
+  local this = { client = client, waiting = {} }
+  if source and source.begin then
+    local err
+    this.call, err = source.begin(client)
+    if not this.call then
+      return nil, err
+    end
+  else
+    this.by, this.since = me, core.now()
+  end
+  trips[auth] = this
+  return this
+end
+
+-- An answer, or nil, err; nil alone when the call was cancelled or its client closed.
+local function travel(client, auth, way)
+  local me = yieldable.running() or MAIN
+  local mine = setmetatable({ task = task.running() }, turn)
+  while is_open(client) do
+    local held = sources[auth] and sources[auth].held
+    if held and held.access_token ~= core.token(client) then
+      return held
+    end
+    local this = trips[auth]
+    local lost = this and not this.call and this.by ~= me and is_lost(this, way)
+    if not this or lost then
+      local err
+      this, err = set_out(client, auth, me)
+      if not this then
+        return nil, err
+      elseif not this.call then
+        return ask(this, auth)
+      end
+    elseif this.by == me then
+      error("bulkjob: the auth source uses the client that it is to sign in", 0)
+    end
+    if this.call then
+      go_on(this, auth, client)
+    end
+    if not this.over and not wait_for(this, auth, mine, way) then
+      return nil, mine.err
+    elseif this.answer or this.err then
+      -- Each has an error of its own: what is added to it is about one call.
+      return this.answer, this.err and core.error(this.err.kind, this.err.message, this.err)
+    end
+  end
+end
+
+--- Gets the client a token that the call `this` was not refused with yet, or ends the call.
+function trip.get(client, this, way)
+  local auth = core.client_option(client, "auth")
+  local source = sources[auth]
+  local answer, err = travel(client, auth, way)
+  if answer then
+    -- Where the user says where the org is, a source of ours only says who asks.
+    local url = not (source and core.org(client)) and answer.instance_url or nil
+    local good, why = pcall(core.set_token, client, answer.access_token, url)
+    if good then
+      return
+    end
+    err = core.error("auth", (tostring(why):gsub("^bulkjob%.client: ", "")))
+    if source and source.held == answer then
+      source.held = nil
+    end
+  end
+  this:cancel(err)
+end
+
+return trip
