@@ -13,6 +13,11 @@ function server.free_port()
   return port
 end
 
+local function listens(port)
+  local connection = socket.connect("127.0.0.1", port)
+  return connection and connection:close() and true
+end
+
 --- Starts a program that listens on the port, and waits until it does. What it says goes to a file.
 ---@param command string for the shell
 ---@param port integer
@@ -23,9 +28,7 @@ function server.start(command, port)
   self.pid = tonumber(pipe:read "*l")
   pipe:close()
   for _ = 1, 200 do
-    local connection = socket.connect("127.0.0.1", port)
-    if connection then
-      connection:close()
+    if listens(port) then
       return self
     end
     helper.sleep(0.02)
@@ -40,9 +43,17 @@ function server:said()
   return helper.content(self.log) or ""
 end
 
+--- Ends it, and waits until nobody listens on its port.
 function server:stop()
   os.execute("kill " .. self.pid .. " 2>/dev/null")
   os.remove(self.log)
+  for _ = 1, 200 do
+    if not listens(self.port) then
+      return
+    end
+    helper.sleep(0.02)
+  end
+  error("a server on port " .. self.port .. " does not end")
 end
 
 return server
