@@ -93,8 +93,10 @@ check-all: ## the same, and the specs on every Lua
 	@tools/check all
 
 # The nginx that spec/nginx_spec.lua starts has LuaJIT, whatever it is started from.
-test: all $(HOSTS) $(HUNG_DNS) $(if $(SAN),$(BINDING)/lua) ## busted with $(LUA); SPEC=file for one of them
+ready: all $(HOSTS) $(HUNG_DNS) $(if $(SAN),$(BINDING)/lua)
 	@$(MAKE) --no-print-directory LUA=luajit SAN= all
+
+test: ready ## busted with $(LUA); SPEC=file for one of them
 	@tools/run-lua $(BINDING) $(HOST) "$$(command -v busted)" $(BUSTED_FLAGS) $(SPEC)
 
 asan: ## the same with AddressSanitizer, LeakSanitizer and UBSan
@@ -248,6 +250,6 @@ $(BINDING)/bulkjob $(OOM)/bulkjob:
 
 -include $(wildcard $(PLAIN)/*.d $(BINDING)/*.d)
 
-.PHONY: all help lib deps demo example-host example-love check check-all test asan tsan c-test fuzz oom check-unit lint format rockspec manual rock-check \
+.PHONY: all help lib deps demo example-host example-love check check-all ready test asan tsan c-test fuzz oom check-unit lint format rockspec manual rock-check \
   bench bench-hosts install uninstall clean syntax run-c-tests run-fuzzers run-oom FORCE
 .DELETE_ON_ERROR:
