@@ -151,6 +151,10 @@ describe("signing in", function()
       refused(jwt { audience = "https://elsewhere.example" }, "invalid_grant", "Audience validation failed .*login.salesforce.com")
       refused(jwt { username = "nobody@example.com" }, "invalid_grant", "hasn't approved .*pre%-authorise")
       refused(jwt { client_id = "nobody" }, "invalid_client_id", "consumer key")
+      for _, offset in ipairs { 600, -600 } do
+        org:set { clock_offset = offset }
+        refused(jwt(), "invalid_grant", "expired authorization code .*clock")
+      end
     end)
   end)
 
@@ -654,6 +658,68 @@ describe("signing in", function()
         assert.are.equal(5000, report.processed)
         assert.are.equal(5000, org:count "Account")
       end)
+    end)
+  end)
+
+  -- The sandbox itself, by the curl command.
+  describe("at the token endpoint", function()
+    local function post(...)
+      local words = { "curl -s" }
+      for _, field in ipairs { ... } do
+        words[#words + 1] = "--data-urlencode " .. helper.quote(field)
+      end
+      local answer = helper.shell(table.concat(words, " ") .. " " .. org.url .. "/services/oauth2/token")
+      return core.json_decode(answer)
+    end
+
+    local BEARER = "grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer"
+
+    local function post_claims(more, change)
+      local claims = helper.with(
+        { iss = APP.client_id, sub = USER, aud = "https://login.salesforce.com", exp = os.time() + 60 }, more)
+      local assertion = assert(core.sign_jwt(helper.content(path "key.pem"), nil, core.json_encode(claims)))
+      return post(BEARER, "assertion=" .. (change and change(assertion) or assertion))
+    end
+
+    before_each(function()
+      org:set { certificate = helper.content(path "app.crt") }
+    end)
+
+    it("good claims give a token", function()
+      assert.are.equal(org.token, post_claims().access_token)
+    end)
+
+    for name, claims in pairs {
+      ["have ended"] = { exp = os.time() - 60 }, ["end too late"] = { exp = os.time() + 3600 }, ["end at a text"] = { exp = "soon" },
+      ["are for others"] = { aud = "https://elsewhere.example" }, ["are of another user"] = { sub = "nobody@example.com" },
+      ["are of another app"] = { iss = "nobody" },
+    } do
+      it("claims are refused that " .. name, function()
+        assert.is_string(post_claims(claims).error)
+      end)
+    end
+
+    it("claims are refused that were changed, or that nobody signed", function()
+      assert.are.equal("invalid assertion", post_claims({}, function(assertion)
+        return (assertion:gsub("%.([^.]*)%.", ".%1x."))
+      end).error_description)
+      assert.are.equal("invalid assertion", post_claims({}, function(assertion)
+        return assertion:match "^(.*%.)[^.]*$" .. "AAAA"
+      end).error_description)
+      assert.are.equal("invalid assertion", post_claims({}, function(assertion)
+        return "eyJhbGciOiJub25lIn0." .. assertion:match "%.(.*)%." .. ".AAAA" -- {"alg":"none"}
+      end).error_description)
+    end)
+
+    it("no other name of a flow is taken, nor a field twice or without a value", function()
+      local fields = { "client_id=" .. APP.client_id, "client_secret=" .. APP.client_secret }
+      assert.is_string(post("grant_type=client_credentials", fields[1], fields[2]).access_token)
+      assert.are.equal("unsupported_grant_type", post("grant_type=urn:client_credentials", fields[1], fields[2]).error)
+      assert.are.equal("unsupported_grant_type", post("grant_type=jwt-bearer", "assertion=x").error)
+      assert.are.equal("unsupported_grant_type", post(fields[1]).error)
+      assert.are.equal("invalid_request", post(BEARER, "assertion=x", "assertion=x").error)
+      local text = helper.shell("curl -s -d assertion -d " .. BEARER .. " " .. org.url .. "/services/oauth2/token")
+      assert.matches("invalid_request", text)
     end)
   end)
 

@@ -66,7 +66,9 @@ flows["jwt-bearer"] = function(form)
     return refuse("invalid_grant", "invalid assertion")
   elseif not AUDIENCES[payload.aud] and payload.aud ~= app.info.url and payload.aud ~= app.info.tls_url then
     return refuse("invalid_grant", "Audience validation failed")
-  elseif type(payload.exp) ~= "number" or payload.exp <= ngx.time() or payload.exp > ngx.time() + LONGEST_LIFE then
+  end
+  local left = type(payload.exp) == "number" and payload.exp - clock.org_now()
+  if not left or left <= 0 or left > LONGEST_LIFE then
     return refuse("invalid_grant", "expired authorization code")
   elseif payload.sub ~= values.username or not values.preauthorized then
     return refuse("invalid_grant", "user hasn't approved this consumer")
@@ -96,6 +98,23 @@ function flows.password(form)
   return refusal
 end
 
+-- The grant types by the names that the setting has for them.
+local NAMES = {
+  client_credentials = "client_credentials", ["urn:ietf:params:oauth:grant-type:jwt-bearer"] = "jwt-bearer", refresh_token = "refresh_token",
+  password = "password",
+}
+
+-- The fields of a form, each a text that is there once; or nil.
+local function read_form(text)
+  local form = ngx.decode_args(text, 0)
+  for _, value in pairs(form) do
+    if type(value) ~= "string" then
+      return nil
+    end
+  end
+  return form
+end
+
 --- POST of a form. A session that lives is given again: what others hold stays good.
 function M.token(method)
   if method ~= "POST" then
@@ -107,13 +126,15 @@ function M.token(method)
   if not text then
     return nil, err
   end
-  local form = ngx.decode_args(text, 0)
-  local name = tostring(form.grant_type):match "[^:]*$"
-  local flow = flows[name]
-  if not flow or not (" " .. settings.values.oauth_flows .. " "):find(" " .. name .. " ", 1, true) then
+  local form = read_form(text)
+  if not form then
+    return refuse("invalid_request", "a field stands twice, or has no value")
+  end
+  local name = NAMES[form.grant_type or ""]
+  if not name or not (" " .. settings.values.oauth_flows .. " "):find(" " .. name .. " ", 1, true) then
     return refuse("unsupported_grant_type", "grant type not supported")
   end
-  local refusal, new_refresh_token = flow(form)
+  local refusal, new_refresh_token = flows[name](form)
   if refusal then
     return refusal
   end

@@ -7,6 +7,7 @@ local HINTS = {
   { "audience", "audience has to be https://login.salesforce.com, https://test.salesforce.com for a sandbox, or the URL of the site" },
   { "hasn't approved this consumer", "the app's policies have to pre-authorise the user, by a profile or a permission set" },
   { "expired access/refresh token", "the refresh token was revoked, or is older than the app's policy allows: sign in again" },
+  { "expired authorization code", "this machine's clock has to be right, as a signed token is good for minutes only" },
   { "assertion", "the certificate in the app's settings has to be that of the key, and this machine's clock has to be right" },
   { "authentication failure", "user name, password, the security token, the user's login IP ranges and hours, or the org's setting "
     .. "that allows this flow" },
