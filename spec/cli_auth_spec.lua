@@ -115,6 +115,24 @@ describe("the command signs in", function()
     refused(environment(), "--proxy http://me:word@proxy:3128 limits", "set https_proxy")
   end)
 
+  it("never as somebody else than was said", function()
+    local session = ("export SF_INSTANCE_URL=%s SF_ACCESS_TOKEN='%s'; "):format(org.tls_url, org.token)
+    for name, value in pairs { ["--jwt-key"] = path "key.pem", ["--username"] = "me", ["--login-url"] = org.tls_url } do
+      refused(environment() .. session, name .. " " .. value .. " limits", name:gsub("%p", "%%%0") .. " goes with %-%-client%-id")
+      refused(environment() .. session, name .. " " .. value .. " --org mine limits", "beside %-%-org")
+    end
+    refused(environment() .. session, "--org mine --client-id x limits", "%-%-client%-id has no place beside %-%-org")
+    -- The refresh token is that of whoever it was given to.
+    org:set { oauth_flows = "password" }
+    signs_in(environment("SF_REFRESH_TOKEN", "SF_CLIENT_SECRET", "SF_PASSWORD", "SF_SECURITY_TOKEN"), app "--username integration@sandbox.example")
+  end)
+
+  it("not by what sf prints in place of a token, and says where the token is", function()
+    refused(environment() .. "export SF_INSTANCE_URL=" .. org.tls_url
+      .. " SF_ACCESS_TOKEN=\"[REDACTED] Use 'sf org auth show-access-token' to view\"; ", "limits", "not a token.*show%-access%-token' shows it")
+    assert.are.same({}, org:requests())
+  end)
+
   describe("asking on a terminal", function()
     local screen
     after_each(function()

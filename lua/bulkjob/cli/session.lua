@@ -38,7 +38,7 @@ local function by_app(options, secret)
       passphrase = locked and secret("SF_KEY_PASSPHRASE", "passphrase of " .. options.jwt_key) or nil,
     }
   end
-  local refresh_token = secret "SF_REFRESH_TOKEN"
+  local refresh_token = not options.username and secret "SF_REFRESH_TOKEN"
   if refresh_token then
     return bulkjob.auth.refresh_token {
       client_id = client_id, client_secret = secret "SF_CLIENT_SECRET", refresh_token = refresh_token, login_url = login_url,
@@ -63,8 +63,26 @@ local function by_app(options, secret)
   return bulkjob.auth.client_credentials { client_id = client_id, client_secret = client_secret, login_url = login_url }
 end
 
+local OF_AN_APP = { client_id = "--client-id", jwt_key = "--jwt-key", username = "--username", login_url = "--login-url" }
+
+-- An option that has no place beside the others. What it asks for must not be dropped: the session in the environment may be that of
+-- another org.
+local function misplaced(options)
+  for field, name in pairs(OF_AN_APP) do
+    if options[field] and options.org then
+      return name .. " has no place beside --org"
+    elseif options[field] and not options.client_id then
+      return name .. " goes with --client-id"
+    end
+  end
+end
+
 -- What the client signs in with: { instance_url =, access_token =, auth = }.
 local function sign_in(options)
+  local problem = misplaced(options)
+  if problem then
+    return refuse(problem)
+  end
   local secret, err = secrets.open(options.secrets)
   if not secret then
     return nil, err
@@ -80,6 +98,10 @@ local function sign_in(options)
   if not url or not token then
     return refuse((url and "SF_ACCESS_TOKEN" or "SF_INSTANCE_URL") .. " is not set. Sign in by SF_INSTANCE_URL and SF_ACCESS_TOKEN "
       .. "in the environment, by --org, or by --client-id; bulkjob --help tells more")
+  end
+  if token:find("[REDACTED]", 1, true) then
+    return refuse("SF_ACCESS_TOKEN is not a token, but what 'sf org display' says in place of one. 'sf org auth show-access-token' "
+      .. "shows it; or sign in by --org")
   end
   return { instance_url = url, access_token = token }
 end
