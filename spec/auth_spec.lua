@@ -234,6 +234,17 @@ describe("signing in", function()
       assert.are.equal("org display --target-org my 'alias' --json\n", helper.content(path "calls"))
     end)
 
+    it("finds it among warnings with braces, and in colours", function()
+      local text = display(org.token)
+      for _, printed in ipairs {
+        "Warning: {a plug-in} is old {\n" .. text, text .. "\n(node:1) {\"hint\":1}", "\27[33m{ }\27[39m\n" .. text:gsub('"(%w+)":', '\27[94m"%1"\27[39m:'),
+      } do
+        local client = client_with(auth.sf_cli { command = command { ["org display"] = printed } })
+        assert(client:limits())
+        client:close()
+      end
+    end)
+
     it("asks for a hidden token by itself", function()
       local client = client_with(auth.sf_cli { command = command {
         ["org display"] = display(HIDDEN),
@@ -250,7 +261,8 @@ describe("signing in", function()
     end)
 
     it("says what the command says, or that there is none", function()
-      refused(auth.sf_cli { command = command { ["org display"] = '{"status":1,"message":"No org found for alias"}' } }, nil, "No org found")
+      refused(auth.sf_cli { command = command { ["org display"] = '{"status":1,"name":"NoOrgFound","message":"No org found for alias"}' } },
+        "NoOrgFound", "No org found")
       refused(auth.sf_cli { command = path "nothing" }, nil, "is not there")
       refused(auth.sf_cli { command = command { ["org display"] = "segmentation fault" } }, nil, "no JSON")
       refused(auth.sf_cli { command = command { ["org display"] = display "nonsense" } }, nil, "is the org still connected")

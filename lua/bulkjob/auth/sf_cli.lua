@@ -4,8 +4,22 @@ local shell = require "bulkjob.shell"
 
 local NOT_FOUND, SHOWN = 127, 200
 
-local function fail(message)
-  return nil, core.error("auth", "sf: " .. message)
+local function fail(message, code)
+  return nil, core.error("auth", "sf: " .. message, { code = code })
+end
+
+-- The JSON in what was printed. Warnings, of updates and of plug-ins, come before it and behind it, with colours and braces of their
+-- own.
+local function find_answer(text)
+  text = text:gsub("\27%[[%d;]*m", "")
+  for from in text:gmatch "(){" do
+    for _, pattern in ipairs { "^%{.*%}", "^%b{}" } do
+      local answer = core.json_decode(text:match(pattern, from) or "")
+      if type(answer) == "table" and answer.status then
+        return answer
+      end
+    end
+  end
 end
 
 -- Runs a subcommand. What its JSON holds as the result, or nil, err.
@@ -24,12 +38,11 @@ local function run(options, words)
   if tonumber(status) == NOT_FOUND then
     return fail("the command '" .. options.command .. "' is not there; it is the Salesforce CLI")
   end
-  -- Warnings of updates and of plug-ins come before the JSON, and behind it.
-  local answer = core.json_decode((text or ""):match "%{.*%}" or "")
-  if type(answer) ~= "table" then
+  local answer = find_answer(text or "")
+  if not answer then
     return fail("no JSON came from 'sf " .. words .. "'")
   elseif answer.status ~= 0 or type(answer.result) ~= "table" then
-    return fail(tostring(answer.message or "it failed without a word"):sub(1, SHOWN))
+    return fail(tostring(answer.message or "it failed without a word"):sub(1, SHOWN), type(answer.name) == "string" and answer.name or nil)
   end
   return answer.result
 end
