@@ -9,35 +9,25 @@ local USER, PASSWORD, SECURITY_TOKEN = "integration@sandbox.example", "the.passw
 local REFRESH_TOKEN = "5Aep861.the.refresh.token"
 
 describe("signing in", function()
-  local org, directory
+  local path = helper.directory()
+  local org
   helper.scene(helper.AT_ONCE, function(o)
     org = o
     org:new_token()
   end)
 
   local function openssl(arguments)
-    local out, status = helper.shell("cd " .. directory .. " && openssl " .. arguments)
+    local out, status = helper.shell("cd " .. path() .. " && openssl " .. arguments)
     assert(status == 0, out)
   end
 
-  local function path(name)
-    return directory .. "/" .. name
-  end
-
   setup(function()
-    directory = os.tmpname()
-    os.remove(directory)
-    assert(core.make_directory(directory))
     openssl "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=app -keyout key.pem -out app.crt"
     openssl "rsa -in key.pem -traditional -out pkcs1.pem"
     openssl "rsa -in key.pem -aes256 -passout pass:open.sesame -out locked.pem"
     openssl "rsa -in key.pem -pubout -out public.pem"
     openssl "genrsa -out other.pem 2048"
     openssl "ecparam -genkey -name prime256v1 -noout -out ec.pem"
-  end)
-
-  teardown(function()
-    os.execute("rm -rf '" .. directory .. "'")
   end)
 
   local function client_with(source, more)

@@ -1,6 +1,5 @@
 --- How the command signs in, and where it has its secrets from.
 local command = require "spec.command"
-local core = require "bulkjob.core"
 local helper = require "spec.helper"
 
 local SECRETS = {
@@ -9,28 +8,19 @@ local SECRETS = {
 }
 
 describe("the command signs in", function()
-  local org, directory
+  local path = helper.directory()
+  local directory = path()
+  local org
   helper.scene(helper.AT_ONCE, function(o)
     org = o
     org:new_token()
   end)
 
   setup(function()
-    directory = os.tmpname()
-    os.remove(directory)
-    assert(core.make_directory(directory))
     local out, status = helper.shell("cd " .. directory .. " && openssl req -x509 -newkey rsa:2048 -days 2 -subj /CN=app "
       .. "-keyout key.pem -out app.crt -passout pass:open.sesame")
     assert(status == 0, out)
   end)
-
-  teardown(function()
-    os.execute("rm -rf '" .. directory .. "'")
-  end)
-
-  local function path(name)
-    return directory .. "/" .. name
-  end
 
   local function environment(...)
     local words = { "SF_CA_FILE=" .. org.ca_file }

@@ -6,21 +6,12 @@ local helper = require "spec.helper"
 local ROWS = 3000
 
 describe("the command", function()
-  local org, client, directory
+  local path = helper.directory "each"
+  local directory = path()
+  local org, client
   helper.scene(helper.AT_ONCE, function(...)
     org, client = ...
-    directory = os.tmpname()
-    os.remove(directory)
-    assert(core.make_directory(directory))
   end)
-
-  after_each(function()
-    os.execute("rm -rf '" .. directory .. "'")
-  end)
-
-  local function path(name)
-    return directory .. "/" .. name
-  end
 
   local function environment()
     return ("export SF_INSTANCE_URL=%s SF_ACCESS_TOKEN='%s' SF_CA_FILE=%s; "):format(org.tls_url, org.token, org.ca_file)
@@ -322,12 +313,9 @@ describe("the command", function()
     it("takes a Ctrl-C in the wait, keeps what was committed, and goes on by the line it prints", function()
       org:hold(true)
       start(200, "load " .. rows() .. " --object Account --part-bytes 20k --jobs 2")
-      for _ = 1, 400 do
-        if (helper.states(org).UploadComplete or 0) == 2 then
-          break
-        end
-        helper.sleep(0.025)
-      end
+      helper.wait_until(function()
+        return (helper.states(org).UploadComplete or 0) == 2
+      end)
       screen:send "C-c"
       local text = screen:wait_for "status 130"
       local line = text:match "to go on: bulkjob ([^\n]*)"
@@ -345,12 +333,9 @@ describe("the command", function()
     it("takes a Ctrl-C in the upload, and rolls that back", function()
       org:fault { method = "PUT", stall = 30 }
       start(200, "load " .. rows() .. " --object Account --jobs 1")
-      for _ = 1, 400 do
-        if #org:requests { method = "PUT" } > 0 then
-          break
-        end
-        helper.sleep(0.025)
-      end
+      helper.wait_until(function()
+        return #org:requests { method = "PUT" } > 0
+      end)
       screen:send "C-c"
       screen:wait_for "status 130"
       assert.are.same({ Aborted = 1 }, helper.states(org))
@@ -360,19 +345,13 @@ describe("the command", function()
       org:fault { method = "PUT", stall = 30 }
       org:fault { method = "GET", path = "/jobs/", stall = 30, count = -1 }
       start(200, "load " .. rows() .. " --object Account --jobs 1")
-      for _ = 1, 400 do
-        if #org:requests { method = "PUT" } > 0 then
-          break
-        end
-        helper.sleep(0.025)
-      end
+      helper.wait_until(function()
+        return #org:requests { method = "PUT" } > 0
+      end)
       screen:send "C-c"
-      for _ = 1, 400 do
-        if #org:requests { method = "GET", path = "/jobs/" } > 0 then
-          break
-        end
-        helper.sleep(0.025)
-      end
+      helper.wait_until(function()
+        return #org:requests { method = "GET", path = "/jobs/" } > 0
+      end)
       screen:send "C-c"
       screen:wait_for "status 130"
       assert.are.same({ Open = 1 }, helper.states(org))

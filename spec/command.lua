@@ -50,14 +50,12 @@ end
 --- The screen as soon as it shows what the pattern means.
 function terminal:wait_for(pattern)
   local text
-  for _ = 1, 400 do
+  return helper.wait_until(function()
     text = self:screen()
-    if text:find(pattern) then
-      return text
-    end
-    helper.sleep(0.025)
-  end
-  error("not on the screen: " .. pattern .. "\n" .. text)
+    return text:find(pattern) and text
+  end, function()
+    return "not on the screen: " .. pattern .. "\n" .. text
+  end)
 end
 
 function terminal:stop()

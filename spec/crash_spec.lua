@@ -11,14 +11,12 @@ local ROWS, PARTS = 30, 3
 local SANITIZED = os.getenv "ASAN_OPTIONS" or os.getenv "TSAN_OPTIONS"
 
 describe("a load that is broken off", function()
-  local org, directory, file, part_bytes
+  local directory = helper.directory() ()
+  local org, file, part_bytes
   local cases = 0
 
   setup(function()
     org = helper.org(helper.AT_ONCE)
-    directory = os.tmpname()
-    os.remove(directory)
-    assert(require("bulkjob.core").make_directory(directory))
     local lines = { "Name,Ext__c" }
     for i = 1, ROWS do
       lines[#lines + 1] = ('"Row\n%02d",E%d'):format(i, i)
@@ -30,7 +28,6 @@ describe("a load that is broken off", function()
 
   teardown(function()
     org:stop()
-    os.execute("rm -rf '" .. directory .. "'")
     helper.clean()
     print(("%d crashes and faults"):format(cases))
   end)

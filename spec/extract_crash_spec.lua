@@ -9,14 +9,12 @@ local ROWS, PAGES = 95, 10
 local SANITIZED = os.getenv "ASAN_OPTIONS" or os.getenv "TSAN_OPTIONS"
 
 describe("an extract that is broken off", function()
-  local org, directory, expected
+  local directory = helper.directory() ()
+  local org, expected
   local cases = 0
 
   setup(function()
     org = helper.org(helper.with(helper.AT_ONCE, { query_page_records = 10 }))
-    directory = os.tmpname()
-    os.remove(directory)
-    assert(require("bulkjob.core").make_directory(directory))
     local client = helper.client(org)
     local rows = {}
     for i = 1, ROWS do
@@ -34,7 +32,6 @@ describe("an extract that is broken off", function()
 
   teardown(function()
     org:stop()
-    os.execute("rm -rf '" .. directory .. "'")
     print(("%d crashes of an extract"):format(cases))
   end)
 

@@ -68,6 +68,23 @@ function helper.clean()
   files = {}
 end
 
+--- A directory that is there for the tests of a describe block; with "each", an empty one for each test. Answers a function that
+--- gives the path of a name in it, and without a name its own.
+function helper.directory(each)
+  local busted = require "busted"
+  local directory = os.tmpname()
+  os.remove(directory)
+  busted[each and "before_each" or "setup"](function()
+    assert(core.make_directory(directory))
+  end)
+  busted[each and "after_each" or "teardown"](function()
+    os.execute("rm -rf " .. helper.quote(directory))
+  end)
+  return function(name)
+    return name and directory .. "/" .. name or directory
+  end
+end
+
 --- Sets the scene of a describe block: an org, emptied and given `settings` before each test, and a client for it. `take` gets
 --- both then, and the list to which the client's events go. After each test every client is closed, and the org's error log has
 --- to be empty.
@@ -117,6 +134,18 @@ function helper.finished(job)
   end
 end
 
+--- Looks every 25 ms whether `ready()` answers something, and answers that; after ten seconds it raises what `why` gives.
+function helper.wait_until(ready, why)
+  for _ = 1, 400 do
+    local value = ready()
+    if value then
+      return value
+    end
+    helper.sleep(0.025)
+  end
+  error(why and why() or "it did not come", 2)
+end
+
 --- Blocks this program for so many seconds.
 function helper.sleep(seconds)
   local pause = core.channel()
@@ -125,7 +154,6 @@ function helper.sleep(seconds)
   pause:close()
 end
 
---- A word for the shell.
 --- What is in the file, or nil if there is none.
 function helper.content(path)
   local file = io.open(path, "rb")

@@ -3,21 +3,11 @@ local core = require "bulkjob.core"
 local helper = require "spec.helper"
 
 describe("client:load", function()
-  local org, client, events, directory
+  local path = helper.directory "each"
+  local org, client, events
   helper.scene(helper.AT_ONCE, function(...)
     org, client, events = ...
-    directory = os.tmpname()
-    os.remove(directory)
-    assert(core.make_directory(directory))
   end)
-
-  after_each(function()
-    os.execute("rm -rf '" .. directory .. "'")
-  end)
-
-  local function path(name)
-    return directory .. "/" .. name
-  end
 
   local function make_csv(count, delimiter, eol, mark)
     local lines = { (mark or "") .. "Name" .. delimiter .. "Ext__c" .. eol }
@@ -253,7 +243,7 @@ describe("client:load", function()
         assert.are.equal("Three", failed[2].Name)
         assert.are.equal(4, #records_of(report.results.joined))
         assert.is_nil(helper.content(path "results/second.kept.csv"))
-        os.execute("rm -rf '" .. directory .. "'/*")
+        os.execute("rm -rf " .. path() .. "/*")
       end
     end)
 

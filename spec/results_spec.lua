@@ -10,19 +10,11 @@ local SETS = {
 }
 
 describe("result sets", function()
-  local org, client, loaded, directory
+  local place = helper.directory()
+  local directory = place()
+  local org, client, loaded
   helper.scene(helper.AT_ONCE, function(...)
     org, client = ...
-  end)
-
-  setup(function()
-    directory = os.tmpname()
-    os.remove(directory)
-    assert(os.execute("mkdir " .. directory))
-  end)
-
-  teardown(function()
-    os.execute("rm -rf " .. directory)
   end)
 
   after_each(function()
@@ -79,7 +71,7 @@ describe("result sets", function()
   end
 
   local function path(name)
-    return directory .. "/" .. (name or "results.csv")
+    return place(name or "results.csv")
   end
 
   local function content(name)

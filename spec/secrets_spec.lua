@@ -45,7 +45,8 @@ local function strings(value, seen, out)
 end
 
 describe("secrets", function()
-  local org, client, events, directory
+  local directory = helper.directory "each" ()
+  local org, client, events
   helper.scene(helper.AT_ONCE, function(o)
     org = o
     org:new_token()
@@ -55,16 +56,6 @@ describe("secrets", function()
     }
     events = {}
     client = helper.client(org, { timeout = 0.5, retry = { tries = 2, base = 0.001, cap = 0.002 }, on_event = helper.recorder(events) })
-  end)
-
-  before_each(function()
-    directory = os.tmpname()
-    os.remove(directory)
-    assert(core.make_directory(directory))
-  end)
-
-  after_each(function()
-    os.execute("rm -rf '" .. directory .. "'")
   end)
 
   local looked_at = 0

@@ -1,18 +1,14 @@
 --- Who is refused at the other end of a connection, and what the error says.
 local bulkjob = require "bulkjob"
-local core = require "bulkjob.core"
 local helper = require "spec.helper"
 local server = require "spec.server"
 
 describe("TLS", function()
-  local directory, running
-
-  local function path(name)
-    return directory .. "/" .. name
-  end
+  local path = helper.directory()
+  local running
 
   local function openssl(arguments)
-    local out, status = helper.shell("cd " .. directory .. " && openssl " .. arguments)
+    local out, status = helper.shell("cd " .. path() .. " && openssl " .. arguments)
     assert(status == 0, out)
   end
 
@@ -26,9 +22,6 @@ describe("TLS", function()
   end
 
   setup(function()
-    directory = os.tmpname()
-    os.remove(directory)
-    assert(core.make_directory(directory))
     for _, ca in ipairs { "ca", "other-ca" } do
       openssl(("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=%s -keyout %s.key -out %s.pem"):format(ca, ca,
         ca))
@@ -42,7 +35,6 @@ describe("TLS", function()
 
   teardown(function()
     helper.clean()
-    os.execute("rm -rf '" .. directory .. "'")
   end)
 
   after_each(function()
