@@ -7,18 +7,14 @@
 -- stay below 24 MB. Beside it curl fetches the same pages to files, one after the other and without faults: the time of the extract is
 -- given as a ratio to that.
 local core = require "bulkjob.core"
+local status = require "bench.lib.status"
 
 local LIMIT_MB = 24
 local PAGE_ROWS, ROW_BYTES = 50000, 100
 local FAULTS = { { reset = "after" }, { status = 503 }, { cut = 1000000 }, { gzip_cut = 10000 } }
 
 local function peak_mb()
-  for line in io.lines "/proc/self/status" do
-    local kb = line:match "^VmHWM:%s+(%d+) kB"
-    if kb then
-      return kb / 1024
-    end
-  end
+  return status "VmHWM" / 1024
 end
 
 local function new_client()
@@ -71,9 +67,9 @@ function actions.walk(id, rows)
 end
 
 local function run_in_process(org, ...)
-  local ok, _, status = os.execute(("SF_INSTANCE_URL=%s SF_ACCESS_TOKEN='%s' SF_CA_FILE=%s %s bench/extract.lua %s"):format(org.tls_url,
+  local ok, _, code = os.execute(("SF_INSTANCE_URL=%s SF_ACCESS_TOKEN='%s' SF_CA_FILE=%s %s bench/extract.lua %s"):format(org.tls_url,
     org.token, org.ca_file, os.getenv "LUA", table.concat({ ... }, " ")))
-  return (status or ok) == 0
+  return (code or ok) == 0
 end
 
 -- The time of curl for the same pages.

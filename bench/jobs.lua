@@ -9,6 +9,7 @@ local bulkjob = require "bulkjob"
 local control = require "sandbox.control"
 local core = require "bulkjob.core"
 local lfs = require "lfs"
+local status = require "bench.lib.status"
 
 local FIRST, LAST, CLIENT_JOBS = 1000, 10000, 100
 local LUA_KB = 4 -- the interpreter's own tables: interned strings, hash parts that were grown
@@ -23,25 +24,12 @@ local function entries(path)
   return n
 end
 
-local function resident()
-  for line in io.lines "/proc/self/status" do
-    local value = line:match "^VmRSS:%s+(%d+) kB"
-    if value then
-      return tonumber(value)
-    end
-  end
-end
-
 local function sizes()
-  for _ = 1, 3 do
-    collectgarbage()
-    collectgarbage()
-  end
   collectgarbage()
-  collectgarbage()
+  collectgarbage() -- what the finalizers of the first have let go
   return {
     fds = entries "/proc/self/fd", threads = entries "/proc/self/task",
-    lua = collectgarbage "count", rss = resident(),
+    lua = collectgarbage "count", rss = status "VmRSS",
   }
 end
 

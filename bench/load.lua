@@ -5,6 +5,7 @@
 -- The file has quoted line breaks. The load runs in a Lua process of its own, over HTTPS to a sandbox on this machine, with 4 jobs at a
 -- time; its peak of resident memory, libraries included, has to stay below 32 MB. Then all records are read back by a query.
 local core = require "bulkjob.core"
+local status = require "bench.lib.status"
 
 local LIMIT_MB = 32
 local COLUMNS = { "Name", "Ext__c", "Notes__c" }
@@ -14,12 +15,7 @@ local function record(i)
 end
 
 local function peak_mb()
-  for line in io.lines "/proc/self/status" do
-    local kb = line:match "^VmHWM:%s+(%d+) kB"
-    if kb then
-      return kb / 1024
-    end
-  end
+  return status "VmHWM" / 1024
 end
 
 local function new_client()
@@ -77,8 +73,8 @@ local function run(records)
     local began = core.now()
     local command = ("SF_INSTANCE_URL=%s SF_ACCESS_TOKEN='%s' SF_CA_FILE=%s %s bench/load.lua %s %s"):format(
       org.tls_url, org.token, org.ca_file, os.getenv "LUA", what, what == "load" and path or records)
-    local ok, _, status = os.execute(command)
-    good = good and (ok == true or ok == 0) and (status or 0) == 0
+    local ok, _, code = os.execute(command)
+    good = good and (ok == true or ok == 0) and (code or 0) == 0
     print(("  %s: %.0f s"):format(what, core.now() - began))
   end
   org:stop()

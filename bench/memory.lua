@@ -7,6 +7,8 @@
 -- a peak is 16 MB or more above start.
 -- curl always sends a finished file, so beside rows and chunks it shows what making them in Lua costs.
 
+local status = require "bench.lib.status"
+
 local MB = 1e6
 local UPLOAD_BYTES, RESULT_BYTES = 100 * MB, 300 * MB
 local LIMIT_MB = 16
@@ -19,17 +21,7 @@ local function quote(text)
   return "'" .. tostring(text):gsub("'", "'\\''") .. "'"
 end
 
-
 ---- In the child: one transfer ----
-
-local function status(name)
-  for line in io.lines "/proc/self/status" do
-    local value = line:match("^" .. name .. ":%s+(%d+) kB")
-    if value then
-      return tonumber(value)
-    end
-  end
-end
 
 local UPLOADS, DOWNLOADS = {}, {}
 

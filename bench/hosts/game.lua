@@ -10,6 +10,7 @@ local control = require "sandbox.control"
 local core = require "bulkjob.core"
 local figures = require "bench.lib.figures"
 local socket = require "socket"
+local status = require "bench.lib.status"
 
 local MICRO, MILLI = 1e-6, 1e-3
 local FRAME = 1 / 60
@@ -48,12 +49,7 @@ end
 
 -- How often the kernel has taken the processor away from this thread.
 local function interruptions()
-  for line in io.lines "/proc/thread-self/status" do
-    local n = line:match "^nonvoluntary_ctxt_switches:%s*(%d+)"
-    if n then
-      return tonumber(n)
-    end
-  end
+  return status("nonvoluntary_ctxt_switches", "thread-self")
 end
 
 -- How long one poll(0) takes, what it answers, and whether it was interrupted.
