@@ -173,7 +173,9 @@ run-c-tests: $(C_TESTS)
 run-fuzzers: $(FUZZERS)
 	@tools/run-fuzzers $(FUZZ_SECONDS) $(FUZZERS)
 
-run-oom: $(OOM)/host $(OOM)/bulkjob/core.so
+oom-programs: $(OOM)/host $(OOM)/bulkjob/core.so
+
+run-oom: oom-programs
 	@tools/run-lua build/$(LUA) $(LUA) spec/oom/sweep.lua $(OOM)/host '$(CURDIR)/$(OOM)/?.so;;'
 
 $(HUNG_DNS): spec/c/hung_dns.c
@@ -250,6 +252,6 @@ $(BINDING)/bulkjob $(OOM)/bulkjob:
 
 -include $(wildcard $(PLAIN)/*.d $(BINDING)/*.d)
 
-.PHONY: all help lib deps demo example-host example-love check check-all ready test asan tsan c-test fuzz oom check-unit lint format rockspec manual rock-check \
+.PHONY: all help lib deps demo example-host example-love check check-all ready oom-programs test asan tsan c-test fuzz oom check-unit lint format rockspec manual rock-check \
   bench bench-hosts install uninstall clean syntax run-c-tests run-fuzzers run-oom FORCE
 .DELETE_ON_ERROR:
