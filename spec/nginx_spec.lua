@@ -472,6 +472,10 @@ describe("in nginx", function()
       asked_for = "lua_code_cache is off"
       serve { http = "lua_code_cache off;", server = LIMITS }
       local worker = server:workers()[1]
+      assert.are.equal(LIMIT, (server:get "/limits")) -- by now the worker has opened what it keeps
+      assert.is_true(nginx.eventually(5, function()
+        return nginx.count(worker, "task") == 1
+      end))
       local fds, threads = nginx.count(worker, "fd"), nginx.count(worker, "task")
       for _ = 1, 50 do
         assert.are.equal(LIMIT, (server:get "/limits"))
