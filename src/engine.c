@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -35,12 +36,15 @@ struct engine {
     pid_t pid;
     int nice;
     struct bell bell; /* rung for the thread */
+    atomic_bool stopping;
 
-    pthread_mutex_t busy; /* held by the thread whenever it does not sleep, so that a fork can wait for that */
-    pthread_mutex_t lock; /* guards what follows, and the fields of transfers marked so */
-    bool stopping;
-    struct transfer *commands;
-    struct transfer **commands_last;
+    /* What the host wants, latest first; a reference to each. No lock: the kernel may put the thread aside for a whole
+     * slice while it holds one, and a frame of a game would wait for that. */
+    _Atomic(struct transfer *) commands;
+    atomic_bool asleep; /* the thread sleeps, or is about to, and no command has woken it yet */
+
+    pthread_mutex_t busy;   /* held by the thread whenever it does not sleep, so that a fork can wait for that */
+    pthread_mutex_t lock;   /* guards what follows */
     struct channel *minded; /* a reference to each that engine_mind was called for */
 
     /* The thread's own. */
@@ -67,24 +71,23 @@ static pid_t forking_pid; /* under engines_lock */
 
 static void tell_host(struct transfer *t)
 {
-    struct engine *e = t->engine;
-    pthread_mutex_lock(&e->lock);
+    pthread_mutex_lock(&t->lock);
     t->missed = !t->channel || !channel_put(t->channel, t);
-    pthread_mutex_unlock(&e->lock);
+    pthread_mutex_unlock(&t->lock);
 }
 
-void engine_watch(struct engine *e, struct transfer *t, struct channel *c, double tag)
+void engine_watch(struct transfer *t, struct channel *c, double tag)
 {
     t->tag = tag;
     if (t->channel == c)
         return;
-    pthread_mutex_lock(&e->lock);
+    pthread_mutex_lock(&t->lock);
     struct channel *before = t->channel;
     if (before && channel_remove(before, t))
         t->missed = true;
     t->channel = channel_ref(c);
     t->missed = t->missed && !channel_put(c, t);
-    pthread_mutex_unlock(&e->lock);
+    pthread_mutex_unlock(&t->lock);
     channel_unref(before);
 }
 
@@ -117,27 +120,21 @@ void engine_leave(struct engine *e, struct channel *c)
 
 static bool command(struct engine *e, struct transfer *t, int what)
 {
-    if (engine_is_foreign(e))
+    if (engine_is_foreign(e) || atomic_load(&e->stopping))
         return false;
-    pthread_mutex_lock(&e->lock);
-    bool stopping = e->stopping;
-    bool listed = stopping || t->commands != 0;
-    if (!stopping)
-        t->commands |= what;
-    if (!listed) {
-        t->command_next = NULL;
-        *e->commands_last = transfer_ref(t);
-        e->commands_last = &t->command_next;
+    if (atomic_fetch_or(&t->commands, what) != 0)
+        return true;
+    transfer_ref(t);
+    t->command_next = atomic_load(&e->commands);
+    while (!atomic_compare_exchange_weak(&e->commands, &t->command_next, t)) {
     }
-    pthread_mutex_unlock(&e->lock);
-    if (!listed)
+    if (atomic_exchange(&e->asleep, false))
         bell_ring(&e->bell);
-    return !stopping;
+    return true;
 }
 
 bool engine_start(struct engine *e, struct transfer *t)
 {
-    t->engine = e;
     t->news = tell_host;
     t->started = clock_now();
     return command(e, t, TRANSFER_START);
@@ -274,31 +271,34 @@ static void unpause(struct transfer *t)
     curl_easy_pause(t->easy, CURLPAUSE_CONT);
 }
 
-/* All at once: the host must not meet a taken lock for each of a thousand. */
+/* What the host has asked for until now, oldest first. */
+static struct transfer *take_list(struct engine *e)
+{
+    struct transfer *list = NULL;
+    struct transfer *latest = atomic_exchange(&e->commands, NULL);
+    for (struct transfer *t; (t = latest);) {
+        latest = t->command_next;
+        t->command_next = list;
+        list = t;
+    }
+    return list;
+}
+
 static bool take_commands(struct engine *e)
 {
-    pthread_mutex_lock(&e->lock);
-    struct transfer *list = e->commands;
-    for (struct transfer *t = list; t; t = t->command_next) {
-        t->taken = t->commands;
-        t->taken_next = t->command_next;
-        t->commands = 0;
-    }
-    e->commands = NULL;
-    e->commands_last = &e->commands;
-    bool stopping = e->stopping;
-    pthread_mutex_unlock(&e->lock);
+    struct transfer *list = take_list(e);
     for (struct transfer *t; (t = list);) {
-        list = t->taken_next;
-        if (t->taken & TRANSFER_START)
+        list = t->command_next;
+        int what = atomic_exchange(&t->commands, 0); /* from here on the host may list it again */
+        if (what & TRANSFER_START)
             start(e, t);
-        if (t->taken & TRANSFER_UNPAUSE)
+        if (what & TRANSFER_UNPAUSE)
             unpause(t);
-        if (t->taken & TRANSFER_CANCEL)
+        if (what & TRANSFER_CANCEL)
             cancel(e, t, STOP_CANCELLED);
         transfer_unref(t);
     }
-    return !stopping;
+    return !atomic_load(&e->stopping);
 }
 
 /* The sooner of two moments, of which a negative one is none. */
@@ -326,16 +326,24 @@ static double check_silence(struct engine *e)
     return soonest;
 }
 
+static bool is_deserted(struct transfer *t)
+{
+    pthread_mutex_lock(&t->lock);
+    bool deserted = t->channel && t->channel->deserted;
+    pthread_mutex_unlock(&t->lock);
+    return deserted;
+}
+
 static struct transfer *find_deserted(struct engine *e)
 {
     struct transfer *found = NULL;
     pthread_mutex_lock(&e->lock);
     for (struct transfer *t = e->active; t && !found; t = t->active_next)
-        if (t->channel && t->channel->deserted)
+        if (is_deserted(t))
             found = t;
     for (struct lane *l = e->lanes; l && !found; l = l->next)
         for (struct transfer *t = l->first; t && !found; t = t->next)
-            if (t->channel && t->channel->deserted)
+            if (is_deserted(t))
                 found = t;
     pthread_mutex_unlock(&e->lock);
     return found;
@@ -452,6 +460,16 @@ static int poll_ms(double at)
     return at < 0 ? -1 : clock_poll_ms(at - clock_now());
 }
 
+/* Waits for a socket, a ring or that moment. */
+static int sleep_till(struct engine *e, double at)
+{
+    atomic_store(&e->asleep, true);
+    /* A command listed before the store has rung nobody. */
+    int ready = poll(e->sockets, e->socket_count, atomic_load(&e->commands) ? 0 : poll_ms(at));
+    atomic_store(&e->asleep, false);
+    return ready;
+}
+
 static void *engine_main(void *arg)
 {
     struct engine *e = arg;
@@ -465,7 +483,7 @@ static void *engine_main(void *arg)
         collect(e);
         double at = sooner(check_silence(e), sooner(e->timer, check_minded(e)));
         pthread_mutex_unlock(&e->busy);
-        int ready = poll(e->sockets, e->socket_count, poll_ms(at));
+        int ready = sleep_till(e, at);
         pthread_mutex_lock(&e->busy);
         if (ready > 0 && e->sockets[WAKE_SLOT].revents) {
             e->sockets[WAKE_SLOT].revents = 0;
@@ -500,11 +518,7 @@ static void global_init(void)
  * under it. Ours was registered later, so it runs earlier. */
 static void stop_thread(struct engine *e)
 {
-    pthread_mutex_lock(&e->lock);
-    bool again = e->stopping;
-    e->stopping = true;
-    pthread_mutex_unlock(&e->lock);
-    if (again)
+    if (atomic_exchange(&e->stopping, true))
         return;
     bell_ring(&e->bell);
     pthread_join(e->thread, NULL);
@@ -563,8 +577,9 @@ static void release(struct engine *e)
         e->minded = c->minded_next;
         channel_unref(c);
     }
-    for (struct transfer *t; (t = e->commands);) {
-        e->commands = t->command_next;
+    struct transfer *list = take_list(e);
+    for (struct transfer *t; (t = list);) {
+        list = t->command_next;
         transfer_unref(t);
     }
     if (e->multi)
@@ -623,7 +638,9 @@ struct engine *engine_new(int nice, const char **why)
     e->refs = 1;
     e->pid = getpid();
     e->nice = nice;
-    e->commands_last = &e->commands;
+    atomic_init(&e->stopping, false);
+    atomic_init(&e->commands, NULL);
+    atomic_init(&e->asleep, false);
     bell_init(&e->bell);
     pthread_mutex_init(&e->busy, NULL);
     pthread_mutex_init(&e->lock, NULL);

@@ -34,7 +34,7 @@ void engine_unpause(struct engine *e, struct transfer *t);
 
 /* The news of the transfer go to this channel from now on, those that nobody has taken yet too. The host's thread only.
  */
-void engine_watch(struct engine *e, struct transfer *t, struct channel *c, double tag);
+void engine_watch(struct transfer *t, struct channel *c, double tag);
 
 /* Looks after a channel until engine_leave: rings it when `deadline` (on the clock of clock_now; negative: none) has
  * come, and when it has a socket and whoever waits at the other end is gone, ends the transfers that are watched

@@ -639,7 +639,7 @@ static int call_watch(lua_State *L)
     struct channel *channel = bj_check_channel(L, 2);
     double tag = luaL_checknumber(L, 3);
     if (c->phase == PHASE_RUNNING)
-        engine_watch(c->engine, c->transfer, channel, tag);
+        engine_watch(c->transfer, channel, tag);
     return 0;
 }
 

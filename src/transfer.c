@@ -23,6 +23,8 @@ struct transfer *transfer_new(struct settings *settings, const char *method, con
     if (!t)
         return NULL;
     atomic_init(&t->refs, 1);
+    atomic_init(&t->commands, 0);
+    pthread_mutex_init(&t->lock, NULL);
     atomic_init(&t->done, false);
     atomic_init(&t->begun, false);
     source_init(&t->source);
@@ -62,6 +64,7 @@ void transfer_unref(struct transfer *t)
     buf_free(&t->headers_in);
     settings_unref(t->settings);
     channel_unref(t->channel);
+    pthread_mutex_destroy(&t->lock);
     free(t);
 }
 

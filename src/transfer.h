@@ -8,11 +8,11 @@
 #include "source.h"
 
 #include <curl/curl.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
 struct channel;
-struct engine;
 struct lane;
 
 /* Why the engine itself ended a transfer; libcurl's own reasons are in `code`. */
@@ -66,16 +66,15 @@ struct transfer {
     bool out_paused;
     double started;
     double last_byte;
-    int taken; /* the commands that are being carried out, and the next transfer that has such */
-    struct transfer *taken_next;
     struct transfer *next;        /* in the waiting list of its lane */
     struct transfer *active_next; /* among the running ones */
     struct transfer **active_at;
 
-    /* Under the engine's lock. */
-    struct engine *engine;
-    int commands; /* TRANSFER_… not yet taken; in the command list while not 0 */
+    /* In the engine's command list while `commands` is not 0. Whoever makes that so may write to command_next. */
+    atomic_int commands; /* TRANSFER_… not yet taken */
     struct transfer *command_next;
+
+    pthread_mutex_t lock;    /* guards what follows; the host's thread alone writes to `channel` */
     struct channel *channel; /* a reference; where its news go. NULL: nobody has waited for it yet */
     bool missed;             /* there was news, and nowhere to go with it */
 
