@@ -306,9 +306,9 @@ describe("tasks", function()
     end)
 
     it("and cannot poll", function()
-      for _, name in ipairs { "poll", "run" } do
+      for _, call in ipairs { { "poll", 0 }, { "poll" }, { "run" } } do
         local task = client:spawn(function()
-          return client[name](client)
+          return client[call[1]](client, call[2])
         end)
         assert.matches("called in a task", select(2, task:result()).message)
       end
