@@ -207,6 +207,17 @@ function Org:synthetic(id, kind, bytes)
   return self:command("synthetic", { id = id, kind = kind, bytes = bytes }).rows
 end
 
+--- Make up the result of a query job (id), or of all (true) that begin from now on: { rows =, and one of bytes, row_bytes, characters;
+--- filler =, last_line_end = }, which README.md explains. Of all without a table: real results again.
+function Org:synthetic_query(id, result)
+  self:command("synthetic_query", { id = id, result = result })
+end
+
+--- The whole result of a query job as one CSV with one header: { sha256 =, bytes =, rows = }.
+function Org:digest(id)
+  return self:command("digest", { id = id })
+end
+
 --- Jobs that only stand in the listings: { {...}, ... } or { count = n, job = {...} }, with the API's field names. Returns their ids.
 function Org:seed_jobs(jobs)
   if not jobs.count and not jobs.jobs then

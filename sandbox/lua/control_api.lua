@@ -5,12 +5,14 @@ local app = require "app"
 local faults = require "faults"
 local hold = require "hold"
 local jobs = require "jobs"
+local query_run = require "query_run"
 local quota = require "quota"
 local records = require "records"
 local request_log = require "request_log"
 local results = require "results"
 local session = require "session"
 local settings = require "settings"
+local signature = require "signature"
 
 local M = {}
 
@@ -142,6 +144,40 @@ function commands.synthetic(args)
     error("kind must be successful, failed or unprocessed", 0)
   end
   return { rows = results.synthesize(job_of(args.id), kind, tonumber(args.bytes)) }
+end
+
+--- Make up the result of a query job, or of all (id = true) that begin from now on: { id =, result = { rows =, ... } }; see made_up.lua.
+function commands.synthetic_query(args)
+  local job = optional_job(args.id)
+  if not job then
+    query_run.make_up_all(args.result)
+  elseif job.kind ~= "query" or type(args.result) ~= "table" then
+    error("a query job and its result are needed", 0)
+  else
+    query_run.make_up(job, args.result)
+  end
+end
+
+local BREATH = 8388608 -- bytes that are digested before requests get their turn
+
+--- The whole result of a query job as one CSV with one header: { sha256 =, bytes =, rows = }.
+function commands.digest(args)
+  local job = job_of(args.id)
+  if job.kind ~= "query" or job.state ~= "JobComplete" then
+    error("only query jobs that are complete have a result", 0)
+  end
+  local bytes, stream = query_run.page(job, 0, job.processed)
+  local digest, since = signature.sha256(), 0
+  stream(function(piece)
+    digest(piece)
+    since = since + #piece
+    if since >= BREATH then
+      ngx.sleep(0.001)
+      since = 0
+    end
+    return true
+  end)
+  return { sha256 = digest(), bytes = bytes, rows = job.processed }
 end
 
 function commands.new_token()

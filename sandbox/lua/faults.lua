@@ -11,6 +11,7 @@ local KEYS = {
   reset = "string", close = "string", body_bytes = "number",
   stall = "number", stall_when = "string",
   cut = "number", framing = "string", content_length = "number", length_off = "number", drop_header = "any",
+  drop_field = "any", repeats = "boolean",
   gzip_cut = "number", rate = "number",
 }
 

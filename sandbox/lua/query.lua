@@ -9,7 +9,6 @@ local json = require "json"
 local query_run = require "query_run"
 local quota = require "quota"
 local respond = require "respond"
-local results = require "results"
 local settings = require "settings"
 local soql = require "soql"
 
@@ -163,21 +162,16 @@ function M.results(request)
     end
   end
   local to = math.min(from + most, job.processed)
-  local first_byte, last_byte = query_run.row_offset(job, from), query_run.row_offset(job, to)
+  local size, stream = query_run.page(job, from, to)
   return {
     status = 200,
     headers = {
       ["Content-Type"] = "text/csv;charset=UTF-8",
-      ["Sforce-Locator"] = to < job.processed and locator_of(job, to) or "null",
+      ["Sforce-Locator"] = ngx.ctx.fault.repeats and locator_of(job, from) or to < job.processed and locator_of(job, to) or "null",
       ["Sforce-NumberOfRecords"] = ("%d"):format(to - from),
     },
-    size = #job.header + last_byte - first_byte,
-    stream = function(write)
-      -- Each page repeats the header line.
-      if write(job.header) and last_byte > first_byte then
-        results.copy(jobs.path(job, "rows"), first_byte, last_byte, write)
-      end
-    end,
+    size = size,
+    stream = stream,
   }
 end
 
@@ -193,15 +187,16 @@ function M.pages(request)
   end
   local base = ("/services/data/v%s/jobs/query/%s/"):format(job.api_version, job.id)
   local size = settings.values.query_page_records
-  local links = {}
+  local links, begin = {}, from
   while #links < PAGE_LINKS and (from < job.processed or (#links == 0 and from == 0)) do
     links[#links + 1] = json.object { { "resultUrl", base .. "results?locator=" .. locator_of(job, from) } }
     from = from + size
   end
-  local done = from >= job.processed
+  local repeats = ngx.ctx.fault.repeats
+  local done = from >= job.processed and not repeats
   return respond.json(json.object {
     { "resultPages", json.array(links) },
-    { "nextRecordsUrl", not done and base .. "resultPages?locator=" .. locator_of(job, from) or nil },
+    { "nextRecordsUrl", not done and base .. "resultPages?locator=" .. locator_of(job, repeats and begin or from) or nil },
     { "done", done },
   })
 end

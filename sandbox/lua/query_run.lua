@@ -1,19 +1,23 @@
 --- Runs the query of a job. Its rows go to a file as CSV, and the end of each row to a second file of numbers, so that a page
--- that starts anywhere is a range of bytes.
+-- that starts anywhere is a range of bytes. Or they are made up.
 
 local clock = require "clock"
 local csv = require "csv"
 local ffi = require "ffi"
 local hold = require "hold"
 local jobs = require "jobs"
+local made_up = require "made_up"
 local plain_coroutine = require "plain_coroutine"
 local records = require "records"
+local results = require "results"
 local scheduler = require "scheduler"
 local settings = require "settings"
 
 local M = {}
 
 local SLICE = 500
+
+local all_made_up -- what the control command "synthetic_query" said of all queries
 
 local writers = {}
 
@@ -55,31 +59,13 @@ local function close(job)
   end
 end
 
--- A made-up row is as bad as others are: quotes and a line break inside quotes, letters of more than one byte.
-local ROW = '"%012d","A ""quoted"" word\nand a Grüße %s"\n'
-
--- Rows of one length need no index.
-local function make_up(job, count, bytes)
-  local filler = ("x"):rep(bytes - #ROW:format(0, ""))
-  job.header = '"Number","Text"\n'
-  job.row_bytes = #ROW:format(0, filler)
-  local file = assert(io.open(jobs.path(job, "rows"), "wb"))
-  local lines = {}
-  for i = 1, count do
-    lines[#lines + 1] = ROW:format(i, filler)
-    if #lines == SLICE or i == count then
-      file:write(table.concat(lines))
-      lines = {}
-      plain_coroutine.yield(0)
-    end
-  end
-  file:close()
-  job.processed = count
+local function format_of(job)
+  return csv.DELIMITERS[job.column_delimiter], csv.LINE_ENDS[job.line_ending]
 end
 
 local function find(job)
   local plan = job.plan
-  local delimiter, line_end = csv.DELIMITERS[job.column_delimiter], csv.LINE_ENDS[job.line_ending]
+  local delimiter, line_end = format_of(job)
   local n = #plan.names
   job.header = csv.line(plan.names, n, delimiter, line_end)
   job.rows_file = assert(io.open(jobs.path(job, "rows"), "wb"))
@@ -108,13 +94,17 @@ local function work(job)
   hold.wait(job, "UploadComplete")
   jobs.transition(job, "InProgress")
   job.started = clock.now()
-  if settings.values.query_rows > 0 then
-    make_up(job, settings.values.query_rows, settings.values.query_row_bytes)
-  else
+  if not job.made_up and all_made_up then
+    M.make_up(job, all_made_up)
+  elseif not job.made_up and settings.values.query_rows > 0 then
+    M.make_up(job, { rows = settings.values.query_rows, row_bytes = settings.values.query_row_bytes })
+  end
+  if not job.made_up then
     find(job)
   end
   hold.wait(job, "InProgress")
   plain_coroutine.yield(job.started + settings.values.processing_seconds - clock.now())
+  job.processed = job.made_up and job.made_up.rows or job.processed
   job.finished = clock.now()
   jobs.transition(job, "JobComplete")
 end
@@ -132,12 +122,21 @@ function M.stop(job)
   job.finished = clock.now()
 end
 
+--- Make up the result of a job; see made_up.lua. Raises a text for options that cannot be.
+function M.make_up(job, options)
+  job.made_up = made_up.new(options, format_of(job))
+  job.processed = job.made_up.rows
+end
+
+--- Make up the results of all queries that begin from now on; nil ends that.
+function M.make_up_all(options)
+  all_made_up = options and made_up.new(options, ",", "\n") and options
+end
+
 --- Where in the rows file the row of that number (from 0) begins.
-function M.row_offset(job, number)
+local function row_offset(job, number)
   if number == 0 then
     return 0
-  elseif job.row_bytes then
-    return number * job.row_bytes
   end
   local file = assert(io.open(jobs.path(job, "index"), "rb"))
   file:seek("set", (number - 1) * 8)
@@ -146,6 +145,22 @@ function M.row_offset(job, number)
   local value = ffi.new "double[1]"
   ffi.copy(value, bytes, 8)
   return value[0]
+end
+
+--- The page of the rows from number `from` on (from 0) up to that of number `to`, under a header: how many bytes, and a function that
+-- streams it.
+function M.page(job, from, to)
+  if job.made_up then
+    return job.made_up:size(from, to), function(write)
+      job.made_up:stream(from, to, write)
+    end
+  end
+  local first, last = row_offset(job, from), row_offset(job, to)
+  return #job.header + last - first, function(write)
+    if write(job.header) and last > first then
+      results.copy(jobs.path(job, "rows"), first, last, write)
+    end
+  end
 end
 
 return M

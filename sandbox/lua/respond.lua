@@ -7,8 +7,23 @@ local zlib = require "zlib"
 
 local M = {}
 
+--- What a fault drops: a name or a list of them, as a set of names in small letters.
+local function dropped_names(drop)
+  local set = {}
+  for _, name in ipairs(type(drop) == "table" and drop or { drop }) do
+    set[name:lower()] = true
+  end
+  return set
+end
+
 --- An answer with JSON in it.
 function M.json(value, status)
+  local dropped = dropped_names(ngx.ctx.fault.drop_field)
+  for i = #value, 1, -1 do
+    if dropped[tostring(value[i][1]):lower()] then
+      table.remove(value, i)
+    end
+  end
   local pretty = ngx.var.http_x_prettyprint == "1"
   return {
     status = status or 200,
@@ -33,11 +48,7 @@ end
 
 local function send_headers(answer, fault)
   ngx.status = answer.status
-  local dropped = {}
-  local drop = fault.drop_header or {}
-  for _, name in ipairs(type(drop) == "table" and drop or { drop }) do
-    dropped[name:lower()] = true
-  end
+  local dropped = dropped_names(fault.drop_header)
   for name, value in pairs(answer.headers) do
     if not dropped[name:lower()] then
       ngx.header[name] = value
@@ -104,11 +115,12 @@ local function send_cut_gzip(answer, fault)
   answer.headers["Content-Encoding"] = "gzip"
   answer.headers["Content-Length"] = nil
   send_headers(answer, fault)
-  local write = cutter(fault.gzip_cut, {}, wire)
+  local state = {}
+  local write = cutter(fault.gzip_cut, state, wire)
   local compress = zlib.compressor(write)
   produce(answer, function(chunk)
     compress(chunk)
-    return true
+    return not state.cut
   end)
   compress(nil)
   ngx.eof()

@@ -228,6 +228,7 @@ function M.handle()
   ngx.ctx.entry = entry
   local fault = faults.take(method, uri) or NO_FAULT
   entry.fault = fault.id
+  ngx.ctx.fault = fault
   local at = fault.reset or fault.close
   local how = fault.reset and "reset" or "close"
   if fault.stall and fault.stall_when ~= "after" then

@@ -1,4 +1,4 @@
---- RS256 signatures through LuaJIT's FFI; nginx has libcrypto loaded already.
+--- RS256 signatures and SHA-256 digests through LuaJIT's FFI; nginx has libcrypto loaded already.
 
 local ffi = require "ffi"
 
@@ -19,6 +19,9 @@ EVP_MD_CTX *EVP_MD_CTX_new(void);
 void EVP_MD_CTX_free(EVP_MD_CTX *);
 int EVP_DigestVerifyInit(EVP_MD_CTX *, void *, const EVP_MD *, void *, EVP_PKEY *);
 int EVP_DigestVerify(EVP_MD_CTX *, const char *, size_t, const char *, size_t);
+int EVP_DigestInit_ex(EVP_MD_CTX *, const EVP_MD *, void *);
+int EVP_DigestUpdate(EVP_MD_CTX *, const char *, size_t);
+int EVP_DigestFinal_ex(EVP_MD_CTX *, unsigned char *, unsigned int *);
 void ERR_clear_error(void);
 ]]
 
@@ -52,6 +55,23 @@ function M.verify(certificate, text, signature)
   C.EVP_PKEY_free(key)
   C.ERR_clear_error() -- nginx would take it for its own
   return good
+end
+
+--- A function that takes pieces of data; called without one, it gives the SHA-256 of all of them, in hexadecimal digits.
+function M.sha256()
+  local context = ffi.gc(C.EVP_MD_CTX_new(), C.EVP_MD_CTX_free)
+  assert(C.EVP_DigestInit_ex(context, C.EVP_sha256(), nil) == 1)
+  return function(piece)
+    if piece then
+      C.EVP_DigestUpdate(context, piece, #piece)
+      return nil
+    end
+    local out = ffi.new "unsigned char[32]"
+    C.EVP_DigestFinal_ex(context, out, nil)
+    return (ffi.string(out, 32):gsub(".", function(c)
+      return ("%02x"):format(c:byte())
+    end))
+  end
 end
 
 return M
