@@ -150,9 +150,10 @@ end
 --- The page of the rows from number `from` on (from 0) up to that of number `to`, under a header: how many bytes, and a function that
 -- streams it.
 function M.page(job, from, to)
-  if job.made_up then
-    return job.made_up:size(from, to), function(write)
-      job.made_up:stream(from, to, write)
+  local source = job.made_up
+  if source then
+    return source:size(from, to), function(write)
+      source:stream(from, to, write)
     end
   end
   local first, last = row_offset(job, from), row_offset(job, to)
