@@ -176,7 +176,7 @@ describe("queries in the sandbox", function()
   local function made_up(from, to, filler, last_line_end)
     local rows = {}
     for n = from, to do
-      rows[#rows + 1] = ('"%012d","A ""quoted"" word\nand a Grüße %s"\n'):format(n, filler)
+      rows[#rows + 1] = ('"%012d","A ""quoted"" word\nand a Grüße '):format(n) .. filler .. '"\n'
     end
     local text = '"Number","Text"\n' .. table.concat(rows)
     return last_line_end == false and text:sub(1, -2) or text
@@ -298,6 +298,10 @@ describe("queries in the sandbox", function()
         org:synthetic_query(ingest, { rows = 1 })
       end)
       assert.are.equal('"Name"\n', results(id, "results", QUERY))
+      org:set { query_rows = 5, query_row_bytes = 20 }
+      local job = wait(good(query(SELECT)).id, QUERY)
+      assert.are.equal("Failed", job.state)
+      assert.matches("^no such rows", job.errorMessage)
     end)
   end)
 

@@ -8,7 +8,7 @@ local M = {}
 local MadeUp = {}
 MadeUp.__index = MadeUp
 
-local CHUNK = 262144
+local CHUNK = 65536
 local MOST_ROW_BYTES = 16777216
 local NUMBER_AT, DIGITS = 1, 12 -- where the digits of the number are in a row
 

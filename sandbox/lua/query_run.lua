@@ -90,23 +90,30 @@ local function find(job)
   close(job)
 end
 
+local function finish(job, state)
+  job.finished = clock.now()
+  jobs.transition(job, state)
+end
+
 local function work(job)
   hold.wait(job, "UploadComplete")
   jobs.transition(job, "InProgress")
   job.started = clock.now()
-  if not job.made_up and all_made_up then
-    M.make_up(job, all_made_up)
-  elseif not job.made_up and settings.values.query_rows > 0 then
-    M.make_up(job, { rows = settings.values.query_rows, row_bytes = settings.values.query_row_bytes })
-  end
-  if not job.made_up then
+  local rows = settings.values.query_rows
+  local options = all_made_up or rows > 0 and { rows = rows, row_bytes = settings.values.query_row_bytes }
+  if options and not job.made_up then
+    local ok, err = pcall(M.make_up, job, options)
+    if not ok then
+      job.error_message = err
+      return finish(job, "Failed")
+    end
+  elseif not job.made_up then
     find(job)
   end
   hold.wait(job, "InProgress")
   plain_coroutine.yield(job.started + settings.values.processing_seconds - clock.now())
   job.processed = job.made_up and job.made_up.rows or job.processed
-  job.finished = clock.now()
-  jobs.transition(job, "JobComplete")
+  finish(job, "JobComplete")
 end
 
 function M.enqueue(job)
