@@ -67,6 +67,7 @@ local function get_board(client)
       failed = {}, -- errors of tasks that nobody has asked for their result
       turn_ends = 0, -- when the task at hand should let the others run
       asleep = false, -- somebody waits on the channel
+      restless = false, -- no: none of first, alarms, failed and asleep asks for a look
     }
     core.set_tasks(client, board)
     boards[client] = board
@@ -89,6 +90,7 @@ function task.wake(self)
     board.first = self
   end
   board.last = self
+  board.restless = true
   if board.asleep then
     board.channel:ring()
   end
@@ -108,6 +110,7 @@ end
 local function set_alarm(self, at)
   self.alarm = { at = at, task = self }
   heap.push(self.board.alarms, self.alarm)
+  self.board.restless = true
 end
 
 -- The first alarm that still counts: a task that was woken by something else has another by now.
@@ -218,6 +221,7 @@ local function resumed(self, good, ...)
   self.err = as_error(self.thread, ...)
   if not self.joined then
     table.insert(self.board.failed, self)
+    self.board.restless = true
   end
 end
 
@@ -368,7 +372,7 @@ local function poll(client, board, till)
     local at = left and now + left
     board.channel:till(at and till and math.min(at, till) or at or till)
     local way = loop.choose(core.client_option(client, "loop"))
-    board.asleep = true
+    board.asleep, board.restless = true, true
     local problem = loop.problem(way(board.channel))
     board.asleep = false
     if problem then
@@ -385,7 +389,7 @@ end
 function client_methods:poll(seconds)
   local board = find_board(self)
   -- Nothing to do, the most frequent answer, with as few looks as it takes: between two frames all of it leaves the cache.
-  if seconds == 0 and board and moving == 0 and not (board.first or board.alarms[1] or board.asleep or board.failed[1]) then
+  if seconds == 0 and board and moving == 0 and not board.restless then
     local number = board.next_news()
     if not number then
       return board.count
@@ -400,6 +404,7 @@ function client_methods:poll(seconds)
   check_caller(board, "poll")
   if seconds == 0 then
     take_turn(board)
+    board.restless = (board.first or board.alarms[1] or board.failed[1]) ~= nil
   else
     poll(self, board, seconds and core.now() + seconds)
   end
