@@ -12,12 +12,6 @@ local figures = require "bench.lib.figures"
 local socket = require "socket"
 local status = require "bench.lib.status"
 
--- As in a program that hosts Lua. The program lua5.4 itself asks for the generational mode, in which the collector goes through
--- everything at once each time the heap has doubled: of 1,000 tasks alone that takes longer than any poll may.
-if _VERSION == "Lua 5.4" then
-  collectgarbage "incremental"
-end
-
 local MICRO, MILLI = 1e-6, 1e-3
 local FRAME = 1 / 60
 local FOREVER = 60
