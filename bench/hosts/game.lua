@@ -190,6 +190,7 @@ local function connect(url, n)
     assert(client:limits()) -- the engine runs
     stall(org, FOREVER)
     spawn_limits(client, n)
+    collectgarbage() -- or what the spawns owe the collector would be paid in a poll
     local costs = worst()
     repeat
       play(2 * MILLI, 200, function()
