@@ -147,6 +147,8 @@ void bj_call_tries(lua_State *L, int i, int tries);
 void bj_call_file(struct call *c, const char *type, int fd, off_t first, off_t size);
 /* What the host will push. `repeatable`: it can do so again from the start. */
 void bj_call_queue(struct call *c, const char *type, int repeatable);
+/* Its answer is a page of a query, whose rows are held against what the service says. */
+void bj_call_count(struct call *c);
 /* Where an EXPECT_FILE goes; the descriptor then belongs to the call. */
 void bj_call_sink(struct call *c, int fd, int skip_line);
 

@@ -40,6 +40,7 @@ struct call {
 
     struct inflow in;       /* EXPECT_CSV */
     char *piece;            /* for call:read() */
+    bool counted;           /* it is a page of a query, whose rows are counted */
     struct csv_count count; /* of what call:read() has given */
     bool foreign;           /* the answer is no CSV at all */
 

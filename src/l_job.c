@@ -319,6 +319,8 @@ static int results(lua_State *L)
     begin(L, 1); /* job, tail, path, append, client */
     push_path(L, 1, tail);
     struct call *c = bj_push_call(L, VERB_READ, 5, 1, "GET", path ? EXPECT_FILE : EXPECT_CSV);
+    if (bj_check_job(L, 1)->kind == JOB_QUERY)
+        bj_call_count(c);
     if (path) {
         int fd = open(path, O_WRONLY | O_CLOEXEC | O_CREAT | (append ? 0 : O_TRUNC), 0666);
         if (fd < 0)

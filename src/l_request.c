@@ -131,6 +131,7 @@ static int set_sink(lua_State *L, struct call *c)
             return why;
         }
         sink_init_file(&t->sink, fd, c->skip_line);
+        t->sink.counted = c->counted;
     }
     return 0;
 }

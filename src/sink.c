@@ -126,7 +126,8 @@ bool sink_begin(struct sink *s, bool gzip)
 
 static enum sink_event write_file(struct sink *s, const char *data, size_t n)
 {
-    csv_count_add(&s->count, data, n);
+    if (s->counted)
+        csv_count_add(&s->count, data, n);
     if (!s->headed) {
         const char *end = memchr(data, '\n', n);
         size_t line = end ? (size_t)(end + 1 - data) : n;

@@ -37,11 +37,12 @@ enum sink_event { SINK_OK, SINK_FULL, SINK_TOO_LONG, SINK_NO_MEMORY, SINK_IO, SI
 
 struct sink {
     enum sink_kind kind;
-    struct buf memory;      /* of a file: its first line, the header */
-    int fd;                 /* owned */
-    bool skip_line;         /* leave out the first line: the header of a page that is not the first */
-    bool headed;            /* the first line is over */
-    struct csv_count count; /* of a file */
+    struct buf memory; /* of a file: its first line, the header */
+    int fd;            /* owned */
+    bool skip_line;    /* leave out the first line: the header of a page that is not the first */
+    bool headed;       /* the first line is over */
+    bool counted;
+    struct csv_count count; /* of a file that is counted */
     struct queue queue;
     struct unpacker unpacker; /* of memory and file */
     bool gzip;
