@@ -87,8 +87,6 @@ local function progress(extract)
   return now
 end
 
-local FINAL = { JobComplete = true, Failed = true, Aborted = true }
-
 -- A job that an earlier run had made, if it is of use: its results are kept for seven days (the guide, Limits).
 local function take_up_job(extract)
   local earlier = extract.client:job(extract.job_id, "query")
@@ -126,20 +124,13 @@ local function await_job(extract)
     return nil, err
   end
   local on_progress = extract.options.on_progress
-  local info
-  info, err = extract.job:wait {
+  extract.info, err = job.complete(extract.job, {
     on_progress = on_progress and function(now)
       extract.info = now
       on_progress(progress(extract))
     end,
-  }
-  if info and info.state ~= "JobComplete" then
-    err = core.error("job", "the query " .. (info.state == "Failed" and "failed" or "was aborted")
-      .. (info.errorMessage and ": " .. info.errorMessage or ""), { job_id = info.id, state = info.state })
-    info = nil
-  end
-  extract.info = info
-  return info, err
+  })
+  return extract.info, err
 end
 
 local function work(extract, worker)
@@ -218,7 +209,7 @@ local function clean_up(extract, err)
   if extract.journal then
     extract.journal:close()
   end
-  if left and extract.job and not FINAL[extract.job.state] then
+  if left and extract.job and not job.FINAL[extract.job.state] then
     local ok, why = extract.job:abort()
     if not ok and core.is_error(err) then
       job.add_also(err, why)

@@ -16,7 +16,8 @@ local methods = core.job_methods
 
 local job = {}
 
-local FINAL = { JobComplete = true, Failed = true, Aborted = true }
+--- The states in which the service changes nothing more.
+job.FINAL = { JobComplete = true, Failed = true, Aborted = true }
 
 -- Seconds between two looks at a job. Each costs one of the org's API calls.
 local FIRST_POLL, POLL_GROWTH, LONGEST_POLL = 0.2, 1.6, 20
@@ -273,7 +274,7 @@ methods.wait = verb("wait", function(self, options)
     if options.on_progress then
       options.on_progress(info)
     end
-    if FINAL[info.state] then
+    if job.FINAL[info.state] then
       return info
     elseif info.state == "Open" and facts.ours then
       return local_error(self, "the job is Open: it does not run before close")
@@ -293,6 +294,19 @@ methods.wait = verb("wait", function(self, options)
     pause = math.min(pause * POLL_GROWTH, LONGEST_POLL)
   end
 end)
+
+--- Waits for a query to be complete. One that failed or was aborted is an error.
+---@param self bulkjob.Job
+---@param options { on_progress: fun(info: table)|nil }|nil
+---@return table|nil info, bulkjob.Error|nil err
+function job.complete(self, options)
+  local info, err = self:wait(options)
+  if info and info.state ~= "JobComplete" then
+    return nil, core.error("job", "the query " .. (info.state == "Failed" and "failed" or "was aborted")
+      .. (info.errorMessage and ": " .. info.errorMessage or ""), { job_id = info.id, state = info.state })
+  end
+  return info, err
+end
 
 -- What a result set has to ask about a handle that was made from an id.
 local ask = { kind = find_kind, format = row_format }

@@ -1,6 +1,7 @@
 --- `bulkjob extract`: the rows of a query, to a file or to the standard output.
 local bar = require "bulkjob.cli.bar"
 local core = require "bulkjob.core"
+local jobs = require "bulkjob.job"
 local journaled = require "bulkjob.cli.journaled"
 local output = require "bulkjob.cli.output"
 local rows = require "bulkjob.cli.rows"
@@ -92,19 +93,14 @@ local function write_file(path, next_piece)
 end
 
 local function stream(job, options)
-  local info, err = job:wait()
-  if info and info.state ~= "JobComplete" then
-    return nil, core.error("job", "the query ended as " .. info.state .. (info.errorMessage and ": " .. info.errorMessage or ""),
-      { job_id = job.id, state = info.state })
-  elseif not info then
+  local info, err = jobs.complete(job)
+  if not info then
     return nil, err
   elseif options.output then
     return write_file(options.output, pieces(job, options))
   end
   return output.pieces(pieces(job, options))
 end
-
-local FINAL = { JobComplete = true, Failed = true, Aborted = true }
 
 -- Row by row as they come, each page when the one before it has been written.
 local function as_they_come(client, options)
@@ -117,7 +113,7 @@ local function as_they_come(client, options)
   end
   local good, ok
   good, ok, err = pcall(stream, job, options)
-  if not (good and ok) and not FINAL[job.state] then
+  if not (good and ok) and not jobs.FINAL[job.state] then
     job:abort() -- nobody waits for it any more
   end
   if not good then
