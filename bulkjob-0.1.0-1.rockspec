@@ -50,6 +50,7 @@ build = {
     ["bulkjob.client"] = "lua/bulkjob/client.lua",
     ["bulkjob.crew"] = "lua/bulkjob/crew.lua",
     ["bulkjob.csv"] = "lua/bulkjob/csv.lua",
+    ["bulkjob.describe"] = "lua/bulkjob/describe.lua",
     ["bulkjob.extract"] = "lua/bulkjob/extract.lua",
     ["bulkjob.extract.file"] = "lua/bulkjob/extract/file.lua",
     ["bulkjob.extract.links"] = "lua/bulkjob/extract/links.lua",

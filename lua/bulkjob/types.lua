@@ -1,32 +1,10 @@
 --- What the columns of a query hold, by the service's own description of its objects.
-local call = require "bulkjob.call"
-local core = require "bulkjob.core"
+local describe = require "bulkjob.describe"
 
 local types = {}
 
 -- The guide to the SOAP API, Primitive Data Types and Field Types. All else stays text: dates have no type in Lua.
 local NAMES = { int = "integer", long = "integer", double = "number", currency = "number", percent = "number", boolean = "boolean" }
-
--- The fields of an object by their names, and those that lead to another object by the name of that relationship, in lower case.
-local function read_fields(client, object)
-  local path = "sobjects/" .. object .. "/describe"
-  local description, err = call.run(client, core.read(client, path))
-  if not description then
-    return nil, err
-  elseif type(description.fields) ~= "table" then
-    return nil, core.error("protocol", path .. ": no fields in the answer")
-  end
-  local fields, relationships = {}, {}
-  for _, field in ipairs(description.fields) do
-    if type(field.name) == "string" then
-      fields[field.name:lower()] = field
-    end
-    if type(field.relationshipName) == "string" then
-      relationships[field.relationshipName:lower()] = field
-    end
-  end
-  return { fields = fields, relationships = relationships }
-end
 
 --- The types of columns such as `Name` or `Owner.Profile.Name`, in their order: "integer", "number", "boolean" or "text". One
 --- request for each object. What leads to objects of several kinds is text.
@@ -36,10 +14,10 @@ end
 ---@return string[]|nil types, bulkjob.Error|nil err
 function types.of(client, object, columns)
   local known = {}
-  local function describe(name)
+  local function look_up(name)
     local err
     if not known[name] then
-      known[name], err = read_fields(client, name)
+      known[name], err = describe(client, name)
     end
     return known[name], err
   end
@@ -47,7 +25,7 @@ function types.of(client, object, columns)
   for i, column in ipairs(columns) do
     local at = object
     for name in column:gmatch "([^.]+)%." do
-      local description, err = describe(at)
+      local description, err = look_up(at)
       if not description then
         return nil, err
       end
@@ -59,7 +37,7 @@ function types.of(client, object, columns)
     end
     local description, err
     if at then
-      description, err = describe(at)
+      description, err = look_up(at)
       if not description then
         return nil, err
       end

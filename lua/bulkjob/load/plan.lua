@@ -1,8 +1,8 @@
 --- What a load is made of: the file, checked and cut, or the journal of an earlier run of the same load.
-local call = require "bulkjob.call"
 local columns = require "bulkjob.load.columns"
 local core = require "bulkjob.core"
 local csv = require "bulkjob.csv"
+local describe = require "bulkjob.describe"
 local journal = require "bulkjob.journal"
 local source = require "bulkjob.source"
 local task = require "bulkjob.task"
@@ -109,20 +109,13 @@ local function compare_describe(load, facts)
   if load.options.object:find "[^%w_]" then
     return nil, core.error("csv", "'" .. load.options.object .. "' is no name of an object")
   end
-  local description, err = call.run(load.client, core.read(load.client, "sobjects/" .. load.options.object .. "/describe"))
+  local description, err = describe(load.client, load.options.object)
   if not description then
     return nil, err
   end
-  local known = {}
-  for _, field in ipairs(type(description.fields) == "table" and description.fields or {}) do
-    known[tostring(field.name):lower()] = true
-    if type(field.relationshipName) == "string" then
-      known[field.relationshipName:lower()] = true
-    end
-  end
   for _, name in ipairs(facts.columns) do
     local field = name:match "^[^:]+:([^.]+)%." or name:match "^([^.]+)%." or name
-    if not known[field:lower()] then
+    if not (description.fields[field:lower()] or description.relationships[field:lower()]) then
       err = core.error("csv", load.file .. ": line 1: " .. load.options.object .. " has no field '" .. name .. "'")
       err.line, err.column = 1, name
       return nil, err
