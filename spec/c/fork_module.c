@@ -1,4 +1,5 @@
 /* For life_spec.lua: plain Lua cannot fork. */
+#include <dirent.h>
 #include <lauxlib.h>
 #include <lua.h>
 #include <pthread.h>
@@ -9,10 +10,33 @@
 #include <time.h>
 #include <unistd.h>
 
+__attribute__((weak)) void __asan_init(void);
 __attribute__((weak)) void __lsan_do_leak_check(void);
 __attribute__((weak)) void __tsan_init(void);
 
+enum { SETTLED_THREADS = 2, MOST_LOOKS = 2000 }; /* the program's and the engine's; one look a millisecond */
+
 static pid_t loader;
+
+static int count_threads(void)
+{
+    int n = -2; /* "." and ".." */
+    DIR *tasks = opendir("/proc/self/task");
+    while (tasks && readdir(tasks))
+        n++;
+    if (tasks)
+        closedir(tasks);
+    return n;
+}
+
+/* AddressSanitizer takes none of its own locks at a fork: one that a thread of libcurl's resolver is in would stay
+ * taken in the child. Called when the engine holds still already, so no more of them can come. */
+static void await_resolvers(void)
+{
+    const struct timespec pause = {.tv_sec = 0, .tv_nsec = 1000 * 1000};
+    for (int i = 0; i < MOST_LOOKS && count_threads() > SETTLED_THREADS; i++)
+        nanosleep(&pause, NULL);
+}
 
 /* A forked process has no stack of the other threads. LeakSanitizer, whose check is the last thing at an exit, would
  * miss what only these pointed to. */
@@ -75,6 +99,8 @@ int luaopen_fork_module(lua_State *L)
     loader = getpid();
     if (__lsan_do_leak_check)
         on_exit(skip_leak_check, NULL);
+    if (__asan_init) /* before the engine registers its own, which then comes earlier */
+        pthread_atfork(await_resolvers, NULL, NULL);
     lua_newtable(L);
     lua_pushcfunction(L, l_fork);
     lua_setfield(L, -2, "fork");
