@@ -219,6 +219,26 @@ describe("client:load", function()
     end)
   end)
 
+  local CSV = { ["Content-Type"] = "text/csv" }
+  for name, answer in pairs { ["a 204"] = { status = 204 }, ["an empty body"] = { status = 200, body = "", headers = CSV } } do
+    it("gives each result file its header where the service says that there is no row by " .. name, function()
+      local headers = {
+        successful = "sf__Id,sf__Created,Name,Ext__c\n", failed = "sf__Id,sf__Error,Name,Ext__c\n", unprocessed = "Name,Ext__c\n",
+      }
+      for _, resource in ipairs { "successfulResults", "failedResults", "unprocessedrecords" } do
+        org:fault(helper.with(answer, { path = resource, count = -1 }))
+      end
+      local report = assert(client:load(options {
+        file = helper.file "Name,Ext__c,sf__Error\nOne,E1,\n", results = path "results", join = true, retry_failed = "x",
+      }))
+      for kind, header in pairs(headers) do
+        assert.are.equal(header, helper.content(report.results[kind]))
+        assert.are.equal(0, assert(client:load(options { file = report.results[kind] })).records)
+      end
+      assert.are.equal("unknown", records_of(report.results.joined)[1].sf__Outcome)
+    end)
+  end
+
   describe("loads failed rows once more", function()
     local function retried(more)
       -- The second of two rows with the same unique value fails at first, and not once the first of them is gone.
@@ -258,6 +278,14 @@ describe("client:load", function()
       all_once(2)
     end)
 
+    it("behind results that lack their last line end", function()
+      org:fault { path = "successfulResults", status = 200, body = '"sf__Id","sf__Created",Name,Ext__c\n"001","true","One","E1"' }
+      local report = assert(retried { file = helper.file "Name,Ext__c\nOne,E1\nThree,E1\n" })
+      local rows = records_of(report.results.successful)
+      assert.are.same({ 1, "One" }, { #rows, rows[1].Name })
+      assert.matches("\n$", helper.content(report.results.successful))
+    end)
+
     it("unless these cannot be put where the second pass looks for them", function()
       local place = path "journal.retry.csv"
       assert(core.make_directory(place))
@@ -280,7 +308,7 @@ describe("client:load", function()
       assert.are.same({ "csv", 3 }, { err.kind, err.line })
       report, err = client:load(options { file = "/nowhere/a.csv" })
       assert.is_nil(report)
-      assert.are.equal("io", err.kind)
+      assert.are.same({ "io", "/nowhere/a.csv: No such file or directory" }, { err.kind, err.message })
       assert.are.equal(0, #org:requests())
     end)
 

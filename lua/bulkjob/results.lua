@@ -323,31 +323,41 @@ end
 
 --- The last row of a page may lack its line end: before another follows, it gets one.
 ---@param path string
+---@return true|nil ok, bulkjob.Error|nil err
 function results.end_last_line(path)
-  local file = io.open(path, "r+b")
+  local file, why = io.open(path, "r+b")
   if not file then
-    return
+    return nil, core.error("io", why)
   end
+  local ok = true
   if file:seek("end", -1) and file:read(1) ~= "\n" then
     file:seek "set"
     local line_end = file:read("*l"):match "\r?$" .. "\n"
     file:seek "end"
-    file:write(line_end)
+    ok, why = file:write(line_end)
   end
-  file:close()
+  local closed, whynot = file:close()
+  if not ok or not closed then
+    return nil, core.error("io", path .. ": " .. tostring(why or whynot))
+  end
+  return true
 end
 
 --- Saves the page at the locator of the set, the header of which must be that of the pages before.
 ---@param path string
----@param append boolean|nil to a file that has its header
+---@param append boolean|nil without its header, behind what the file holds, if there is one
 ---@return { rows: integer, next: string|false, header: string }|nil facts `next`: the locator of the page behind it
 ---@return bulkjob.Error|nil err
 function methods:save_page(path, append)
-  local facts, locator, ok, err
-  if append then
-    results.end_last_line(path)
+  local facts, locator, err
+  local ok = true
+  if append and core.stat(path) then
+    ok, err = results.end_last_line(path)
   end
-  self.call, err = page.begin(self, path, append)
+  if ok then
+    self.call, err = page.begin(self, path, append)
+    ok = nil
+  end
   if self.call then
     call.advance(self.client, self.call)
     facts, err = page.finish(self)

@@ -67,29 +67,27 @@ end
 local function write_file(path, next_piece)
   local part = path .. ".part"
   local file, why = io.open(part, "wb")
-  local ok = file
-  if file then
-    local good, err = pcall(function()
-      for piece in next_piece do
-        ok, why = file:write(piece)
-        if not ok then
-          break
-        end
+  if not file then
+    return nil, core.error("io", why)
+  end
+  local ok = true
+  local good, err = pcall(function()
+    for piece in next_piece do
+      ok, why = file:write(piece)
+      if not ok then
+        break
       end
-    end)
-    local closed, whynot = file:close()
-    ok, why = ok and closed, why or whynot
-    if not good or not ok then
-      os.remove(part)
     end
-    if not good then
-      error(err, 0)
-    end
+  end)
+  local closed, whynot = file:close()
+  if good and ok and closed then
+    return core.publish(part, path)
   end
-  if not ok then
-    return nil, core.error("io", part .. ": " .. tostring(why))
+  os.remove(part)
+  if not good then
+    error(err, 0)
   end
-  return core.publish(part, path)
+  return nil, core.error("io", part .. ": " .. tostring(why or whynot))
 end
 
 local function stream(job, options)

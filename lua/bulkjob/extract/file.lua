@@ -67,7 +67,10 @@ function file.bytes(extract)
 end
 
 local function append(extract, path)
-  results.end_last_line(extract.part)
+  local ok, why = results.end_last_line(extract.part)
+  if not ok then
+    return nil, why
+  end
   local at, place = 0, size_of(extract.part)
   while true do
     local count, err = core.copy_bytes(path, at, extract.part, place + at)

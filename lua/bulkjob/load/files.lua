@@ -5,6 +5,8 @@ local task = require "bulkjob.task"
 
 local files = {}
 
+local PIECE = 64 * 1024
+
 ---@param path string
 ---@param mode string
 ---@return file*
@@ -25,6 +27,30 @@ end
 ---@param path string
 function files.publish(part, path)
   files.check(core.publish(part, path))
+end
+
+--- Writes rows with these columns as they come. The file has its name when the writer is closed.
+---@param path string
+---@param names string[]
+---@param format { columnDelimiter: string, lineEnding: string }
+---@return { add: fun(row: table), close: fun() }
+function files.new_writer(path, names, format)
+  local writer = core.csv_writer { columns = names, delimiter = format.columnDelimiter, line_ending = format.lineEnding }
+  local out = files.open(path .. ".part", "wb")
+  writer:header()
+  return {
+    add = function(row)
+      files.check(writer:row(row))
+      if writer:size() > PIECE then
+        files.check(out:write(writer:take()))
+      end
+    end,
+    close = function()
+      files.check(out:write(writer:take()))
+      files.check(out:close())
+      files.publish(path .. ".part", path)
+    end,
+  }
 end
 
 --- Calls `use` with each row of a CSV file. Other tasks run meanwhile.

@@ -12,28 +12,7 @@ local outcome = {}
 -- A header has at most 32,000 characters (the guide, Prepare CSV Files), of at most four bytes, and quotes.
 local HEADER_BYTES = 256 * 1024
 
-local RESULTS = { successful = "successful_results", failed = "failed_results", unprocessed = "unprocessed_records" }
-
-local function save_results(load)
-  local paths = {}
-  local ok, err = core.make_directory(load.options.results)
-  for name, method in pairs(RESULTS) do
-    local sets = {}
-    for i, part in ipairs(load.parts) do
-      sets[i] = part.job[method](part.job)
-    end
-    paths[name] = load.options.results .. "/" .. name .. ".csv"
-    if ok then
-      ok, err = results.save_all(sets, paths[name])
-    end
-  end
-  if not ok then
-    return nil, err
-  end
-  return paths
-end
-
--- The names in the header of a result file.
+-- The names in the header of a file.
 local function read_columns(path)
   local text, err = plan.read_range(path, 1, HEADER_BYTES)
   if not text then
@@ -44,9 +23,56 @@ local function read_columns(path)
   local names = check:facts().columns
   check:close()
   if not names then
-    return nil, core.error("protocol", path .. ": a result without a header")
+    return nil, core.error("protocol", path .. ": no header")
   end
   return names
+end
+
+-- Its method of a job, and the columns that the service puts before those of the file.
+local RESULTS = {
+  successful = { "successful_results", "sf__Id", "sf__Created" }, failed = { "failed_results", "sf__Id", "sf__Error" },
+  unprocessed = { "unprocessed_records" },
+}
+
+-- Where there is no row, the service may send nothing at all: a 204, or an empty body.
+local function give_header(load, path, result)
+  local stat, err = core.stat(path)
+  if not stat or stat.size > 0 then
+    return stat, err
+  end
+  local names
+  names, err = read_columns(load.file)
+  if not names then
+    return nil, err
+  end
+  names = columns.to_load(names)
+  for i = #result, 2, -1 do
+    table.insert(names, 1, result[i])
+  end
+  files.new_writer(path, names, load.plan).close()
+  return true
+end
+
+local function save_results(load)
+  local paths = {}
+  local ok, err = core.make_directory(load.options.results)
+  for name, result in pairs(RESULTS) do
+    local sets = {}
+    for i, part in ipairs(load.parts) do
+      sets[i] = part.job[result[1]](part.job)
+    end
+    paths[name] = load.options.results .. "/" .. name .. ".csv"
+    if ok then
+      ok, err = results.save_all(sets, paths[name])
+    end
+    if ok then
+      ok, err = give_header(load, paths[name], result)
+    end
+  end
+  if not ok then
+    return nil, err
+  end
+  return paths
 end
 
 -- Loads once more what failed for a reason that may be gone, and puts both passes together. A second pass that was broken off goes

@@ -15,16 +15,19 @@ local ENDS = 64 * 1024
 --- The bytes from `first` to `last` of a file, counted from 1, or fewer if it is shorter.
 function plan.read_range(path, first, last)
   local file, why = io.open(path, "rb")
+  if not file then
+    return nil, core.error("io", why)
+  end
   local text
-  if file then
+  if last >= first then
     file:seek("set", first - 1)
-    text, why = last < first and "" or file:read(last - first + 1) or "", why
-    file:close()
+    text, why = file:read(last - first + 1)
   end
-  if not text then
-    return nil, core.error("io", path .. ": " .. tostring(why or "it became shorter"))
+  file:close()
+  if why then
+    return nil, core.error("io", path .. ": " .. why)
   end
-  return text
+  return text or ""
 end
 
 -- What tells this file from another, or from itself after a change.
@@ -97,11 +100,10 @@ end
 
 local function check_file(load)
   local facts, err = csv.check({ file = load.file }, { part_bytes = load.part_bytes }, task.breathe)
-  if not facts then
+  if err and err.kind == "csv" then -- others say where already
     err.message = load.file .. ": " .. err.message
-    return nil, err
   end
-  return facts
+  return facts, err
 end
 
 -- Does the object have the columns?

@@ -1,32 +1,12 @@
 --- The failed rows of a load that may do better the second time, such as those that met a lock.
 local columns = require "bulkjob.load.columns"
-local core = require "bulkjob.core"
 local files = require "bulkjob.load.files"
+local results = require "bulkjob.results"
 local task = require "bulkjob.task"
 
 local second_pass = {}
 
 local PIECE = 64 * 1024
-
--- Writes rows with these columns as they come; `writer.add(row)`, `writer.close()`.
-local function new_writer(path, names, format)
-  local writer = core.csv_writer { columns = names, delimiter = format.columnDelimiter, line_ending = format.lineEnding }
-  local out = files.open(path .. ".part", "wb")
-  writer:header()
-  return {
-    add = function(row)
-      files.check(writer:row(row))
-      if writer:size() > PIECE then
-        files.check(out:write(writer:take()))
-      end
-    end,
-    close = function()
-      files.check(out:write(writer:take()))
-      files.check(out:close())
-      files.publish(path .. ".part", path)
-    end,
-  }
-end
 
 --- Splits the failed rows: those whose error holds `pattern` go to `again`, without the service's own columns, the others to
 --- `kept`. Raises an error table.
@@ -38,7 +18,7 @@ end
 ---@param kept string path
 ---@return integer count of rows to be loaded again
 function second_pass.split(failed, names, format, pattern, again, kept)
-  local first, rest = new_writer(again, columns.to_load(names), format), new_writer(kept, names, format)
+  local first, rest = files.new_writer(again, columns.to_load(names), format), files.new_writer(kept, names, format)
   local count = 0
   files.walk(failed, format.columnDelimiter, function(row)
     if (row.sf__Error or ""):find(pattern, 1, true) then
@@ -56,6 +36,7 @@ end
 --- Writes `first` and, without its header, `second` to `path`. Raises an error table.
 function second_pass.merge(first, second, path)
   local out = files.open(path .. ".part", "wb")
+  files.check(results.end_last_line(first))
   for _, from in ipairs { first, second } do
     local file = files.open(from, "rb")
     if from == second then
