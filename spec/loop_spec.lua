@@ -192,6 +192,52 @@ for _, new_loop in ipairs(loops) do
       end)
     end
 
+    local BUSY = {
+      ["rows are read"] = function(id)
+        local set = client:job(id):failed_results()
+        while set:next() do end
+      end,
+      ["rows are made"] = function(id)
+        local n = 0
+        assert(client:job(id):upload { rows = function()
+          n = n + 1
+          return n <= 100000 and { Name = "Name " .. n, Ext__c = n } or nil
+        end })
+      end,
+      ["a task reads rows"] = function(id)
+        client:spawn(function()
+          local set = client:job(id):failed_results()
+          while set:next() do end
+        end)
+        assert(client:run())
+      end,
+      ["a file is checked"] = function()
+        local file = helper.file("Name,Ext__c\n" .. ("A name,an id\n"):rep(1000000) .. "short\n")
+        local report, err = client:load { object = "Account", operation = "insert", file = file }
+        assert(not report and err.kind == "csv", err)
+      end,
+    }
+    for what, work in pairs(BUSY) do
+      it("the loop goes on while " .. what .. " and nothing has to be waited for", function()
+        local id, over
+        go(function()
+          local job = assert(client:create { object = "Account", operation = "insert" })
+          id = job.id
+        end)
+        run()
+        org:synthetic(id, "failed", 10000000)
+        go(function()
+          work(id)
+          over = true
+        end)
+        local beats = beat_until(function()
+          return over
+        end)
+        run()
+        assert.is_true(beats() > 5, beats() .. " beats")
+      end)
+    end
+
     it("an iterator of rows may itself wait for another coroutine", function()
       local queue, fed, info = {}, false, nil
       go(function()

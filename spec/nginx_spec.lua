@@ -107,6 +107,50 @@ describe("in nginx", function()
       end
     end)
 
+    it("lets others be answered while it is busy with rows that it need not wait for", function()
+      local file = helper.file("Name,Ext__c\n" .. ("A name,an id\n"):rep(2000000) .. "short\n")
+      local job = assert(helper.client(org):create { object = "Account", operation = "insert" })
+      org:synthetic(job.id, "failed", 20000000)
+      serve [[ location = /busy { content_by_lua_block {
+        local mine = client()
+        local job = mine:job(ngx.var.arg_id)
+        local work = {
+          read = function()
+            for _ in job:failed_results() do end
+          end,
+          make = function()
+            local n = 0
+            assert(job:upload { rows = function()
+              n = n + 1
+              return n <= 200000 and { Name = "Name " .. n, Ext__c = n } or nil
+            end })
+          end,
+          check = function()
+            local report, err = mine:load { object = "Account", operation = "insert", file = ngx.var.arg_file }
+            assert(not report and err.kind == "csv")
+          end,
+          task = function()
+            mine:spawn(function()
+              for _ in job:failed_results() do end
+            end)
+            assert(mine:run())
+          end,
+        }
+        work[ngx.var.arg_work]()
+        ngx.say "done"
+      } } ]]
+      for _, work in ipairs { "read", "make", "check", "task" } do
+        local connection = server:open(("/busy?work=%s&id=%s&file=%s"):format(work, job.id, file))
+        local n = 0
+        while not is_answered(connection) do
+          assert.are.equal("plain", (server:get "/plain"))
+          n = n + 1
+        end
+        assert.are.equal("done", (nginx.read(connection)))
+        assert.is_true(n > 10, n .. " answers while it did " .. work)
+      end
+    end)
+
     it("runs tasks", function()
       serve [[ location = /tasks { content_by_lua_block {
         local mine, n = client(), 0

@@ -1,6 +1,5 @@
 --- The one loop that waits. C never does: it says what it needs, and this gets it.
 local core = require "bulkjob.core"
-local task = require "bulkjob.task"
 local trip = require "bulkjob.trip"
 local wait = require "bulkjob.wait"
 
@@ -18,8 +17,8 @@ function call.advance(client, this)
     elseif need == "token" then
       trip.get(client, this, way)
     else
-      if not way then
-        task.breathe()
+      if need ~= "done" then
+        wait.breathe(client)
       end
       return need
     end

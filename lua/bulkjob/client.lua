@@ -2,7 +2,7 @@
 local call = require "bulkjob.call"
 local core = require "bulkjob.core"
 local source = require "bulkjob.source"
-local task = require "bulkjob.task"
+local wait = require "bulkjob.wait"
 require "bulkjob.job"
 
 ---@class bulkjob.Client
@@ -84,8 +84,8 @@ local function check_spec(spec)
   return is_query
 end
 
-local function multipart_text(spec)
-  local text, err = source.text(spec.data, spec, 4 * MULTIPART_CHARACTERS, task.breathe)
+local function multipart_text(self, spec)
+  local text, err = source.text(spec.data, spec, 4 * MULTIPART_CHARACTERS, wait.breather(self))
   if text then
     local _, characters = text:gsub("[^\128-\191]", "")
     if characters <= MULTIPART_CHARACTERS then
@@ -109,7 +109,7 @@ function methods:create(spec)
   body.data = nil
   if spec.data ~= nil then
     local err
-    text, err = multipart_text(spec)
+    text, err = multipart_text(self, spec)
     if not text then
       return nil, err
     end

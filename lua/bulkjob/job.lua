@@ -6,6 +6,7 @@ local pages = require "bulkjob.pages"
 local results = require "bulkjob.results"
 local source = require "bulkjob.source"
 local task = require "bulkjob.task"
+local wait = require "bulkjob.wait"
 local yieldable = require "bulkjob.yieldable"
 
 ---@class bulkjob.Job
@@ -177,7 +178,7 @@ local function begin_upload(self, src)
     end
   end
   return core.upload(self, "queue", source.is_repeatable(src)), nil, function()
-    return source.chunks(src, format, task.breathe)
+    return source.chunks(src, format, wait.breather(core.job_facts(self).client))
   end
 end
 

@@ -8,7 +8,8 @@ local luv = require "bulkjob.loop.luv"
 local ngx_wait = require "bulkjob.loop.ngx"
 local yieldable = require "bulkjob.yieldable"
 
----@class bulkjob.Waiting what a loop is given: it returns when there may be news, or the time has passed
+---@class bulkjob.Waiting what a loop is given: it returns when there may be news, or the time has passed, and lets others run even
+---  when that is at once
 ---@field pollfd fun(self, alarm: boolean|nil): integer a descriptor that is readable when there is news; with `alarm` also when
 ---  the time has passed
 ---@field events fun(self): string what to watch the descriptor for: "r"
@@ -22,6 +23,11 @@ local loop = {}
 loop.known = {
   block = block, copas = copas_wait, cqueues = cqueues_wait, haproxy = haproxy.wait, luv = luv.wait, ngx = ngx_wait,
 }
+
+-- Seconds of work after which the host's loop has its turn: the requests of a server, the timers of a program.
+local TURN = 0.001
+
+local turn_ends = 0
 
 local MAY_WAIT = {
   rewrite = true, server_rewrite = true, access = true, content = true, preread = true, timer = true,
@@ -66,9 +72,20 @@ function loop.choose(wanted)
     or haproxy.is_running() and haproxy.wait or block
 end
 
---- What a way to wait has returned, as an error: nil, unless it says by `false, why` that it could not wait.
+--- Has the program worked for so long that the host's loop should have its turn?
+---@return boolean
+function loop.is_due()
+  return core.now() >= turn_ends
+end
+
+--- Waits. An error if the way says, by `false, why`, that it could not.
+---@param way fun(waiting: bulkjob.Waiting, pause: boolean|nil)
+---@param waiting bulkjob.Waiting
+---@param pause boolean|nil
 ---@return bulkjob.Error|nil
-function loop.problem(ok, why)
+function loop.wait(way, waiting, pause)
+  local ok, why = way(waiting, pause)
+  turn_ends = core.now() + TURN
   if ok == false and type(why) == "string" then
     return core.error("io", "nothing to wait on: " .. why)
   end

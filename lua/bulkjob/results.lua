@@ -2,8 +2,8 @@
 local call = require "bulkjob.call"
 local core = require "bulkjob.core"
 local page = require "bulkjob.page"
-local task = require "bulkjob.task"
 local types = require "bulkjob.types"
+local wait = require "bulkjob.wait"
 local yieldable = require "bulkjob.yieldable"
 
 ---@class bulkjob.ResultSet
@@ -11,7 +11,7 @@ local methods = {}
 
 local results = {}
 
--- After so many rows a task lets the others run, if it has had its turn.
+-- After so many rows others run, if whoever reads has had its turn.
 local BREATH_ROWS = 8
 
 local set_meta = { __index = methods, __name = "bulkjob.result_set" }
@@ -146,7 +146,7 @@ local function next_row(self)
   if row then
     self.count = self.count + 1
     if self.count % BREATH_ROWS == 0 then
-      task.breathe()
+      wait.breathe(self.client)
     end
   end
   return row, err
@@ -250,7 +250,7 @@ local function next_chunk(self)
       end
     end
     piece = self.call:read()
-    task.breathe()
+    wait.breathe(self.client)
     local ended = piece == "" and call.advance(self.client, self.call) == "done"
     if ended then
       facts, err = page.finish(self)

@@ -156,7 +156,7 @@ end
 --- A function that gives the source's text in chunks, then nil, or `nil, err`.
 ---@param s bulkjob.Source rows or a function
 ---@param format { columnDelimiter: string|nil, lineEnding: string|nil } for rows
----@param breathe fun()|nil called every few rows, where a task may let others run
+---@param breathe fun()|nil called every few rows, to let others run
 function source.chunks(s, format, breathe)
   if type(s) == "function" then
     return s

@@ -361,24 +361,26 @@ local function time_left(board)
   return alarm and math.max(0, alarm.at - core.now())
 end
 
--- Moves what can move; waits until something can, but not beyond `till`.
+-- Moves what can move; waits until something can, but not beyond `till`. Where tasks can always move, the host's loop has its turn
+-- all the same.
 local function poll(client, board, till)
-  while not take_turn(board) and board.count > 0 do
+  repeat
+    local moved = take_turn(board)
     local now = core.now()
-    if till and now >= till then
+    if board.count == 0 or (moved and not loop.is_due()) or (not moved and till and now >= till) then
       return
     end
-    local left = time_left(board)
+    local left = moved and 0 or time_left(board)
     local at = left and now + left
     board.channel:till(at and till and math.min(at, till) or at or till)
     local way = loop.choose(core.client_option(client, "loop"))
     board.asleep, board.restless = true, true
-    local problem = loop.problem(way(board.channel))
+    local problem = loop.wait(way, board.channel)
     board.asleep = false
-    if problem then
+    if problem and not moved then
       error(problem, 0)
     end
-  end
+  until moved
 end
 
 --- Moves every task on that can move. Waits until one can, at most `seconds` (nil: no limit); `poll(0)` never waits, and gives

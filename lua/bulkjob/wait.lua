@@ -51,12 +51,39 @@ function wait.on(this, way)
   local seconds = this:timeout()
   channel:till(seconds and core.now() + seconds)
   this:watch(channel, 0)
-  local problem = loop.problem(way(channel, seconds ~= nil and not this.awaits_news))
+  local problem = loop.wait(way, channel, seconds ~= nil and not this.awaits_news)
   if problem then
     channel:close() -- its descriptor may be what is wrong
     this:cancel(problem)
   else
     give_back(channel)
+  end
+end
+
+-- A wait that is over at once, and still lets others run. In nginx a time-out alone takes a millisecond at least.
+local breath = { awaits_news = true }
+
+function breath.timeout()
+  return 0
+end
+
+function breath.watch() end
+function breath.cancel() end
+
+--- Lets others run if who calls has had its turn: the other tasks, or what else the host's loop has to do.
+function wait.breathe(client)
+  if task.running() then
+    task.breathe()
+  elseif loop.is_due() then
+    wait.on(breath, wait.way(client))
+  end
+end
+
+--- A function that does.
+---@return fun()
+function wait.breather(client)
+  return function()
+    wait.breathe(client)
   end
 end
 

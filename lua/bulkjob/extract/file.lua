@@ -3,7 +3,7 @@ local core = require "bulkjob.core"
 local links = require "bulkjob.extract.links"
 local plan = require "bulkjob.extract.plan"
 local results = require "bulkjob.results"
-local task = require "bulkjob.task"
+local wait = require "bulkjob.wait"
 
 local file = {}
 
@@ -81,7 +81,7 @@ local function append(extract, path)
       return true
     end
     at = at + count
-    task.breathe()
+    wait.breathe(extract.client)
   end
 end
 

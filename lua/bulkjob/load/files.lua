@@ -1,7 +1,7 @@
 --- The files that a load's outcome goes through. What goes wrong with one is raised, as an error table.
 local core = require "bulkjob.core"
 local csv = require "bulkjob.csv"
-local task = require "bulkjob.task"
+local wait = require "bulkjob.wait"
 
 local files = {}
 
@@ -53,16 +53,17 @@ function files.new_writer(path, names, format)
   }
 end
 
---- Calls `use` with each row of a CSV file. Other tasks run meanwhile.
+--- Calls `use` with each row of a CSV file. Others run meanwhile.
+---@param client bulkjob.Client
 ---@param path string
 ---@param delimiter string|nil
 ---@param use fun(row: table<string, string>)
-function files.walk(path, delimiter, use)
+function files.walk(client, path, delimiter, use)
   local next_row, err = csv.rows({ file = path }, { delimiter = delimiter })
   files.check(next_row, err)
   for row in next_row do
     use(row)
-    task.breathe()
+    wait.breathe(client)
   end
 end
 

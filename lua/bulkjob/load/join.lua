@@ -7,7 +7,7 @@
 --- Both sides are split by a checksum into files, one pair of which fits into memory at a time.
 local core = require "bulkjob.core"
 local files = require "bulkjob.load.files"
-local task = require "bulkjob.task"
+local wait = require "bulkjob.wait"
 local yieldable = require "bulkjob.yieldable"
 
 local join = {}
@@ -57,7 +57,7 @@ end
 
 -- Calls `use` with each row of a file, its key, and the number of its bucket.
 local function walk(this, path, use)
-  files.walk(path, this.delimiter, function(row)
+  files.walk(this.client, path, this.delimiter, function(row)
     local key = key_of(this, row)
     use(row, key, core.crc32(key) % this.buckets + 1)
   end)
@@ -84,7 +84,7 @@ local function each_line(this, kind, i, use)
     use(line, core.json_decode(line)[1])
   end
   file:close()
-  task.breathe()
+  wait.breathe(this.client)
 end
 
 -- The outcomes of one bucket, in the order of its rows.
@@ -138,8 +138,8 @@ local function run(this)
 end
 
 --- Joins a file with its results.
----@param options { file: string, columns: string[], key: string[], delimiter: string, line_ending: string, records: integer,
----  results: table<string, string>, path: string } `key`: the columns to find a row by; `path`: of the file to write
+---@param options { client: bulkjob.Client, file: string, columns: string[], key: string[], delimiter: string, line_ending: string,
+---  records: integer, results: table<string, string>, path: string } `key`: the columns to find a row by; `path`: of the file to write
 ---@return true|nil ok, bulkjob.Error|nil err
 function join.files(options)
   local this = setmetatable({

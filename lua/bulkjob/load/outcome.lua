@@ -85,7 +85,7 @@ local function retry_failed(load, sums)
   if not names then
     return nil, err
   end
-  local count = second_pass.split(paths.failed, names, load.plan, options.retry_failed, again .. ".new", kept)
+  local count = second_pass.split(load.client, paths.failed, names, load.plan, options.retry_failed, again .. ".new", kept)
   local unfinished = options.journal and core.stat(options.journal .. ".retry")
   if not unfinished then
     files.publish(again .. ".new", again)
@@ -107,7 +107,7 @@ local function retry_failed(load, sums)
     return nil, err
   end
   for name, path in pairs(paths) do
-    second_pass.merge(name == "failed" and kept or path, second.results[name], path)
+    second_pass.merge(load.client, name == "failed" and kept or path, second.results[name], path)
     os.remove(second.results[name])
   end
   os.remove(kept)
@@ -138,7 +138,8 @@ local function join_results(load, sums)
   end
   sums.results.joined = options.results .. "/joined.csv"
   return join.files {
-    file = load.file, columns = names, key = columns.key(names, there, options.externalIdFieldName or KEYS[options.operation]),
+    client = load.client, file = load.file, columns = names,
+    key = columns.key(names, there, options.externalIdFieldName or KEYS[options.operation]),
     delimiter = load.plan.columnDelimiter, line_ending = load.plan.lineEnding, records = load.plan.records, results = sums.results,
     path = sums.results.joined,
   }

@@ -5,7 +5,7 @@ local csv = require "bulkjob.csv"
 local describe = require "bulkjob.describe"
 local journal = require "bulkjob.journal"
 local source = require "bulkjob.source"
-local task = require "bulkjob.task"
+local wait = require "bulkjob.wait"
 
 local plan = {}
 
@@ -47,7 +47,7 @@ local function identify(path)
   return { size = stat.size, mtime = stat.mtime, first = core.crc32(first), last = core.crc32(last) }
 end
 
-local function write_chunks(path, chunks)
+local function write_chunks(path, chunks, breathe)
   local file, why = io.open(path, "wb")
   if not file then
     return nil, core.error("io", why)
@@ -59,7 +59,7 @@ local function write_chunks(path, chunks)
       ok, why = file:write(chunk)
       err = not ok and core.error("io", path .. ": " .. tostring(why)) or nil
     end
-    task.breathe()
+    breathe()
   until not chunk or err
   ok, why = file:close()
   if not ok and not err then
@@ -84,13 +84,14 @@ end
 -- Writes rows to the disk: a part has to be sent again when a connection breaks, and after a crash.
 local function spool(load, rows, format)
   local path = load.options.journal and load.options.journal .. ".rows.csv" or os.tmpname()
-  local chunks, err = source.chunks(rows, format or {}, task.breathe)
+  local breathe = wait.breather(load.client)
+  local chunks, err = source.chunks(rows, format or {}, breathe)
   if not chunks then
     return nil, err
   end
   load.temporary = path
   local ok
-  ok, err = write_chunks(path, chunks)
+  ok, err = write_chunks(path, chunks, breathe)
   if not ok then
     return nil, err
   end
@@ -99,7 +100,7 @@ local function spool(load, rows, format)
 end
 
 local function check_file(load)
-  local facts, err = csv.check({ file = load.file }, { part_bytes = load.part_bytes }, task.breathe)
+  local facts, err = csv.check({ file = load.file }, { part_bytes = load.part_bytes }, wait.breather(load.client))
   if err and err.kind == "csv" then -- others say where already
     err.message = load.file .. ": " .. err.message
   end

@@ -2,7 +2,7 @@
 local columns = require "bulkjob.load.columns"
 local files = require "bulkjob.load.files"
 local results = require "bulkjob.results"
-local task = require "bulkjob.task"
+local wait = require "bulkjob.wait"
 
 local second_pass = {}
 
@@ -10,6 +10,7 @@ local PIECE = 64 * 1024
 
 --- Splits the failed rows: those whose error holds `pattern` go to `again`, without the service's own columns, the others to
 --- `kept`. Raises an error table.
+---@param client bulkjob.Client
 ---@param failed string path
 ---@param names string[] the columns of that file
 ---@param format { columnDelimiter: string, lineEnding: string }
@@ -17,10 +18,10 @@ local PIECE = 64 * 1024
 ---@param again string path
 ---@param kept string path
 ---@return integer count of rows to be loaded again
-function second_pass.split(failed, names, format, pattern, again, kept)
+function second_pass.split(client, failed, names, format, pattern, again, kept)
   local first, rest = files.new_writer(again, columns.to_load(names), format), files.new_writer(kept, names, format)
   local count = 0
-  files.walk(failed, format.columnDelimiter, function(row)
+  files.walk(client, failed, format.columnDelimiter, function(row)
     if (row.sf__Error or ""):find(pattern, 1, true) then
       count = count + 1
       first.add(row)
@@ -34,7 +35,7 @@ function second_pass.split(failed, names, format, pattern, again, kept)
 end
 
 --- Writes `first` and, without its header, `second` to `path`. Raises an error table.
-function second_pass.merge(first, second, path)
+function second_pass.merge(client, first, second, path)
   local out = files.open(path .. ".part", "wb")
   files.check(results.end_last_line(first))
   for _, from in ipairs { first, second } do
@@ -45,7 +46,7 @@ function second_pass.merge(first, second, path)
     local piece, why = file:read(PIECE)
     while piece do
       files.check(out:write(piece))
-      task.breathe()
+      wait.breathe(client)
       piece, why = file:read(PIECE)
     end
     files.check(not why, why)

@@ -15,31 +15,22 @@ function luv.is_running()
   return this and not is_main and (neovim() or uv and uv.loop_mode and uv.loop_mode()) and true
 end
 
+-- The descriptor tells the time, too: a timer of libuv that is over at once would keep its other timers waiting.
 ---@param waiting bulkjob.Waiting
 function luv.wait(waiting)
   local uv = neovim() or require "luv"
   local this = yieldable.running()
-  local poll, timer = uv.new_poll(waiting:pollfd()), nil
-  local function wake()
-    if poll then
-      poll:close()
-      timer = timer and timer:close()
-      poll = nil
-      if coroutine.status(this) == "dead" then -- closed in mid-wait; libuv needed the descriptor until now
-        return waiting:close()
-      end
-      local ok, why = coroutine.resume(this)
-      if not ok then
-        error(debug.traceback(this, tostring(why)), 0)
-      end
+  local poll = uv.new_poll(waiting:pollfd(true))
+  poll:start("r", function()
+    poll:close()
+    if coroutine.status(this) == "dead" then -- closed in mid-wait; libuv needed the descriptor until now
+      return waiting:close()
     end
-  end
-  poll:start("r", wake)
-  local seconds = waiting:timeout()
-  if seconds then
-    timer = uv.new_timer()
-    timer:start(math.ceil(seconds * 1000), 0, wake)
-  end
+    local ok, why = coroutine.resume(this)
+    if not ok then
+      error(debug.traceback(this, tostring(why)), 0)
+    end
+  end)
   coroutine.yield()
 end
 
