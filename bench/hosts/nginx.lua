@@ -7,6 +7,7 @@
 -- The probe is one kept connection that asks for a trivial location every 2 ms. CPU is that of all threads of the worker if nothing
 -- else is said, in percent of a core. Ends non-zero when a figure does not hold. Needs wrk.
 
+local bulkjob = require "bulkjob"
 local cjson = require "cjson"
 local control = require "sandbox.control"
 local lfs = require "lfs"
@@ -14,7 +15,7 @@ local nginx = require "spec.nginx"
 local socket = require "socket"
 
 local ROUNDS = 3
-local UPLOAD_BYTES = 200 * 1000 * 1000
+local UPLOAD_BYTES, RESULT_BYTES = 200 * 1000 * 1000, 20 * 1000 * 1000
 local PROBE = "build/plain/probe"
 
 local only = arg[1]
@@ -304,6 +305,55 @@ function checks.upload()
   end
 end
 
+-- Rows pass through Lua, on the worker's only thread: what holds others up is how long it takes until they have their turn.
+function checks.rows()
+  local server_pieces = PENDING .. [[
+    location = /rows { content_by_lua_block {
+      local mine, n = client(), 0
+      local till = ngx.now() + tonumber(ngx.var.arg_seconds)
+      local ways = {
+        read = function()
+          for _ in mine:job(ngx.var.arg_id, "ingest"):failed_results() do
+            n = n + 1
+          end
+        end,
+        make = function()
+          local job = assert(mine:create { object = "Account", operation = "insert" })
+          assert(job:upload { rows = function()
+            n = n + 1
+            return n % 200000 > 0 and { Name = "Name " .. n, Ext__c = n } or nil
+          end })
+          assert(job:abort())
+        end,
+      }
+      repeat
+        ways[ngx.var.arg_way]()
+      until ngx.now() >= till
+      ngx.say(n)
+    } }
+  ]]
+  for _, way in ipairs { "read", "make" } do
+    local figures = gather(function()
+      org:reset()
+      org:set { discard = true }
+      local job = assert(bulkjob.client { instance_url = org.url, access_token = org.token }:create {
+        object = "Account", operation = "insert" })
+      org:synthetic(job.id, "failed", RESULT_BYTES)
+      return with_server({ server = server_pieces }, function(server)
+        local idle = probe(server, "/trivial", 4, 2)
+        local begun = socket.gettime()
+        local rows = server:open(("/rows?seconds=5&way=%s&id=%s"):format(way, job.id))
+        socket.sleep(0.3)
+        local now = probe(server, "/trivial", 4, 2)
+        local n = assert(tonumber((nginx.read(rows, 60))), "the rows failed")
+        return { idle_p99 = idle.p99 / 1000, p99 = now.p99 / 1000, rate = n / (socket.gettime() - begun) }
+      end)
+    end)
+    line(("rows, to %s %.0f a second: probe p99"):format(way, figures.rate), figures.idle_p99, figures.p99, "ms", "at most 5",
+      figures.p99 <= 5)
+  end
+end
+
 function checks.many()
   local least = math.huge
   for _ = 1, ROUNDS do
@@ -398,7 +448,7 @@ function checks.abort()
   line("500 clients gone, after 5 s: threads more than before", nil, figures.threads, "", "at most 0", figures.threads <= 0)
 end
 
-local ORDER = { "pending", "waiting", "latency", "upload", "many", "reload", "term", "reloads", "abort" }
+local ORDER = { "pending", "waiting", "latency", "upload", "rows", "many", "reload", "term", "reloads", "abort" }
 
 local function write_upload()
   local file = assert(io.open(upload_path, "wb"))
