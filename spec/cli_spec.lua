@@ -258,7 +258,8 @@ describe("the command", function()
     for arguments, what in pairs {
       [""] = "a command is required", ["nope"] = "unknown command 'nope'", ["load"] = "missing argument 'file'",
       ["load x"] = "missing option '%-%-object'", ["load x --object A --jobs 0"] = "'0' is no whole number",
-      ["load x --object A --part-bytes 5x"] = "'5x' is no size", ["load x --object A --operation upsert"] = "needs it",
+      ["load x --object A --part-bytes 5x"] = "'5x' is no size", ["load x --object A --operation upsert"] = "^bulkjob: %-%-external%-id goes with an upsert",
+      ["create --operation query --query x --line-ending CR"] = "^bulkjob: %-%-line%-ending: LF or CRLF expected, got CR\n$",
     } do
       local status, _, err = run(arguments)
       assert.are.equal(2, status, arguments .. ": " .. err)

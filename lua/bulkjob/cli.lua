@@ -20,6 +20,12 @@ local function run_sandbox(program)
   return status.REFUSED
 end
 
+-- What the library calls them, where the command says something else.
+local FLAGS = {
+  externalIdFieldName = "--external-id", assignmentRuleId = "--assignment-rule", columnDelimiter = "--column-delimiter",
+  lineEnding = "--line-ending",
+}
+
 local function fail(options, err)
   if options.json then
     output.json { error = err }
@@ -61,6 +67,6 @@ return function(arguments)
     return fail(options, code)
   end
   -- Misuse that the parser cannot see, such as an upsert without --external-id.
-  io.stderr:write((tostring(code):gsub("^[^ ]*:%d+: ", ""):gsub("^bulkjob: %w+: ", "bulkjob: ")), "\n")
+  io.stderr:write((tostring(code):gsub("^[^ ]*:%d+: ", ""):gsub("^bulkjob: %w+: ", "bulkjob: "):gsub("%a+", FLAGS)), "\n")
   return status.USAGE
 end
