@@ -61,11 +61,11 @@ for _, new_loop in ipairs(loops) do
     end)
 
     -- Counts the beats that the loop has time for until `over()`.
-    local function beat_until(over)
+    local function beat_until(over, seconds)
       local beats = 0
       go(function()
         while not over() do
-          loop.sleep(0.005)
+          loop.sleep(seconds or 0.005)
           beats = beats + 1
         end
       end)
@@ -212,7 +212,7 @@ for _, new_loop in ipairs(loops) do
         assert(client:run())
       end,
       ["a file is checked"] = function()
-        local file = helper.file("Name,Ext__c\n" .. ("A name,an id\n"):rep(1000000) .. "short\n")
+        local file = helper.file("Name,Ext__c\n" .. ("A name,an id\n"):rep(3000000) .. "short\n")
         local report, err = client:load { object = "Account", operation = "insert", file = file }
         assert(not report and err.kind == "csv", err)
       end,
@@ -232,7 +232,7 @@ for _, new_loop in ipairs(loops) do
         end)
         local beats = beat_until(function()
           return over
-        end)
+        end, 0.001)
         run()
         assert.is_true(beats() > 5, beats() .. " beats")
       end)
