@@ -93,6 +93,10 @@ struct client {
     int renewable; /* there is an auth source to ask for a token */
     int watched;   /* there is an on_event */
     int closed;
+
+    struct channel *pulse; /* a reference: where the news of its tasks come. NULL: it has none yet */
+    int calm;              /* nothing of them moves before there is news */
+    int left;              /* how many there are, while it is calm */
 };
 
 /* Raises unless the URL, given as the option `name`, is scheme://host[:port] and nothing more: the rest of each URL is

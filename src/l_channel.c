@@ -96,8 +96,7 @@ static int next_tag(lua_State *L)
     return 1;
 }
 
-/* channel:news() -> a function that gives the tag of the next call that has news, or nil. A game asks it in every
- * frame, so it needs no look at the type of an argument. */
+/* channel:news() -> a function that gives the tag of the next call that has news, or nil */
 static int news_of(lua_State *L)
 {
     check_box(L, 1);

@@ -1,6 +1,7 @@
 /* core.client: one org, how to reach it and who asks. Makes no request. */
 #include "l_bulkjob.h"
 
+#include "channel.h"
 #include "version.h"
 
 #include <ctype.h>
@@ -329,6 +330,9 @@ static int client_gc(lua_State *L)
     if (c->engine)
         engine_unref(c->engine);
     c->engine = NULL;
+    c->calm = 0;
+    channel_unref(c->pulse);
+    c->pulse = NULL;
     return 0;
 }
 
@@ -408,13 +412,43 @@ static int api_version(lua_State *L)
     return 1;
 }
 
-/* core.set_tasks(client, tasks): what the Lua half keeps for it */
+/* core.set_tasks(client, tasks, channel): what the Lua half keeps for it, and where its news come. Once. */
 static int set_tasks(lua_State *L)
 {
-    bj_check_client(L, 1);
+    struct client *c = bj_check_client(L, 1);
+    struct channel *pulse = bj_check_channel(L, 3);
     lua_settop(L, 2);
     bj_keep(L, 1, "tasks");
+    c->pulse = channel_ref(pulse);
     return 0;
+}
+
+/* core.settle(client, left): so many tasks are there, and none of them moves before there is news, or core.stir */
+static int settle(lua_State *L)
+{
+    struct client *c = to_client(L, 1); /* perhaps closed, by one of its tasks */
+    c->left = (int)luaL_checknumber(L, 2);
+    c->calm = c->pulse != NULL;
+    return 0;
+}
+
+/* core.stir(client) */
+static int stir(lua_State *L)
+{
+    to_client(L, 1)->calm = 0;
+    return 0;
+}
+
+/* core.idle(client) -> the number of its tasks, as long as none of them can move. What a game asks in nearly every
+ * frame, when all that it looks at has left the cache: so it looks at little, and not for its class by name. */
+static int idle(lua_State *L)
+{
+    const struct client *c = lua_touserdata(L, 1);
+    if (!c || !lua_getmetatable(L, 1) || !lua_rawequal(L, -1, lua_upvalueindex(1)) || !c->calm ||
+        atomic_load_explicit(&c->pulse->news, memory_order_acquire) != 0)
+        return 0;
+    bj_pushinteger(L, c->left);
+    return 1;
 }
 
 void bj_open_client(lua_State *L)
@@ -429,14 +463,23 @@ void bj_open_client(lua_State *L)
         {NULL, NULL},
     };
     static const luaL_Reg functions[] = {
-        {"client", new_client},       {"set_token", set_token},
-        {"token", token_of},          {"client_option", client_option},
-        {"set_tasks", set_tasks},     {"org", org},
-        {"api_version", api_version}, {NULL, NULL},
+        {"client", new_client},
+        {"set_token", set_token},
+        {"token", token_of},
+        {"client_option", client_option},
+        {"set_tasks", set_tasks},
+        {"settle", settle},
+        {"stir", stir},
+        {"org", org},
+        {"api_version", api_version},
+        {NULL, NULL},
     };
     bj_new_class(L, CLIENT_CLASS, methods, meta);
     bj_setfuncs(L, functions);
     luaL_getmetatable(L, CLIENT_CLASS);
+    lua_pushvalue(L, -1);
+    lua_pushcclosure(L, idle, 1);
+    lua_setfield(L, -3, "idle");
     lua_getfield(L, -1, "__index");
     lua_setfield(L, -3, "client_methods"); /* the Lua half adds the rest */
     lua_setfield(L, -2, "client_meta");

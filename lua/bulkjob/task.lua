@@ -19,7 +19,7 @@ local task_meta = { __index = methods, __name = "bulkjob.task" }
 
 local task = {}
 
-local client_methods = core.client_methods
+local client_methods, idle, stir = core.client_methods, core.idle, core.stir
 
 -- As much news, and as many alarms, as are handed out at once.
 local HANDFUL = 200
@@ -44,11 +44,8 @@ function task.running()
   return thread and tasks[thread]
 end
 
--- The boards by their clients, which are what keeps them: a game asks in every frame, and this is quicker than to ask the client.
-local boards = setmetatable({}, { __mode = "kv" })
-
 local function find_board(client)
-  return boards[client] or core.client_option(client, "tasks")
+  return core.client_option(client, "tasks")
 end
 
 local function get_board(client)
@@ -56,6 +53,7 @@ local function get_board(client)
   if not board then
     local channel = core.channel()
     board = {
+      client = client,
       channel = channel,
       next_news = channel:news(),
       by_number = {},
@@ -67,10 +65,8 @@ local function get_board(client)
       failed = {}, -- errors of tasks that nobody has asked for their result
       turn_ends = 0, -- when the task at hand should let the others run
       asleep = false, -- somebody waits on the channel
-      restless = false, -- no: none of first, alarms, failed and asleep asks for a look
     }
-    core.set_tasks(client, board)
-    boards[client] = board
+    core.set_tasks(client, board, channel)
   end
   return board
 end
@@ -90,7 +86,7 @@ function task.wake(self)
     board.first = self
   end
   board.last = self
-  board.restless = true
+  stir(board.client)
   if board.asleep then
     board.channel:ring()
   end
@@ -110,7 +106,7 @@ end
 local function set_alarm(self, at)
   self.alarm = { at = at, task = self }
   heap.push(self.board.alarms, self.alarm)
-  self.board.restless = true
+  stir(self.board.client)
 end
 
 -- The first alarm that still counts: a task that was woken by something else has another by now.
@@ -221,7 +217,7 @@ local function resumed(self, good, ...)
   self.err = as_error(self.thread, ...)
   if not self.joined then
     table.insert(self.board.failed, self)
-    self.board.restless = true
+    stir(self.board.client)
   end
 end
 
@@ -374,7 +370,8 @@ local function poll(client, board, till)
     local at = left and now + left
     board.channel:till(at and till and math.min(at, till) or at or till)
     local way = loop.choose(core.client_option(client, "loop"))
-    board.asleep, board.restless = true, true
+    board.asleep = true
+    stir(client)
     local problem = loop.wait(way, board.channel)
     board.asleep = false
     if problem and not moved then
@@ -389,15 +386,12 @@ end
 ---@return integer left how many tasks are not done
 ---@return bulkjob.Error|nil err what a task raised whose result nobody has asked for
 function client_methods:poll(seconds)
-  local board = find_board(self)
   -- Nothing to do, the most frequent answer, with as few looks as it takes: between two frames all of it leaves the cache.
-  if seconds == 0 and board and moving == 0 and not board.restless then
-    local number = board.next_news()
-    if not number then
-      return board.count
-    end
-    hand_out(board, number)
+  local left = seconds == 0 and moving == 0 and idle(self)
+  if left then
+    return left
   end
+  local board = find_board(self)
   if seconds ~= 0 and seconds ~= nil and type(seconds) ~= "number" then
     error("bulkjob: poll: a number of seconds expected, got " .. type(seconds), 2)
   elseif not board then
@@ -406,7 +400,9 @@ function client_methods:poll(seconds)
   check_caller(board, "poll")
   if seconds == 0 then
     take_turn(board)
-    board.restless = (board.first or board.alarms[1] or board.failed[1]) ~= nil
+    if not (board.first or board.alarms[1] or board.failed[1]) then
+      core.settle(self, board.count)
+    end
   else
     poll(self, board, seconds and core.now() + seconds)
   end
