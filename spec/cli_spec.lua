@@ -355,10 +355,29 @@ describe("the command", function()
       helper.wait_until(function()
         return #org:requests { method = "GET", path = "/jobs/" } > 0
       end)
+      helper.sleep(0.4) -- sooner it would be the same one
       screen:send "C-c"
       screen:wait_for "status 130"
       assert.are.same({ Open = 1 }, helper.states(org))
     end)
+  end)
+
+  it("takes two signals at once for one, as timeout(1) sends its own to the program and to its group", function()
+    local out = path "out"
+    org:fault { method = "PUT", stall = 30 }
+    org:fault { method = "GET", path = "/jobs/", stall = 0.5 } -- the look that comes before the rollback
+    os.execute(environment() .. command.line("load " .. rows(10) .. " --object Account") .. (" >%s 2>&1 & echo $! >%s.pid"):format(out, out))
+    helper.wait_until(function()
+      return #org:requests { method = "PUT" } > 0
+    end)
+    local pid = helper.content(out .. ".pid")
+    os.execute("kill -TERM " .. pid)
+    helper.sleep(0.05)
+    os.execute("kill -TERM " .. pid)
+    helper.wait_until(function()
+      return helper.content(out):find "to go on: bulkjob load"
+    end)
+    assert.are.same({ Aborted = 1 }, helper.states(org))
   end)
 
   it("takes SIGTERM as a Ctrl-C", function()

@@ -1,6 +1,8 @@
 /* What the command asks of its terminal and its signals. A library never touches either. */
 #include "l_bulkjob.h"
 
+#include "clock.h"
+
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
@@ -11,24 +13,34 @@
 
 enum { INTERRUPTED_STATUS = 130 };
 
+/* timeout(1) sends its signal twice, to the program and to its process group: that is one. */
+static const double one_signal_seconds = 0.3;
+
 static volatile sig_atomic_t interrupts;
+static double interrupted_at;
 
 /* The second one leaves at once: whoever asks twice does not want to wait for what the first one has set off. */
 static void on_signal(int number)
 {
+    double now = clock_now();
     (void)number;
-    if (++interrupts > 1)
+    if (interrupts && now - interrupted_at > one_signal_seconds)
         _exit(INTERRUPTED_STATUS);
+    if (!interrupts)
+        interrupted_at = now;
+    interrupts = 1;
 }
 
-/* core.catch_interrupts(): SIGINT and SIGTERM are counted from now on, and wake whoever sleeps; the second ends the
- * program with status 130. A closed pipe is an error of the write, not the end. */
+/* core.catch_interrupts(): SIGINT and SIGTERM are noted from now on, and wake whoever sleeps; the second, a moment
+ * later at least, ends the program with status 130. A closed pipe is an error of the write, not the end. */
 static int catch_interrupts(lua_State *L)
 {
     struct sigaction action;
     (void)L;
     memset(&action, 0, sizeof action);
     action.sa_handler = on_signal; /* without SA_RESTART, so that poll comes back */
+    sigaddset(&action.sa_mask, SIGINT);
+    sigaddset(&action.sa_mask, SIGTERM);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     action.sa_handler = SIG_IGN;
@@ -36,7 +48,7 @@ static int catch_interrupts(lua_State *L)
     return 0;
 }
 
-/* core.interrupts() -> how many there were */
+/* core.interrupts() -> 1 once there was one, else 0 */
 static int count_interrupts(lua_State *L)
 {
     lua_pushinteger(L, interrupts);
