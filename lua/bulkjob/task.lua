@@ -320,7 +320,6 @@ function client_methods:spawn(fn, ...)
   local board = get_board(self)
   local number = board.last_number + 1
   local this = setmetatable({
-    client = self,
     board = board,
     number = number,
     thread = coroutine.create(begin),
@@ -359,7 +358,7 @@ end
 
 -- Moves what can move; waits until something can, but not beyond `till`. Where tasks can always move, the host's loop has its turn
 -- all the same.
-local function poll(client, board, till)
+local function poll(board, till)
   repeat
     local moved = take_turn(board)
     local now = core.now()
@@ -369,9 +368,9 @@ local function poll(client, board, till)
     local left = moved and 0 or time_left(board)
     local at = left and now + left
     board.channel:till(at and till and math.min(at, till) or at or till)
-    local way = loop.choose(core.client_option(client, "loop"))
+    local way = loop.choose(core.client_option(board.client, "loop"))
     board.asleep = true
-    stir(client)
+    stir(board.client)
     local problem = loop.wait(way, board.channel)
     board.asleep = false
     if problem and not moved then
@@ -404,7 +403,7 @@ function client_methods:poll(seconds)
       core.settle(self, board.count)
     end
   else
-    poll(self, board, seconds and core.now() + seconds)
+    poll(board, seconds and core.now() + seconds)
   end
   return board.count, board.failed[1] and first_failure(board)
 end
@@ -419,7 +418,7 @@ function client_methods:run()
   end
   check_caller(board, "run")
   while board.count > 0 do
-    poll(self, board)
+    poll(board)
   end
   local err = first_failure(board)
   board.failed = {}
@@ -460,7 +459,7 @@ local function wait_for(self)
   elseif not waiter then
     check_caller(self.board, "result")
     while not self:done() do
-      poll(self.client, self.board)
+      poll(self.board)
     end
     return true
   end
