@@ -1,7 +1,9 @@
 /* core.channel: what one waiter of the host waits on, in the form that event loops ask for. */
-#include "l_bulkjob.h"
+#include "l_channel.h"
 
 #include "clock.h"
+#include "l_engine.h"
+#include "l_open.h"
 #include "listener.h"
 
 #include <errno.h>

@@ -1,7 +1,9 @@
 /* CSV for Lua: a reader that is fed and gives row tables, a writer that takes row tables and gives text. */
-#include "l_bulkjob.h"
+#include "l_csv.h"
 
-#include "csv.h"
+#include "l_error.h"
+#include "l_json.h"
+#include "l_open.h"
 
 #include <math.h>
 #include <stdio.h>

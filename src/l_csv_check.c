@@ -1,7 +1,9 @@
 /* core.csv_check: looks through CSV before it is sent. */
-#include "l_bulkjob.h"
+#include "l_csv.h"
 
 #include "csv_check.h"
+#include "l_error.h"
+#include "l_open.h"
 
 #include <string.h>
 

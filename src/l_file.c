@@ -1,5 +1,7 @@
 /* What Lua's io library lacks. */
-#include "l_bulkjob.h"
+#include "l_error.h"
+
+#include "l_open.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,9 @@
 /* The types of job info, whatever the wire sent. Field tables: Bulk API 2.0 guide, get_job_info and query_get_one_job.
  */
-#include "l_bulkjob.h"
+#include "l_schema.h"
+
+#include "l_json.h"
+#include "l_open.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -29,6 +29,7 @@ struct source {
     struct queue queue;
     atomic_llong sent; /* bytes read from it so far; the host may look */
     bool whole_sent;   /* the end was reached */
+    unsigned char sum[16]; /* checksum of what was read */
     int error;         /* errno of a failed read; 0 with SOURCE_FAILED: the file became shorter */
 };
 

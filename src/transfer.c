@@ -25,6 +25,7 @@ struct transfer *transfer_new(struct settings *settings, const char *method, con
     atomic_init(&t->refs, 1);
     atomic_init(&t->commands, 0);
     pthread_mutex_init(&t->lock, NULL);
+    pthread_mutex_init(&t->source_lock, NULL);
     atomic_init(&t->done, false);
     atomic_init(&t->begun, false);
     source_init(&t->source);
@@ -65,7 +66,15 @@ void transfer_unref(struct transfer *t)
     settings_unref(t->settings);
     channel_unref(t->channel);
     pthread_mutex_destroy(&t->lock);
+    pthread_mutex_destroy(&t->source_lock);
     free(t);
+}
+
+void transfer_detach(struct transfer *t)
+{
+    pthread_mutex_lock(&t->source_lock);
+    t->detached = true;
+    pthread_mutex_unlock(&t->source_lock);
 }
 
 bool transfer_add_header(struct transfer *t, const char *name, const char *value)
@@ -119,10 +128,12 @@ bool transfer_is_paced(const struct transfer *t)
 static size_t on_read(char *out, size_t size, size_t n, void *user)
 {
     struct transfer *t = user;
-    size_t got;
-    bool wake;
+    size_t got = 0;
+    bool wake = false;
     t->last_byte = clock_now();
-    enum source_event event = source_read(&t->source, out, size * n, &got, &wake);
+    pthread_mutex_lock(&t->source_lock);
+    enum source_event event = t->detached ? SOURCE_FAILED : source_read(&t->source, out, size * n, &got, &wake);
+    pthread_mutex_unlock(&t->source_lock);
     if (wake)
         t->news(t);
     switch (event) {

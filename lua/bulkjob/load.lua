@@ -4,7 +4,6 @@ local crew = require "bulkjob.crew"
 local outcome = require "bulkjob.load.outcome"
 local part_of_load = require "bulkjob.load.part"
 local plan = require "bulkjob.load.plan"
-local yieldable = require "bulkjob.yieldable"
 
 local client_methods = core.client_methods
 
@@ -50,6 +49,7 @@ local JOBS = 4
 ---@field bytes integer
 ---@field seconds number
 ---@field results { successful: string, failed: string, unprocessed: string, joined: string|nil }|nil the files
+---@field strays integer how many empty, open jobs creates with lost answers may have left behind
 ---@field retried integer|nil rows that were loaded once more
 
 local TYPES = {
@@ -144,41 +144,6 @@ local function progress(load)
   return now
 end
 
--- Creates whose answers got lost, or went with a crash, may have left a job: Open, empty, and ours. More of them than creates were
--- lost are not all ours, and are left alone: they can process nothing.
-local STRAY_SECONDS = 300
-
-local function created_at(info)
-  local year, month, day, hour, minute, second =
-    tostring(info.createdDate):match "^(%d+)-(%d+)-(%d+)T(%d+):(%d+):(%d+)"
-  if not year then
-    return nil
-  end
-  local utc = { year = year, month = month, day = day, hour = hour, min = minute, sec = second, isdst = false }
-  local now = os.time()
-  local shift = os.difftime(now, os.time(os.date("!*t", now)))
-  return os.time(utc) + shift
-end
-
-local function abort_strays(load)
-  if load.lost == 0 or not load.user then
-    return
-  end
-  local found = {}
-  for info in load.client:jobs { state = "Open", object = load.plan.object, operation = load.plan.operation, createdById = load.user } do
-    local at = created_at(info)
-    for _, time in ipairs(load.lost_times) do
-      if at and math.abs(at - time) <= STRAY_SECONDS and not load.known_jobs[info.id] then
-        found[#found + 1] = info.id
-        break
-      end
-    end
-  end
-  for _, id in ipairs(#found <= load.lost and found or {}) do
-    load.client:job(id, "ingest"):abort()
-  end
-end
-
 local function run(load)
   local ok, err = plan.open(load)
   if not ok then
@@ -191,11 +156,8 @@ local function run(load)
   load.crew:run(math.min(load.options.jobs or JOBS, #load.parts), function(worker)
     work(load, worker)
   end)
-  local good, why = yieldable.pcall(abort_strays, load)
   if load.crew.err then
     return nil, load.crew.err
-  elseif not good then
-    return nil, why
   end
   local sums
   sums, err = outcome.report(load)
@@ -220,8 +182,7 @@ function client_methods:load(options)
   check_options(options)
   local load = {
     client = self, options = options, part_bytes = options.part_bytes or PART_BYTES, began = core.now(),
-    parts = {}, next_part = 1, known_jobs = {},
-    lost = 0, lost_times = {}, unanswered = {},
+    parts = {}, next_part = 1, strays = 0,
   }
   load.crew = crew.new {
     client = self, on_progress = options.on_progress, may_cancel = may_cancel,

@@ -146,7 +146,7 @@ local function join_results(load, sums)
 end
 
 local function sum_up(load)
-  local sums = { jobs = {}, records = load.plan.records, processed = 0, failed = 0, bytes = 0 }
+  local sums = { jobs = {}, records = load.plan.records, processed = 0, failed = 0, bytes = 0, strays = load.strays }
   for i, part in ipairs(load.parts) do
     sums.jobs[i] = part.info
     sums.processed = sums.processed + (part.info.numberRecordsProcessed or 0)

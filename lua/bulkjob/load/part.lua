@@ -1,7 +1,6 @@
 --- One part of a load, from create to the end of its job. Each step is in the journal before what depends on it.
 local core = require "bulkjob.core"
 local job = require "bulkjob.job"
-local plan = require "bulkjob.load.plan"
 
 local part_of_load = {}
 
@@ -53,7 +52,7 @@ end
 
 -- Rolls back the job of a part that failed, if it is surely Open.
 local function roll_back(load, part, err)
-  if not part.job or part.job.state ~= "Open" or err.in_doubt then
+  if not part.job or not core.job_facts(part.job).surely_open then
     return nil, err
   end
   local ok, why = note(load, part, "aborting")
@@ -68,8 +67,7 @@ end
 
 local function create(load, part)
   local spec = load.plan
-  local time = os.time()
-  local ok, err = note(load, part, "creating", { time = time })
+  local ok, err = note(load, part, "creating")
   if not ok then
     return nil, err
   end
@@ -79,21 +77,17 @@ local function create(load, part)
     assignmentRuleId = spec.assignmentRuleId, columnDelimiter = spec.columnDelimiter, lineEnding = spec.lineEnding,
   }
   if not part.job then
-    local count = err.attempts or 1
-    plan.lost_create(load, count, time)
-    local noted, why = note(load, part, "lost", { count = count, time = time })
+    local count = err.strays or 0
+    load.strays = load.strays + count
+    local noted, why = note(load, part, "lost", { count = count })
     if not noted then
       job.add_also(err, why)
     end
     return nil, err
   end
-  local facts = core.job_facts(part.job)
-  load.known_jobs[part.job.id] = true
-  load.user = load.user or facts.info.createdById
-  if facts.lost > 0 then
-    plan.lost_create(load, facts.lost, time)
-  end
-  return note(load, part, "created", { job = part.job.id })
+  local lost = core.job_facts(part.job).lost
+  load.strays = load.strays + lost
+  return note(load, part, "created", { job = part.job.id, lost = lost })
 end
 
 local function upload(load, part)

@@ -232,12 +232,6 @@ local function compare_plan(load, old)
   return true
 end
 
---- Up to so many jobs may have been made at this time that nobody knows of.
-function plan.lost_create(load, count, time)
-  load.lost = load.lost + count
-  load.lost_times[#load.lost_times + 1] = time
-end
-
 local STEPS = { creating = true, lost = true, created = true, uploaded = true, closing = true, closed = true, aborting = true, done = true }
 
 -- Takes over what the journal says about the parts.
@@ -259,20 +253,15 @@ local function replay(load, lines)
     part.step = line.step
     if line.step == "creating" then
       part.job_id = nil
-      load.unanswered[line.part] = line.time
+      load.strays = load.strays + 1 -- until its answer is noted
     elseif line.step == "created" then
       part.job_id = line.job
-      load.known_jobs[line.job] = true
-      load.unanswered[line.part] = nil
+      load.strays = load.strays + (line.lost or 0) - 1
     elseif line.step == "lost" then
-      load.unanswered[line.part] = nil
-      plan.lost_create(load, line.count, line.time)
+      load.strays = load.strays + line.count - 1
     elseif line.step == "done" then
       part.info = line.info
     end
-  end
-  for _, time in pairs(load.unanswered) do
-    plan.lost_create(load, 1, time)
   end
   return true
 end
