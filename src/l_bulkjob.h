@@ -36,6 +36,9 @@ void bj_kept(lua_State *L, int i, const char *name);
 #define BJ_ERR_JOB "job"
 #define BJ_ERR_CANCELLED "cancelled"
 
+/* The code of an error of the kind "io": a file is not any more what it was when it was checked. */
+#define BJ_CODE_CHANGED "CONTENT_CHANGED"
+
 /* Pushes an error table with kind, code (absent when NULL) and a formatted message (luaL's formats: %s %d %f %c %%). */
 void bj_push_error(lua_State *L, const char *kind, const char *code, const char *format, ...);
 
@@ -155,6 +158,12 @@ void bj_call_queue(struct call *c, const char *type, int repeatable);
 void bj_call_count(struct call *c);
 /* Where an EXPECT_FILE goes; the descriptor then belongs to the call. */
 void bj_call_sink(struct call *c, int fd, int skip_line);
+
+/* ---- l_file.c ---- */
+
+/* A descriptor for what the value at `i` names to write to: an output of core.begin_output, or the path of a file of
+ * our own. Pushes the path to name in errors. Answers -1 and *why (files.h) when it cannot be had. */
+int bj_open_output(lua_State *L, int i, int *why);
 
 /* ---- l_csv.c ---- */
 

@@ -97,12 +97,16 @@ static int set_source(lua_State *L, struct call *c, int ci)
         fd = fcntl(c->fd, F_DUPFD_CLOEXEC, 0);
         if (fd < 0)
             return errno;
+        bj_kept(L, ci, "file");
+        bj_kept(L, ci, "digest");
         bj_kept(L, ci, "header");
         text = lua_tolstring(L, -1, &len);
-        source_init_file(&t->source, fd, c->first, c->size, text, text ? len : 0);
+        source_init_file(&t->source, fd, lua_tostring(L, -3), c->first, c->size, text, text ? len : 0);
         if (text)
             bj_pin(L, t, -1);
-        lua_pop(L, 1);
+        if (!lua_isnil(L, -2))
+            source_expect(&t->source, lua_tostring(L, -2));
+        lua_pop(L, 3);
         break;
     case BODY_QUEUE:
         if (!source_init_queue(&t->source))
@@ -115,7 +119,7 @@ static int set_source(lua_State *L, struct call *c, int ci)
 }
 
 /* The same for where the answer goes. A file that was tried before is begun again. */
-static int set_sink(lua_State *L, struct call *c)
+static int set_sink(lua_State *L, struct call *c, int ci)
 {
     struct transfer *t = c->transfer;
     if (c->run.step != STEP_SEND)
@@ -130,7 +134,9 @@ static int set_sink(lua_State *L, struct call *c)
                 close(fd);
             return why;
         }
-        sink_init_file(&t->sink, fd, c->skip_line);
+        bj_kept(L, ci, "file");
+        sink_init_file(&t->sink, fd, lua_tostring(L, -1), c->skip_line);
+        lua_pop(L, 1);
         t->sink.counted = c->counted;
     }
     return 0;
@@ -157,9 +163,11 @@ void bj_start_request(lua_State *L, struct call *c, int ci)
         no_memory(L);
     int why = set_source(L, c, ci);
     if (!why)
-        why = set_sink(L, c);
+        why = set_sink(L, c, ci);
     if (why) {
-        bj_push_error(L, BJ_ERR_IO, NULL, "%s", strerror(why));
+        bj_kept(L, ci, "file");
+        bj_push_error(L, BJ_ERR_IO, NULL, "%s: %s", lua_tostring(L, -1), strerror(why));
+        lua_remove(L, -2);
         bj_describe_error(L, ci, c->transfer, &c->run);
         bj_keep(L, ci, "error");
         bj_finish_call(c);
