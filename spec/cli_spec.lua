@@ -106,7 +106,7 @@ describe("the command", function()
       assert.are.equal(3, status)
       assert.matches("the standard output: No space left on device", out)
       local _, _, err = run("extract --format json " .. SOQL .. " -o /nowhere/rows.json")
-      assert.are.equal("bulkjob: io error: /nowhere/rows.json.part: No such file or directory\n", err)
+      assert.are.equal("bulkjob: io error: /nowhere/rows.json: No such file or directory\n", err)
     end)
 
     it("leaves nothing of a file that it could not finish, and goes on with the pages that it has", function()

@@ -195,10 +195,15 @@ bool verb_would_doubt(const struct verb_run *r, bool out)
     return r->in_doubt || (out && verb_commits(r->verb) && r->step == STEP_SEND);
 }
 
-void bodies_add(struct bodies *b, const unsigned char sum[16])
+bool bodies_are(const struct bodies *b, const char *digest)
 {
-    if (b->whole++ == 0)
-        memcpy(b->sum, sum, sizeof b->sum);
-    else if (memcmp(b->sum, sum, sizeof b->sum) != 0)
-        b->differ = true;
+    return b->whole > 0 && !b->differ && strcmp(b->digest, digest) == 0;
+}
+
+void bodies_add(struct bodies *b, const char *digest)
+{
+    if (b->whole == 0)
+        memcpy(b->digest, digest, sizeof b->digest);
+    b->whole++;
+    b->differ = b->differ || !bodies_are(b, digest);
 }

@@ -4,6 +4,7 @@
 #ifndef BULKJOB_JOB_H
 #define BULKJOB_JOB_H
 
+#include "digest.h"
 #include "retry.h"
 
 #include <stdbool.h>
@@ -54,9 +55,9 @@ enum outcome {
 /* The facts of one response, as far as the protocol cares. */
 struct answer {
     enum outcome outcome;
-    bool sent;            /* at least a part of the request went out */
-    bool lost;            /* it went out, and the service did not clearly answer: it may have its effect, now or later */
-    bool over;            /* the time of the whole call is used up */
+    bool sent; /* at least a part of the request went out */
+    bool lost; /* it went out, and the service did not clearly answer: it may have its effect, now or later */
+    bool over; /* the time of the whole call is used up */
     enum job_state state; /* in the body */
     bool not_found;       /* the service says 404 */
     bool wrong_state;     /* INVALIDJOBSTATE */
@@ -107,10 +108,13 @@ bool verb_would_doubt(const struct verb_run *r, bool out);
 /* The bodies of uploads to one job that went out whole and may have arrived. */
 struct bodies {
     int whole;
-    bool differ;           /* they were not all the same */
-    unsigned char sum[16]; /* the checksum of the first */
+    bool differ;                      /* they were not all the same */
+    char digest[DIGEST_BODY_HEX + 1]; /* of the first */
 };
 
-void bodies_add(struct bodies *b, const unsigned char sum[16]);
+void bodies_add(struct bodies *b, const char *digest);
+
+/* Are they all this one? */
+bool bodies_are(const struct bodies *b, const char *digest);
 
 #endif

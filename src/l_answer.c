@@ -273,6 +273,22 @@ static void protocol_error(lua_State *L, const char *what)
     bj_push_error(L, BJ_ERR_PROTOCOL, NULL, "%s", what);
 }
 
+static void push_source_failure(lua_State *L, const struct source *s)
+{
+    const char *path = s->path ? s->path : "the data to upload";
+    switch (s->failure) {
+    case SOURCE_UNREADABLE:
+        bj_push_error(L, BJ_ERR_IO, NULL, "%s: %s", path, strerror(s->error));
+        return;
+    case SOURCE_SHORTER:
+        bj_push_error(L, BJ_ERR_IO, BJ_CODE_CHANGED, "%s: it became shorter while it was read", path);
+        return;
+    case SOURCE_CHANGED:
+        bj_push_error(L, BJ_ERR_IO, BJ_CODE_CHANGED, "%s: it was changed since it was checked", path);
+        return;
+    }
+}
+
 /* Pushes the error of a transfer that the engine or libcurl ended. */
 static void push_failure(lua_State *L, const struct transfer *t)
 {
@@ -286,17 +302,24 @@ static void push_failure(lua_State *L, const struct transfer *t)
         bj_push_error(L, BJ_ERR_IO, NULL, "not enough memory");
         return;
     case STOP_SOURCE:
-        bj_push_error(L, BJ_ERR_IO, NULL, "the file to upload: %s",
-                      t->source.error ? strerror(t->source.error) : "it became shorter while it was read");
+        push_source_failure(L, &t->source);
         return;
     case STOP_SINK:
         if (t->sink.error)
-            bj_push_error(L, BJ_ERR_IO, NULL, "the file to save to: %s", strerror(t->sink.error));
+            bj_push_error(L, BJ_ERR_IO, NULL, "%s: %s", t->sink.path ? t->sink.path : "the file to save to",
+                          strerror(t->sink.error));
         else
             protocol_error(L, "the response is longer than any that is expected");
         return;
     case STOP_CORRUPT:
         protocol_error(L, "the gzip body of the response is damaged or cut off");
+        return;
+    case STOP_PACKING:
+        push_header(L, t, "Content-Encoding");
+        bj_mask_top(L, SHORT_TEXT);
+        bj_push_error(L, BJ_ERR_PROTOCOL, NULL, "the response is encoded as '%s', which was not asked for",
+                      lua_tostring(L, -1));
+        lua_remove(L, -2);
         return;
     case STOP_SILENCE:
         snprintf(seconds, sizeof seconds, "%g", t->settings->timeout);

@@ -125,8 +125,13 @@ void bj_call_file(lua_State *L, int i, int fd, off_t first, off_t size)
     c->request.fd = fd;
     c->request.first = first;
     c->request.size = size;
+    i = lua_absindex(L, i);
+    c->request.digest = lua_tostring(L, -1);
+    bj_keep(L, i, "digest");
     c->request.text = lua_tolstring(L, -1, &c->request.len);
     bj_keep(L, i, "body");
+    c->request.file = lua_tostring(L, -1);
+    bj_keep(L, i, "file");
 }
 
 void bj_call_queue(struct call *c, bool repeatable)
@@ -166,11 +171,14 @@ void bj_call_count(struct call *c)
     c->counted = c->request.counted = true;
 }
 
-void bj_call_sink(struct call *c, int fd, bool skip_line)
+void bj_call_sink(lua_State *L, int i, int fd, bool skip_line)
 {
+    struct call *c = check_call(L, i);
     c->request.sink_fd = fd;
     c->request.sink_base = lseek(fd, 0, SEEK_CUR);
     c->request.skip_line = skip_line;
+    c->request.file = lua_tostring(L, -1);
+    bj_keep(L, i, "file");
 }
 
 void bj_call_tries(struct call *c, int tries)
@@ -303,7 +311,7 @@ static void report_strays(lua_State *L, const struct call *c, int ci)
     push_events(L, ci);
     bj_kept(L, ci, "spec"); /* client, events, spec */
     bj_push_stray_event(L, -2, lua_gettop(L), c->run.lost_sends, c->lost_from + shift - CLOCK_STEPS,
-                         c->lost_until + shift + CLOCK_STEPS);
+                        c->lost_until + shift + CLOCK_STEPS);
     lua_pop(L, 4);
 }
 
@@ -443,9 +451,8 @@ static void set_doubt(lua_State *L, const struct call *c)
     lua_pushboolean(L, 1);
     lua_setfield(L, -2, "in_doubt");
     bj_add_message(L, "; %s",
-                   c->run.verb == VERB_CREATE_FULL
-                       ? "it was sent once only, and whether it took effect cannot be known"
-                       : "whether it took effect is not known");
+                   c->run.verb == VERB_CREATE_FULL ? "it was sent once only, and whether it took effect cannot be known"
+                                                   : "whether it took effect is not known");
 }
 
 /* Completes the kept error with what is known only at the end. */
@@ -577,9 +584,7 @@ static void check_download(struct call *c, struct reply *r)
 static void check_rows(const struct call *c, struct reply *r)
 {
     const struct transfer *t = c->transfer;
-    const struct csv_count *count = c->piece                             ? &c->count
-                                    : c->request.expect == EXPECT_FILE ? &t->sink.count
-                                                                         : NULL;
+    const struct csv_count *count = c->piece ? &c->count : c->request.expect == EXPECT_FILE ? &t->sink.count : NULL;
     size_t len;
     if (!c->counted || !count || c->run.step != STEP_SEND)
         return;
@@ -616,11 +621,12 @@ static void note_request(lua_State *L, struct call *c, int ci, struct answer *a)
             j->aborts--;
         if (c->run.verb == VERB_UPLOAD && s->whole_sent && may_be_there) {
             c->bodies++;
-            bodies_add(&j->bodies, s->sum);
+            bodies_add(&j->bodies, s->digest);
         }
-        a->contents_ours = a->has_contents && j->ours && !j->bodies.differ &&
-                           (c->bodies > 0 || (j->bodies.whole > 0 && s->whole_sent &&
-                                              memcmp(s->sum, j->bodies.sum, sizeof s->sum) == 0));
+        /* This one is often refused before it went out whole; then only an earlier one of this very call is known. */
+        a->contents_ours = a->has_contents && j->ours &&
+                           bodies_are(&j->bodies, s->whole_sent ? s->digest : j->bodies.digest) &&
+                           (s->whole_sent || c->bodies > 0);
     }
     lua_pop(L, 1);
 }
@@ -669,7 +675,7 @@ static void start_request(lua_State *L, struct call *c, int ci)
         c->engine = engine_ref(cl->engine);
     int why = bj_make_transfer(L, &rq, cl, &c->transfer);
     if (why) {
-        bj_push_error(L, BJ_ERR_IO, NULL, "%s", strerror(why));
+        bj_push_error(L, BJ_ERR_IO, NULL, "%s: %s", rq.file, strerror(why));
         bj_describe_request(L, c->transfer);
         name_job(L, ci);
         bj_keep(L, ci, "error");

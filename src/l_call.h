@@ -18,8 +18,9 @@ struct call *bj_push_call(lua_State *L, enum verb verb, int client, int job, con
 /* Takes its body and the body's content type, both strings on top of the stack, the type above. */
 void bj_call_body(lua_State *L, int i);
 
-/* Takes what goes before the range of the file, a string or nil on top of the stack. The descriptor then belongs to the
- * call. */
+/* Its body is a range of a file, the descriptor of which then belongs to the call. Takes three values on top of the
+ * stack: the path for messages, what goes before the range (or nil), and above them the checksum that the body has to
+ * have (or nil). */
 void bj_call_file(lua_State *L, int i, int fd, off_t first, off_t size);
 
 /* Its body is what the host will push. `repeatable`: it can do so again from the start. */
@@ -35,8 +36,9 @@ void bj_call_spec(lua_State *L, int i);
 /* Its response is a page of a query, whose rows are held against what the service says. */
 void bj_call_count(struct call *c);
 
-/* Where an EXPECT_FILE goes; the descriptor then belongs to the call. */
-void bj_call_sink(struct call *c, int fd, bool skip_line);
+/* Where an EXPECT_FILE goes; the descriptor then belongs to the call. Takes the path for messages on top of the stack.
+ */
+void bj_call_sink(lua_State *L, int i, int fd, bool skip_line);
 
 /* At most so many tries, where the client's policy would allow more. */
 void bj_call_tries(struct call *c, int tries);

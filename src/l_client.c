@@ -479,16 +479,11 @@ void bj_open_client(lua_State *L)
         {NULL, NULL},
     };
     static const luaL_Reg functions[] = {
-        {"client", new_client},
-        {"set_token", set_token},
-        {"token", token_of},
-        {"client_option", client_option},
-        {"set_tasks", set_tasks},
-        {"set_idle", set_idle},
-        {"set_busy", set_busy},
-        {"org", org},
-        {"api_version", api_version},
-        {NULL, NULL},
+        {"client", new_client},       {"set_token", set_token},
+        {"token", token_of},          {"client_option", client_option},
+        {"set_tasks", set_tasks},     {"set_idle", set_idle},
+        {"set_busy", set_busy},       {"org", org},
+        {"api_version", api_version}, {NULL, NULL},
     };
     bj_new_class(L, CLIENT_CLASS, methods, meta);
     bj_setfuncs(L, functions);

@@ -15,6 +15,9 @@
 #define BJ_ERR_JOB "job"
 #define BJ_ERR_CANCELLED "cancelled"
 
+/* The code of an error of the kind "io": a file is not any more what it was when it was checked. */
+#define BJ_CODE_CHANGED "CONTENT_CHANGED"
+
 /* Pushes an error table with kind, code (absent when NULL) and a formatted message (luaL's formats: %s %d %f %c %%), in
  * which secrets are masked. */
 void bj_push_error(lua_State *L, const char *kind, const char *code, const char *format, ...);

@@ -51,7 +51,9 @@ static int set_source(lua_State *L, const struct request *rq, struct transfer *t
         fd = fcntl(rq->fd, F_DUPFD_CLOEXEC, 0);
         if (fd < 0)
             return errno;
-        source_init_file(&t->source, fd, rq->first, rq->size, rq->text, rq->len);
+        source_init_file(&t->source, fd, rq->file, rq->first, rq->size, rq->text, rq->len);
+        if (rq->digest)
+            source_expect(&t->source, rq->digest);
         break;
     case BODY_QUEUE:
         if (!source_init_queue(&t->source))
@@ -74,7 +76,7 @@ static int set_sink(lua_State *L, const struct request *rq, struct transfer *t)
                 close(fd);
             return why;
         }
-        sink_init_file(&t->sink, fd, rq->skip_line);
+        sink_init_file(&t->sink, fd, rq->file, rq->skip_line);
         t->sink.counted = rq->counted;
     }
     return 0;

@@ -20,11 +20,13 @@ struct request {
     const char *body_type;
     const char *text; /* BODY_TEXT; BODY_FILE: what goes before the range, or NULL */
     size_t len;
-    int fd; /* BODY_FILE */
+    int fd;             /* BODY_FILE */
+    const char *digest; /* what the checksum of the body has to be; NULL: anything */
     off_t first;
     off_t size;
 
-    int sink_fd; /* EXPECT_FILE */
+    const char *file; /* of BODY_FILE or EXPECT_FILE: its path, for errors */
+    int sink_fd;      /* EXPECT_FILE */
     off_t sink_base;
     bool skip_line;
     bool counted; /* the rows of a page are counted on the way to the file */

@@ -1,17 +1,18 @@
 /* The calls that the verbs of clients and jobs make. */
+#include "digest.h"
+#include "files.h"
 #include "l_call.h"
 #include "l_client.h"
 #include "l_error.h"
+#include "l_file.h"
 #include "l_job.h"
 #include "l_json.h"
 #include "l_open.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define JSON_TYPE "application/json; charset=UTF-8"
@@ -158,40 +159,61 @@ static int delete_job(lua_State *L)
     return 1;
 }
 
-/* Opens the part of the file that the source at 3 names for the call on top. Positions count from 1 as in string.sub,
+/* The position `name` in the source at 3, a whole number; `none` when it has none. */
+static double check_position(lua_State *L, const char *name, double none)
+{
+    lua_getfield(L, 3, name);
+    double n = lua_isnil(L, -1) ? none : luaL_checknumber(L, -1);
+    if (!(fabs(n) <= BJ_WHOLE_MAX && n == floor(n)))
+        luaL_error(L, "bulkjob: source.%s: a whole number of bytes expected", name);
+    lua_pop(L, 1);
+    return n;
+}
+
+/* Pushes the checksum that the source at 3 names, or nil. Answers whether it does. */
+static bool push_digest(lua_State *L)
+{
+    size_t len;
+    lua_getfield(L, 3, "digest");
+    const char *digest = lua_isnil(L, -1) ? NULL : luaL_checklstring(L, -1, &len);
+    if (digest && !digest_is(DIGEST_BODY, digest, len))
+        luaL_error(L, "bulkjob: source.digest: %d hexadecimal digits in small letters expected", DIGEST_BODY_HEX);
+    return digest != NULL;
+}
+
+/* Opens the part of the file that the source at 3 names for the call at 5. Positions count from 1 as in string.sub,
  * both ends included. Answers 0, or the results of a failure. */
 static int open_range(lua_State *L)
 {
     lua_getfield(L, 3, "file");
     const char *path = luaL_checkstring(L, -1);
-    lua_getfield(L, 3, "first");
+    double first = check_position(L, "first", 1);
+    double last = check_position(L, "last", BJ_WHOLE_MAX);
+    lua_getfield(L, 3, "header");
+    bool checked = push_digest(L); /* …, path, header, digest */
+    off_t size;
+    int why;
     lua_getfield(L, 3, "last");
-    double first = luaL_optnumber(L, -2, 1);
-    double last = luaL_optnumber(L, -1, -1);
-    struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool to_end = lua_isnil(L, -1);
+    lua_pop(L, 1);
+    int fd = file_open_input(path, &size, &why);
     if (fd < 0)
-        return bj_fail(L, BJ_ERR_IO, NULL, "%s: %s", path, strerror(errno));
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-        close(fd);
-        return bj_fail(L, BJ_ERR_IO, NULL, "%s: a regular file expected", path);
-    }
-    double size = (double)st.st_size;
-    if (lua_isnil(L, -1))
-        last = size;
-    if (first < 1 || last > size || last < first - 1) {
+        return bj_fail(L, BJ_ERR_IO, NULL, "%s: %s", path, file_error(why));
+    if (to_end)
+        last = (double)size;
+    if (first < 1 || last > (double)size || last < first - 1) {
         close(fd);
         char range[120];
-        snprintf(range, sizeof range, "bytes %.0f to %.0f asked for, but the file has %.0f", first, last, size);
-        return bj_fail(L, BJ_ERR_IO, NULL, "%s: %s", path, range);
+        snprintf(range, sizeof range, "bytes %.0f to %.0f asked for, but the file has %lld", first, last,
+                 (long long)size);
+        return bj_fail(L, BJ_ERR_IO, checked && last > (double)size ? BJ_CODE_CHANGED : NULL, "%s: %s", path, range);
     }
-    lua_getfield(L, 3, "header");
     bj_call_file(L, 5, fd, (off_t)first - 1, (off_t)(last - first + 1));
     return 0;
 }
 
-/* core.upload(job, "text" | "file" | "queue", source) -> call | nil, err: the text; { file =, first =, last =, header =
- * }; or, for a queue, whether the host can push the same again */
+/* core.upload(job, "text" | "file" | "queue", source) -> call | nil, err: the text; { file =, first =, last =, header
+ * =, digest = }; or, for a queue, whether the host can push the same again */
 static int upload(lua_State *L)
 {
     static const char *const forms[] = {"text", "file", "queue", NULL};
@@ -218,31 +240,32 @@ static int upload(lua_State *L)
     return 1;
 }
 
-/* core.results(job, tail [, path, append]) -> call | nil, err: CSV of the resource below the job. Without a path the
- * host reads it as it comes; with one it goes into that file, which is made new, or with `append` gets the lines behind
- * the header added. */
+/* core.results(job, tail [, file, append]) -> call | nil, err: CSV of the resource below the job. Without a file the
+ * host reads it as it comes; else it goes into that, an output or the path of a file of our own, which is made new, or
+ * with `append` gets the lines behind the header added. */
 static int results(lua_State *L)
 {
     const char *tail = luaL_checkstring(L, 2);
-    const char *path = luaL_optstring(L, 3, NULL);
+    int to_file = !lua_isnoneornil(L, 3);
     int append = lua_toboolean(L, 4);
+    int why;
     lua_settop(L, 4);
-    begin(L, 1); /* job, tail, path, append, client */
+    begin(L, 1); /* job, tail, file, append, client */
     push_path(L, 1, tail);
-    struct call *c = bj_push_call(L, VERB_READ, 5, 1, "GET", path ? EXPECT_FILE : EXPECT_CSV);
+    struct call *c = bj_push_call(L, VERB_READ, 5, 1, "GET", to_file ? EXPECT_FILE : EXPECT_CSV);
     if (bj_check_job(L, 1)->kind == JOB_QUERY)
         bj_call_count(c);
-    if (path) {
-        int fd = open(path, O_WRONLY | O_CLOEXEC | O_CREAT | (append ? 0 : O_TRUNC), 0666);
-        if (fd < 0)
-            return bj_fail(L, BJ_ERR_IO, NULL, "%s: %s", path, strerror(errno));
-        if (append && lseek(fd, 0, SEEK_END) < 0) {
-            int why = errno;
-            close(fd);
-            return bj_fail(L, BJ_ERR_IO, NULL, "%s: %s", path, strerror(why));
-        }
-        bj_call_sink(c, fd, append);
+    if (!to_file)
+        return 1;
+    int fd = bj_open_output(L, 3, &why); /* …, call, path */
+    if (fd >= 0 && append && lseek(fd, 0, SEEK_END) < 0) {
+        why = errno;
+        close(fd);
+        fd = -1;
     }
+    if (fd < 0)
+        return bj_fail(L, BJ_ERR_IO, NULL, "%s: %s", lua_tostring(L, -1), file_error(why));
+    bj_call_sink(L, 6, fd, append);
     return 1;
 }
 
@@ -259,9 +282,8 @@ static int read_object(lua_State *L)
 void bj_open_verbs(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"create", create},      {"close", close_job}, {"abort", abort_job},  {"info", info},
-        {"delete", delete_job},  {"upload", upload},   {"results", results}, {"read", read_object},
-        {NULL, NULL},
+        {"create", create}, {"close", close_job}, {"abort", abort_job},  {"info", info}, {"delete", delete_job},
+        {"upload", upload}, {"results", results}, {"read", read_object}, {NULL, NULL},
     };
     bj_setfuncs(L, functions);
 }

@@ -24,6 +24,7 @@ enum stop_reason {
     STOP_SINK,    /* the sink could not be written, or took no more */
     STOP_RESEND,  /* libcurl was about to send it a second time */
     STOP_CORRUPT, /* the gzip body is broken or cut */
+    STOP_PACKING, /* the body is packed in a way that nobody asked for */
     STOP_NO_MEMORY,
 };
 

@@ -101,6 +101,7 @@ static enum outcome judge_failure(const struct transfer *t)
     case STOP_SILENCE:
     case STOP_RESEND:
     case STOP_CORRUPT:
+    case STOP_PACKING:
         return OUTCOME_RETRY;
     case STOP_CANCELLED:
     case STOP_NO_MEMORY:
@@ -232,8 +233,8 @@ enum fault verdict(const struct transfer *t, enum verb verb, enum step step, enu
         a->not_found = answered && t->status == 404;
         a->wrong_state = answered && is_code(reply->code, "INVALIDJOBSTATE");
         /* "multiple", and also "multipe" (fact sheet, 11.9). */
-        a->has_contents = answered && (mentions(reply->message, "multiple contents") ||
-                                       mentions(reply->message, "multipe contents"));
+        a->has_contents =
+            answered && (mentions(reply->message, "multiple contents") || mentions(reply->message, "multipe contents"));
     } else if (!whole) {
         fault = FAULT_TRANSFER;
         a->outcome = judge_failure(t);

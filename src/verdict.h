@@ -36,7 +36,7 @@ struct reply {
     unsigned long long rows;
     bool rows_cut;      /* the page ends inside a row */
     bool rows_differ;   /* it does not hold as many as it promises */
-    double retry_after;      /* seconds; negative: not asked for */
+    double retry_after; /* seconds; negative: not asked for */
 };
 
 /* Why a response is no success, for the words of the error. */

@@ -4,6 +4,7 @@ local crew = require "bulkjob.crew"
 local file = require "bulkjob.extract.file"
 local job = require "bulkjob.job"
 local links = require "bulkjob.extract.links"
+local outfile = require "bulkjob.outfile"
 local pages = require "bulkjob.pages"
 local plan = require "bulkjob.extract.plan"
 
@@ -193,7 +194,7 @@ local function run(extract)
     ok, err = plan.note_whole(extract)
   end
   if ok then
-    ok, err = core.publish(extract.part, extract.options.file)
+    ok, err = outfile.publish(extract.client, extract.part, extract.options.file)
   end
   if not ok then
     return nil, err
@@ -224,7 +225,8 @@ end
 function client_methods:extract(options)
   check_options(options)
   local extract = {
-    client = self, options = options, operation = options.operation or "query", part = options.file .. ".part", began = core.now(),
+    client = self, options = options, operation = options.operation or "query", began = core.now(),
+    part = core.is_direct(options.file) and os.tmpname() or options.file .. ".part",
     parallel = pages.exist(self) and not options.max_records and options.pages ~= 1,
     head = 1, -- the page that comes next into the file
     rows = 0, bytes = 0, bytes_before = 0, fetched = {},

@@ -26,11 +26,6 @@ end
 --- Makes the file as long as the pages that count, and takes it for this extract alone.
 ---@return true|nil ok, bulkjob.Error|nil err
 function file.open(extract)
-  local made, why = io.open(extract.part, "ab")
-  if not made then
-    return nil, core.error("io", why)
-  end
-  made:close()
   local lock, ok, err
   lock, err = core.open_log(extract.part)
   if not lock then
@@ -67,7 +62,7 @@ function file.bytes(extract)
 end
 
 local function append(extract, path)
-  local ok, why = results.end_last_line(extract.part)
+  local ok, why = core.end_last_line(extract.part)
   if not ok then
     return nil, why
   end

@@ -1,6 +1,7 @@
 --- What an extract does, and what of it an earlier run has done: its journal.
 local core = require "bulkjob.core"
 local journal = require "bulkjob.journal"
+local outfile = require "bulkjob.outfile"
 
 local plan = {}
 
@@ -50,7 +51,7 @@ end
 local function take_up_whole(extract, whole)
   local ok, err = true, nil
   if size(extract.part) == extract.bytes then
-    ok, err = core.publish(extract.part, extract.options.file)
+    ok, err = outfile.publish(extract.client, extract.part, extract.options.file)
   elseif size(extract.options.file) ~= extract.bytes then
     -- Somebody has taken the file away, and wants it again.
     forget(extract)

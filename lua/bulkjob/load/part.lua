@@ -92,7 +92,9 @@ end
 
 local function upload(load, part)
   part.doing = "uploading"
-  local ok, err = part.job:upload { file = load.file, first = part.first, last = part.last, header = load.header }
+  local ok, err = part.job:upload {
+    file = load.file, first = part.first, last = part.last, header = load.header, digest = part.digest,
+  }
   if not ok then
     return nil, err
   end

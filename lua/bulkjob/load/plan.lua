@@ -3,6 +3,7 @@ local columns = require "bulkjob.load.columns"
 local core = require "bulkjob.core"
 local csv = require "bulkjob.csv"
 local describe = require "bulkjob.describe"
+local file = require "bulkjob.file"
 local journal = require "bulkjob.journal"
 local source = require "bulkjob.source"
 local wait = require "bulkjob.wait"
@@ -14,20 +15,8 @@ local ENDS = 64 * 1024
 
 --- The bytes from `first` to `last` of a file, counted from 1, or fewer if it is shorter.
 function plan.read_range(path, first, last)
-  local file, why = io.open(path, "rb")
-  if not file then
-    return nil, core.error("io", why)
-  end
-  local text
-  if last >= first then
-    file:seek("set", first - 1)
-    text, why = file:read(last - first + 1)
-  end
-  file:close()
-  if why then
-    return nil, core.error("io", path .. ": " .. why)
-  end
-  return text or ""
+  local text, why = file.read(path, first, last)
+  return text, why and core.error("io", why)
 end
 
 -- What tells this file from another, or from itself after a change.
@@ -48,20 +37,20 @@ local function identify(path)
 end
 
 local function write_chunks(path, chunks, breathe)
-  local file, why = io.open(path, "wb")
-  if not file then
+  local out, why = io.open(path, "wb")
+  if not out then
     return nil, core.error("io", why)
   end
   local chunk, err, ok
   repeat
     chunk, err = chunks()
     if chunk then
-      ok, why = file:write(chunk)
+      ok, why = out:write(chunk)
       err = not ok and core.error("io", path .. ": " .. tostring(why)) or nil
     end
     breathe()
   until not chunk or err
-  ok, why = file:close()
+  ok, why = out:close()
   if not ok and not err then
     err = core.error("io", path .. ": " .. tostring(why))
   end
@@ -151,8 +140,10 @@ local function warn_of_limits(load)
   end
 end
 
-local function new_part(number, first, last, records)
-  return { number = number, first = first, last = last, bytes = last - first + 1, records = records, sent = 0, doing = "waiting" }
+local function new_part(number, first, last, records, digest)
+  return {
+    number = number, first = first, last = last, bytes = last - first + 1, records = records, digest = digest, sent = 0, doing = "waiting",
+  }
 end
 
 -- What has to be the same when a load is taken on. Besides these, the file.
@@ -200,8 +191,8 @@ local function prepare(load)
     load.plan[name] = facts[name]
   end
   for i, part in ipairs(facts.parts) do
-    load.plan.parts[i] = { part.first, part.last, part.records }
-    load.parts[i] = new_part(i, part.first, part.last, part.records)
+    load.plan.parts[i] = { part.first, part.last, part.records, part.digest }
+    load.parts[i] = new_part(i, part.first, part.last, part.records, part.digest)
   end
   return true
 end
@@ -242,7 +233,7 @@ local function replay(load, lines)
     load.temporary = old.file
   end
   for i, cut in ipairs(old.parts) do
-    load.parts[i] = new_part(i, cut[1], cut[2], cut[3])
+    load.parts[i] = new_part(i, cut[1], cut[2], cut[3], cut[4])
   end
   for i = 2, #lines do
     local line = lines[i]
