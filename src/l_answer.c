@@ -74,7 +74,6 @@ static const char *curl_name(CURLcode code)
         NAME(CURLE_SSL_CERTPROBLEM);
         NAME(CURLE_SSL_CIPHER);
         NAME(CURLE_PEER_FAILED_VERIFICATION);
-        NAME(CURLE_SEND_FAIL_REWIND);
         NAME(CURLE_SSL_CACERT_BADFILE);
         NAME(CURLE_SSL_ISSUER_ERROR);
         NAME(CURLE_PROXY);
@@ -332,7 +331,7 @@ static void push_failure(lua_State *L, const struct transfer *t)
     case STOP_NONE:
         break;
     }
-    push_curl_name(L, t->code);
+    push_curl_name(L, failure_code(t));
     bj_push_error(L, t->code == CURLE_OPERATION_TIMEDOUT ? BJ_ERR_TIMEOUT : BJ_ERR_NETWORK, lua_tostring(L, -1), "%s%s",
                   text, failure_hint(text));
     lua_remove(L, -2);

@@ -47,7 +47,7 @@ static int new_channel(lua_State *L)
     box->deadline = -1;
     box->channel = channel_new();
     if (!box->channel)
-        return luaL_error(L, "not enough memory");
+        bj_no_memory(L);
     return 1;
 }
 

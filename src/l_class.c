@@ -1,5 +1,6 @@
 #include "l_class.h"
 
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,11 +48,28 @@ void bj_kept(lua_State *L, int i, const char *name)
     lua_remove(L, -2);
 }
 
+/* lua_error does not return, but is not declared so. */
+_Noreturn static void raise_top(lua_State *L)
+{
+    lua_error(L);
+    abort();
+}
+
+void bj_misuse(lua_State *L, const char *format, ...)
+{
+    va_list args;
+    luaL_where(L, 1);
+    va_start(args, format);
+    lua_pushvfstring(L, format, args);
+    va_end(args);
+    lua_concat(L, 2);
+    raise_top(L);
+}
+
 void bj_raise(lua_State *L, const char *message)
 {
     lua_pushstring(L, message);
-    lua_error(L);
-    abort(); /* lua_error does not return, but is not declared so */
+    raise_top(L);
 }
 
 void bj_no_memory(lua_State *L)

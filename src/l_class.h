@@ -23,6 +23,9 @@ void *bj_new_object(lua_State *L, const char *name, size_t size);
 void bj_keep(lua_State *L, int i, const char *name);
 void bj_kept(lua_State *L, int i, const char *name);
 
+/* Raises a message in luaL_error's format and with its position. */
+_Noreturn void bj_misuse(lua_State *L, const char *format, ...);
+
 /* Raises a message without a position: the Lua function next to us is our own, not the user's. */
 _Noreturn void bj_raise(lua_State *L, const char *message);
 

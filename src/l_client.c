@@ -40,8 +40,8 @@ static void copy(lua_State *L, char **field, const char *value)
 static void set_token_text(lua_State *L, struct client *c, const char *token)
 {
     if (strlen(token) > TOKEN_MAX)
-        luaL_error(L, "bulkjob.client: the token has %d bytes, and %d are the most that go into a header",
-                   (int)strlen(token), TOKEN_MAX);
+        bj_misuse(L, "bulkjob.client: the token has %d bytes, and %d are the most that go into a header",
+                  (int)strlen(token), TOKEN_MAX);
     bj_secret_move(&c->token, &c->token_before);
     if (!bj_secret_set(L, &c->token, token))
         bj_no_memory(L);
@@ -93,9 +93,9 @@ static const struct option *find_option(const char *name)
     return NULL;
 }
 
-static void expected(lua_State *L, const char *name, const char *what)
+_Noreturn static void expected(lua_State *L, const char *name, const char *what)
 {
-    luaL_error(L, "bulkjob.client: option '%s': %s expected, got %s", name, what, luaL_typename(L, -1));
+    bj_misuse(L, "bulkjob.client: option '%s': %s expected, got %s", name, what, luaL_typename(L, -1));
 }
 
 /* A string that can stand in a header line or a path: no line break, no NUL. */
@@ -107,9 +107,9 @@ static const char *plain_string(lua_State *L, const char *name)
     const char *s = lua_tolstring(L, -1, &len);
     for (size_t i = 0; i < len; i++)
         if ((unsigned char)s[i] < ' ' || s[i] == 0x7f)
-            luaL_error(L, "bulkjob.client: option '%s' holds a control character (byte %d)", name, (int)i + 1);
+            bj_misuse(L, "bulkjob.client: option '%s' holds a control character (byte %d)", name, (int)i + 1);
     if (len == 0)
-        luaL_error(L, "bulkjob.client: option '%s' is empty", name);
+        bj_misuse(L, "bulkjob.client: option '%s' is empty", name);
     return s;
 }
 
@@ -119,7 +119,7 @@ static double positive(lua_State *L, const char *name, double least)
         expected(L, name, "number");
     double n = lua_tonumber(L, -1);
     if (!(n >= least) || n > 1e6)
-        luaL_error(L, "bulkjob.client: option '%s' must be from %f to 1000000, not %f", name, least, n);
+        bj_misuse(L, "bulkjob.client: option '%s' must be from %f to 1000000, not %f", name, least, n);
     return n;
 }
 
@@ -127,7 +127,7 @@ static double whole(lua_State *L, const char *name, double least)
 {
     double n = positive(L, name, least);
     if (n != floor(n))
-        luaL_error(L, "bulkjob.client: option '%s' must be a whole number, not %f", name, n);
+        bj_misuse(L, "bulkjob.client: option '%s' must be a whole number, not %f", name, n);
     return n;
 }
 
@@ -177,15 +177,14 @@ size_t bj_check_origin(lua_State *L, const struct client *c, const char *name, c
     while (n > 0 && url[n - 1] == '/')
         n--;
     if (!https && !http)
-        luaL_error(L, "bulkjob.client: %s: an https:// URL expected, such as https://acme.my.salesforce.com", name);
+        bj_misuse(L, "bulkjob.client: %s: an https:// URL expected, such as https://acme.my.salesforce.com", name);
     if (url + n <= host || strcspn(host, "/?#@ \\") < (size_t)(url + n - host))
-        luaL_error(L, "bulkjob.client: %s: only scheme and host expected, such as https://acme.my.salesforce.com",
-                   name);
+        bj_misuse(L, "bulkjob.client: %s: only scheme and host expected, such as https://acme.my.salesforce.com", name);
     const char *port = memchr(host, ']', (size_t)(url + n - host)); /* behind the address of IPv6 */
     port = strchr(port ? port : host, ':');
     if (port && port < url + n &&
         (port + 1 == url + n || strspn(port + 1, "0123456789") != (size_t)(url + n - port - 1)))
-        luaL_error(L, "bulkjob.client: %s: a port number expected behind the colon", name);
+        bj_misuse(L, "bulkjob.client: %s: a port number expected behind the colon", name);
     if (http && !c->settings->insecure && !is_loopback(host, (size_t)(url + n - host)))
         luaL_error(
             L, "bulkjob.client: %s: http would send the token in the clear; use https, or insecure = true if you must",
@@ -205,7 +204,7 @@ static void set_version(lua_State *L, struct client *c)
     const char *v = plain_string(L, "api_version");
     size_t whole = strspn(v, "0123456789");
     if (whole == 0 || v[whole] != '.' || !isdigit((unsigned char)v[whole + 1]) || v[whole + 2] != '\0')
-        luaL_error(L, "bulkjob.client: option 'api_version': a string such as \"66.0\" expected, got \"%s\"", v);
+        bj_misuse(L, "bulkjob.client: option 'api_version': a string such as \"66.0\" expected, got \"%s\"", v);
     copy(L, &c->version, v);
 }
 
@@ -223,7 +222,7 @@ static void set_retry(lua_State *L, struct client *c)
         else if (strcmp(key, "cap") == 0)
             c->retry.cap = positive(L, "retry.cap", 0);
         else
-            luaL_error(L, "bulkjob.client: unknown option 'retry.%s' (tries, base and cap are known)", key);
+            bj_misuse(L, "bulkjob.client: unknown option 'retry.%s' (tries, base and cap are known)", key);
         lua_pop(L, 1);
     }
 }
@@ -273,12 +272,12 @@ static void set_others(lua_State *L, struct client *c)
     if (!lua_isnil(L, -1))
         set_base(L, c, plain_string(L, "instance_url"));
     else if (!c->renewable)
-        luaL_error(L, "bulkjob.client: instance_url is missing, such as https://acme.my.salesforce.com");
+        bj_misuse(L, "bulkjob.client: instance_url is missing, such as https://acme.my.salesforce.com");
     lua_getfield(L, 1, "access_token");
     if (!lua_isnil(L, -1))
         set_token_text(L, c, plain_string(L, "access_token"));
     else if (!c->renewable)
-        luaL_error(L, "bulkjob.client: access_token or auth is missing");
+        bj_misuse(L, "bulkjob.client: access_token or auth is missing");
     lua_settop(L, 2);
 }
 
@@ -287,10 +286,10 @@ static void set_options(lua_State *L, struct client *c)
     lua_pushnil(L);
     while (lua_next(L, 1)) { /* options, client, key, value */
         if (lua_type(L, -2) != LUA_TSTRING)
-            luaL_error(L, "bulkjob.client: unknown option (a %s key)", luaL_typename(L, -2));
+            bj_misuse(L, "bulkjob.client: unknown option (a %s key)", luaL_typename(L, -2));
         const struct option *o = find_option(lua_tostring(L, -2));
         if (!o)
-            luaL_error(L, "bulkjob.client: unknown option '%s'", lua_tostring(L, -2));
+            bj_misuse(L, "bulkjob.client: unknown option '%s'", lua_tostring(L, -2));
         set_option(L, c->settings, o);
         lua_pop(L, 1);
     }

@@ -18,7 +18,7 @@ static struct csv_check *check_check(lua_State *L, int i)
 {
     struct check_box *box = luaL_checkudata(L, i, CHECK_CLASS);
     if (!box->check)
-        luaL_error(L, "bulkjob.csv: this check is closed");
+        bj_misuse(L, "bulkjob.csv: this check is closed");
     return box->check;
 }
 
@@ -32,7 +32,7 @@ static unsigned long long check_part_bytes(lua_State *L)
         return 0;
     lua_Number n = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : 0;
     if (!(n >= 1 && n <= WHOLE_MAX && n == floor(n)))
-        luaL_error(L, "bulkjob.csv: part_bytes: a whole number from 1 on expected");
+        bj_misuse(L, "bulkjob.csv: part_bytes: a whole number from 1 on expected");
     return (unsigned long long)n;
 }
 
@@ -50,7 +50,7 @@ static int new_check(lua_State *L)
     struct check_box *box = bj_new_object(L, CHECK_CLASS, sizeof *box);
     box->check = csv_check_new(&options);
     if (!box->check)
-        return luaL_error(L, "not enough memory");
+        bj_no_memory(L);
     return 1;
 }
 

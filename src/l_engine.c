@@ -45,7 +45,7 @@ struct engine *bj_engine(lua_State *L, int nice)
         box = bj_new_object(L, ENGINE_CLASS, sizeof *box);
         box->engine = engine_new(nice, &why);
         if (!box->engine)
-            luaL_error(L, "bulkjob: the engine could not be started: %s", why);
+            bj_misuse(L, "bulkjob: the engine could not be started: %s", why);
         lua_pushvalue(L, -1);
         bj_rawsetp(L, LUA_REGISTRYINDEX, &engine_key);
     }

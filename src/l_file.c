@@ -82,7 +82,7 @@ static int read_input(lua_State *L)
     if (count > in->room) {
         char *piece = realloc(in->piece, count);
         if (!piece)
-            return luaL_error(L, "not enough memory");
+            bj_no_memory(L);
         in->piece = piece;
         in->room = count;
     }

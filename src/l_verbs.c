@@ -31,7 +31,7 @@ static struct job *begin(lua_State *L, int i)
 {
     struct job *j = bj_check_job(L, i);
     if (j->kind == JOB_UNKNOWN)
-        luaL_error(L, "bulkjob: the kind of this job is not known yet");
+        bj_misuse(L, "bulkjob: the kind of this job is not known yet");
     bj_job_client(L, i);
     bj_check_client(L, -1);
     return j;
@@ -165,7 +165,7 @@ static double check_position(lua_State *L, const char *name, double none)
     lua_getfield(L, 3, name);
     double n = lua_isnil(L, -1) ? none : luaL_checknumber(L, -1);
     if (!(fabs(n) <= BJ_WHOLE_MAX && n == floor(n)))
-        luaL_error(L, "bulkjob: source.%s: a whole number of bytes expected", name);
+        bj_misuse(L, "bulkjob: source.%s: a whole number of bytes expected", name);
     lua_pop(L, 1);
     return n;
 }
@@ -177,7 +177,7 @@ static bool push_digest(lua_State *L)
     lua_getfield(L, 3, "digest");
     const char *digest = lua_isnil(L, -1) ? NULL : luaL_checklstring(L, -1, &len);
     if (digest && !digest_is(DIGEST_BODY, digest, len))
-        luaL_error(L, "bulkjob: source.digest: %d hexadecimal digits in small letters expected", DIGEST_BODY_HEX);
+        bj_misuse(L, "bulkjob: source.digest: %d hexadecimal digits in small letters expected", DIGEST_BODY_HEX);
     return digest != NULL;
 }
 
