@@ -224,16 +224,6 @@ describe("retries", function()
   end)
 
   describe("of a create", function()
-    local function first_user()
-      assert(assert(create()):abort()) -- from its answer the client knows its own user
-      org:clear_requests()
-      events = {}
-      client:close()
-      client = helper.client(org, { on_event = helper.recorder(events) })
-      assert(assert(create()):abort())
-      org:clear_requests()
-    end
-
     for _, case in ipairs {
       { "429", { status = 429, effect = false } },
       { "420", { status = 420, effect = false } },
