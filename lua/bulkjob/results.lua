@@ -60,15 +60,15 @@ end
 -- Other rows have any columns: what looks like a delimiter there may be part of a name.
 local DELIMITER_SHOWS = { ["/successfulResults"] = true, ["/failedResults"] = true }
 
-local function settle_delimiter(self)
-  if not self.settled and not DELIMITER_SHOWS[self.tail] then
+local function find_delimiter(self)
+  if not self.delimiter_known and not DELIMITER_SHOWS[self.tail] then
     local info, err = self.ask.format(self.job)
     if not info then
       return nil, err
     end
     self.delimiter = info.columnDelimiter
   end
-  self.settled = true
+  self.delimiter_known = true
   return true
 end
 
@@ -90,7 +90,7 @@ local function take(self, method)
   end
 end
 
-local function settle_types(self, columns)
+local function set_types(self, columns)
   if not self.types then
     local info, err = self.ask.format(self.job)
     if info then
@@ -113,7 +113,7 @@ local function read_header(self)
   local ok
   ok, err = page.check_header(self, table.concat(self.names, "\0"))
   if ok and columns and self.options.typed then
-    ok, err = settle_types(self, columns)
+    ok, err = set_types(self, columns)
   end
   return ok, err
 end
@@ -123,7 +123,7 @@ local function open_page(self)
   local ok = call_made
   if ok then
     self.call = call_made
-    ok, err = settle_delimiter(self)
+    ok, err = find_delimiter(self)
   end
   if not ok then
     return nil, err
