@@ -205,6 +205,16 @@ static void push_failure(lua_State *L, int call, const struct transfer *t, struc
         bj_push_error(L, BJ_ERR_TIMEOUT, "CURLE_OPERATION_TIMEDOUT", "not a byte in either direction for %s seconds",
                       silence);
         return;
+    case STOP_DEADLINE:
+        a->outcome = t->request_sent ? OUTCOME_LOST : OUTCOME_NOT_APPLIED;
+        snprintf(silence, sizeof silence, "%g", settings_total_timeout(t->settings, t->bulk));
+        bj_push_error(L, BJ_ERR_TIMEOUT, "CURLE_OPERATION_TIMEDOUT", "it took longer than %s seconds (total_timeout)",
+                      silence);
+        return;
+    case STOP_HEADERS:
+        a->outcome = OUTCOME_LOST;
+        bj_push_error(L, BJ_ERR_PROTOCOL, NULL, "the headers of the answer are longer than any that are expected");
+        return;
     case STOP_RESEND:
         a->outcome = OUTCOME_LOST;
         bj_push_error(L, BJ_ERR_NETWORK, "CURLE_GOT_NOTHING", "the connection was closed before an answer came");

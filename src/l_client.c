@@ -53,6 +53,7 @@ struct option {
 
 static const struct option options[] = {
     {"timeout", OPTION_SECONDS, SETTING(timeout)},
+    {"total_timeout", OPTION_SECONDS, SETTING(total_timeout)},
     {"connect_timeout", OPTION_SECONDS, SETTING(connect_timeout)},
     {"max_connections", OPTION_COUNT, SETTING(max_connections)},
     {"insecure", OPTION_BOOLEAN, SETTING(insecure)},

@@ -1,6 +1,8 @@
 /* From a step of a verb to the transfer that carries it out. */
 #include "l_call.h"
 
+#include "clock.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -169,6 +171,9 @@ void bj_start_request(lua_State *L, struct call *c, int ci)
     add_headers(L, c, ci, cl);
     c->transfer->bulk =
         c->run.step == STEP_SEND && (c->run.verb == VERB_UPLOAD || c->expect == EXPECT_CSV || c->expect == EXPECT_FILE);
+    double total = settings_total_timeout(cl->settings, c->transfer->bulk);
+    if (total > 0)
+        c->transfer->deadline = clock_now() + total;
     inflow_begin(&c->in);
     c->foreign = false;
     if (!engine_start(c->engine, c->transfer)) {

@@ -156,10 +156,12 @@ static enum sink_event write_file(struct sink *s, const char *data, size_t n)
 
 static enum sink_event write_memory(struct sink *s, const char *data, size_t n)
 {
-    if (!buf_add(&s->memory, data, n))
-        return s->memory.overflown ? SINK_TOO_LONG : SINK_NO_MEMORY;
-    s->written += (off_t)n;
-    return SINK_OK;
+    size_t room = s->memory.max - s->memory.len;
+    size_t fits = n < room ? n : room;
+    if (!buf_add(&s->memory, data, fits))
+        return SINK_NO_MEMORY;
+    s->written += (off_t)fits;
+    return fits < n ? SINK_TOO_LONG : SINK_OK;
 }
 
 static enum sink_event write_unpacked(struct sink *s, const char *data, size_t n)
