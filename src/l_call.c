@@ -20,9 +20,6 @@
 
 enum { TAKE_BYTES = 64 * 1024, REASON_BYTES = 4096 };
 
-/* Of a small call, where the client does not say otherwise. */
-static const double SMALL_CALL_SECONDS = 600;
-
 /* Seconds: the Date header and createdDate both show whole ones. */
 static const double CLOCK_STEPS = 2;
 
@@ -80,14 +77,12 @@ struct call *bj_push_call(lua_State *L, enum verb verb, int client, int job, con
     const struct client *cl = bj_check_client(L, client);
     struct call *c = bj_new_object(L, CALL_CLASS, sizeof *c); /* path, call */
     double now = clock_now();
-    double seconds = cl->settings->total_timeout;
     c->request.fd = c->request.sink_fd = -1;
     c->request.method = method;
     c->request.expect = expect;
     c->request.small = verb != VERB_UPLOAD && expect != EXPECT_CSV && expect != EXPECT_FILE;
     c->request.fresh = verb == VERB_CREATE_FULL;
-    if (seconds == 0 && c->request.small)
-        seconds = SMALL_CALL_SECONDS;
+    double seconds = settings_total_timeout(cl->settings, !c->request.small);
     c->request.deadline = seconds > 0 ? now + seconds : -1;
     c->wants_events = cl->wants_events;
     verb_begin(&c->run, verb, &cl->retry, cl->renewable);

@@ -104,6 +104,8 @@ static enum outcome judge_failure(const struct transfer *t)
     case STOP_PACKING:
         return OUTCOME_RETRY;
     case STOP_CANCELLED:
+    case STOP_DEADLINE:
+    case STOP_HEADERS:
     case STOP_NO_MEMORY:
     case STOP_SOURCE:
     case STOP_SINK:
@@ -220,6 +222,7 @@ enum fault verdict(const struct transfer *t, enum verb verb, enum step step, enu
 {
     memset(a, 0, sizeof *a);
     a->sent = t->request_sent;
+    a->over = t->stop == STOP_DEADLINE;
     a->retry_after = reply->retry_after;
     bool whole = t->code == CURLE_OK && t->stop == STOP_NONE;
     enum fault fault = judge_download(t, expect, reply);
