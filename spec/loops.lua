@@ -20,10 +20,11 @@ local cqueues = require "cqueues"
 local uv = require "luv"
 local socket = require "socket"
 local core = require "bulkjob.core"
+local helper = require "spec.helper"
 local loop = require "bulkjob.loop"
 local yieldable = require "bulkjob.yieldable"
 
-local LIMIT = 30
+local LIMIT = helper.HANG_SECONDS
 local STEP = 0.002
 
 local function ended(done, limit)
