@@ -17,7 +17,8 @@ local M = {}
 local Org = {}
 Org.__index = Org
 
-local START_SECONDS, STOP_SECONDS = 20, 5
+-- Limits for what hangs: a busy machine takes seconds.
+local START_SECONDS, STOP_SECONDS = 60, 60
 
 -- Options of start that are not settings of the org.
 local LAUNCHER_OPTIONS = { dir = "--dir", port = "--port", tls_port = "--tls-port", control_port = "--control-port" }

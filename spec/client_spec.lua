@@ -275,7 +275,7 @@ describe("a client", function()
     assert.are.equal(0, put.received)
     assert.are.equal(1, put.attempt)
     assert.are.equal(job.id, put.job_id)
-    assert.is_true(put.seconds >= 0 and put.seconds < 5)
+    assert.is_true(put.seconds >= 0 and put.seconds < helper.HANG_SECONDS)
   end)
 
   it("tells each change of state", function()

@@ -20,8 +20,8 @@ local FAULTS = {
   { name = "an unreadable 200 after", fault = { status = 200, effect = true, body = "<html>Sign in</html>" }, applied = true },
   { name = "an empty 200 after", fault = { status = 200, effect = true, body = "" }, applied = true },
   { name = "a cut 200 after", fault = { effect = true, cut = 20 }, applied = true },
-  { name = "a stall before, past the time-out", fault = { stall = 3, stall_when = "before" }, timeout = 0.4, either = true },
-  { name = "a stall after, past the time-out", fault = { stall = 3, stall_when = "after" }, timeout = 0.4, applied = true },
+  { name = "a stall before, past the time-out", fault = { stall = helper.NEVER_SECONDS, stall_when = "before" }, timeout = 2, either = true },
+  { name = "a stall after, past the time-out", fault = { stall = helper.NEVER_SECONDS, stall_when = "after" }, timeout = 2, applied = true },
 }
 
 describe("close and abort", function()

@@ -126,7 +126,7 @@ describe("client:load", function()
   end)
 
   it("comes back when all is closed, if it need not wait", function()
-    org:set { queue_seconds = 600 }
+    org:set { queue_seconds = helper.NEVER_SECONDS }
     local report = assert(client:load(options { file = make_file(20), wait = false, results = path "results" }))
     assert.are.equal("UploadComplete", report.jobs[1].state)
     assert.is_nil(report.results)

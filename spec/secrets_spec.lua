@@ -55,7 +55,7 @@ describe("secrets", function()
       refresh_token = SECRETS.refresh_token,
     }
     events = {}
-    client = helper.client(org, { timeout = 0.5, retry = { tries = 2, base = 0.001, cap = 0.002 }, on_event = helper.recorder(events) })
+    client = helper.client(org, { timeout = 2, retry = { tries = 2, base = 0.001, cap = 0.002 }, on_event = helper.recorder(events) })
   end)
 
   local looked_at = 0
@@ -100,7 +100,7 @@ describe("secrets", function()
   end
 
   local BREAKS = {
-    { reset = "before" }, { reset = "after" }, { close = "after" }, { cut = 5 }, { gzip_cut = 5 }, { stall = 0.7 },
+    { reset = "before" }, { reset = "after" }, { close = "after" }, { cut = 5 }, { gzip_cut = 5 }, { stall = 3 },
     { drop_header = "Content-Type" },
   }
 

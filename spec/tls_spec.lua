@@ -51,7 +51,7 @@ describe("TLS", function()
   local function ask(options)
     local client = bulkjob.client(helper.with({
       instance_url = "https://localhost:" .. running.port, access_token = "00Dxx!marked", ca_file = path "ca.pem",
-      retry = { tries = 3, base = 0.01, cap = 0.01 }, timeout = 5,
+      retry = { tries = 3, base = 0.01, cap = 0.01 }, timeout = helper.HANG_SECONDS,
     }, options))
     local limits, err = client:limits()
     client:close()

@@ -54,7 +54,7 @@ describe("wait", function()
   it("works for any job, by its id alone", function()
     local id = closed().id
     assert.are.equal("JobComplete", assert(client:job(id):wait()).state)
-    assert.are.equal("JobComplete", assert(client:job(id, "ingest"):wait { timeout = 5 }).state)
+    assert.are.equal("JobComplete", assert(client:job(id, "ingest"):wait { timeout = helper.HANG_SECONDS }).state)
   end)
 
   it("works over plain HTTP to this machine", function()
@@ -67,7 +67,7 @@ describe("wait", function()
     org:set { hold = "UploadComplete", processing_seconds = 600, slice_rows = 1 }
     local job = closed()
     local seen = {}
-    local info = assert(job:wait { timeout = 20, on_progress = function(look)
+    local info = assert(job:wait { timeout = helper.HANG_SECONDS, on_progress = function(look)
       assert.are.equal(job.id, look.id)
       assert.are.equal("66.0", look.apiVersion)
       if seen[#seen] ~= look.state then
