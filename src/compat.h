@@ -32,6 +32,11 @@ static inline void bj_getuservalue(lua_State *L, int i)
     lua_getfenv(L, i);
 }
 
+static inline void bj_pushglobals(lua_State *L)
+{
+    lua_pushvalue(L, LUA_GLOBALSINDEX);
+}
+
 /* A light userdata as key: LuaJIT's pointers have 47 bits, which static addresses fit. */
 static inline void bj_rawgetp(lua_State *L, int i, const void *p)
 {
@@ -76,6 +81,10 @@ static inline void bj_setuservalue(lua_State *L, int i)
 static inline void bj_getuservalue(lua_State *L, int i)
 {
     lua_getuservalue(L, i);
+}
+static inline void bj_pushglobals(lua_State *L)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
 }
 static inline void bj_rawgetp(lua_State *L, int i, const void *p)
 {

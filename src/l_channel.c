@@ -88,17 +88,17 @@ static int is_foreign(lua_State *L)
 static int next_tag(lua_State *L)
 {
     struct channel_box *box = lua_touserdata(L, lua_upvalueindex(1));
+    double tag;
     if (!box->channel || atomic_load_explicit(&box->channel->news, memory_order_acquire) == 0)
         return 0;
-    struct transfer *t = channel_next(check_usable(L, box)->channel);
-    if (!t)
+    if (!channel_next(check_usable(L, box)->channel, !lua_isnoneornil(L, 2), &tag))
         return 0;
-    lua_pushnumber(L, t->tag);
-    transfer_unref(t);
+    lua_pushnumber(L, tag);
     return 1;
 }
 
-/* channel:news() -> a function that gives the tag of the next call that has news, or nil */
+/* channel:news() -> for tag in channel:news(): the tags of the calls that have news. Each of the news is dropped when
+ * the next one is asked for, so that none is lost when an error comes between. */
 static int news_of(lua_State *L)
 {
     check_box(L, 1);

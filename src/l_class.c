@@ -48,6 +48,25 @@ void bj_kept(lua_State *L, int i, const char *name)
     lua_remove(L, -2);
 }
 
+void bj_push_host(lua_State *L, const char *name)
+{
+    bj_pushglobals(L);
+    lua_pushstring(L, name);
+    lua_rawget(L, -2);
+    lua_remove(L, -2);
+    if (!lua_isnil(L, -1))
+        return;
+    lua_pop(L, 1);
+    lua_getfield(L, LUA_REGISTRYINDEX, "_LOADED"); /* package.loaded */
+    if (lua_istable(L, -1)) {
+        lua_pushstring(L, name);
+        lua_rawget(L, -2);
+    } else {
+        lua_pushnil(L);
+    }
+    lua_remove(L, -2);
+}
+
 /* lua_error does not return, but is not declared so. */
 _Noreturn static void raise_top(lua_State *L)
 {

@@ -23,6 +23,10 @@ void *bj_new_object(lua_State *L, const char *name, size_t size);
 void bj_keep(lua_State *L, int i, const char *name);
 void bj_kept(lua_State *L, int i, const char *name);
 
+/* Pushes what the host has under this name, or nil: the global, read raw, since a host may refuse to read one that is not
+ * there; else the module of this name that is loaded (nginx gives each request globals of its own). */
+void bj_push_host(lua_State *L, const char *name);
+
 /* Raises a message in luaL_error's format and with its position. */
 _Noreturn void bj_misuse(lua_State *L, const char *format, ...);
 

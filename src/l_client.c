@@ -232,7 +232,7 @@ static void set_retry(lua_State *L, struct client *c)
  */
 static int default_nice(lua_State *L)
 {
-    lua_getglobal(L, "ngx");
+    bj_push_host(L, "ngx");
     int in_nginx = lua_istable(L, -1);
     lua_pop(L, 1);
     return in_nginx ? 10 : 0;

@@ -224,8 +224,8 @@ end)
 local function end_transfers(self)
   local upload = core.job_facts(self).upload
   if upload then
-    upload:cancel()
     task.wake_waiter(upload)
+    upload:cancel()
   end
   page.end_downloads(self)
 end
