@@ -8,6 +8,7 @@ local client = require "bulkjob.client"
 local csv = require "bulkjob.csv"
 local job = require "bulkjob.job"
 local loop = require "bulkjob.loop"
+local raise = require "bulkjob.raise"
 require "bulkjob.extract"
 require "bulkjob.load"
 
@@ -38,6 +39,8 @@ local bulkjob = {
   loop = loop.known,
   with = job.with,
   is_error = core.is_error,
+  assert = raise.assert,
+  caught = raise.caught,
 }
 
 assert(bulkjob._VERSION == "bulkjob " .. core.version,

@@ -66,7 +66,7 @@ struct call {
 
 static struct call *check_call(lua_State *L, int i)
 {
-    return luaL_checkudata(L, i, CALL_CLASS);
+    return bj_check_object(L, i, CALL_CLASS);
 }
 
 /* ---- making one ---- */
@@ -638,6 +638,15 @@ static void note_service_time(lua_State *L, const struct call *c, int ci)
 
 /* ---- the driver: transfer, reply, verdict, what next ---- */
 
+/* The request could not even be made: ends the call with the error on top, unless an earlier one is there already. */
+static void fail_here(lua_State *L, struct call *c, int ci)
+{
+    name_job(L, ci);
+    keep_error(L, ci, c->run.step == STEP_SEND);
+    complete_error(L, c, ci);
+    finish(L, c, ci);
+}
+
 /* Sends the request of the step at hand, or ends the call with an error. */
 static void start_request(lua_State *L, struct call *c, int ci)
 {
@@ -655,16 +664,20 @@ static void start_request(lua_State *L, struct call *c, int ci)
         bj_push_error(L, BJ_ERR_JOB, NULL, "an abort of this job was sent before, so this handle does not close it");
         lua_pushstring(L, job_state_name(j->state));
         lua_setfield(L, -2, "state");
-        name_job(L, ci);
-        bj_keep(L, ci, "error");
-        complete_error(L, c, ci);
-        finish(L, c, ci);
+        fail_here(L, c, ci);
         lua_settop(L, top);
         return;
     }
     c->tokens = cl->tokens;
+    const char *problem = NULL;
     if (!cl->engine)
-        cl->engine = bj_engine(L, cl->nice);
+        cl->engine = bj_engine(L, cl->nice, &problem);
+    if (!cl->engine) {
+        bj_push_error(L, BJ_ERR_IO, NULL, "the engine could not be started: %s", problem);
+        fail_here(L, c, ci);
+        lua_settop(L, top);
+        return;
+    }
     bj_check_process(L, cl->engine);
     if (!c->engine)
         c->engine = engine_ref(cl->engine);
@@ -672,10 +685,7 @@ static void start_request(lua_State *L, struct call *c, int ci)
     if (why) {
         bj_push_error(L, BJ_ERR_IO, NULL, "%s: %s", rq.file, strerror(why));
         bj_describe_request(L, c->transfer);
-        name_job(L, ci);
-        bj_keep(L, ci, "error");
-        complete_error(L, c, ci);
-        finish(L, c, ci);
+        fail_here(L, c, ci);
         lua_settop(L, top);
         return;
     }

@@ -44,6 +44,9 @@ local function run(options, arguments)
   if client then
     code, err = commands[options.command](client, options, arguments)
     client:close()
+    if not code then
+      session.check_interrupt()
+    end
   end
   return code or fail(options, err)
 end

@@ -1,6 +1,7 @@
 --- What a client does beside reaching the service: creating, listing, limits.
 local call = require "bulkjob.call"
 local core = require "bulkjob.core"
+local raise = require "bulkjob.raise"
 local source = require "bulkjob.source"
 local wait = require "bulkjob.wait"
 require "bulkjob.job"
@@ -169,7 +170,7 @@ local function matches(info, filter)
 end
 
 local function broken_list(message)
-  error(core.error("protocol", message), 0)
+  raise.error(core.error("protocol", message))
 end
 
 -- Only the locator is taken from the service's link: that of a query list points at the ingest list (the guide's own example
@@ -216,7 +217,7 @@ function methods:jobs(filter)
     local err
     page, err = call.run(self, core.read(self, locator and path .. "&queryLocator=" .. locator or path))
     if not page then
-      error(err, 0)
+      raise.error(err)
     end
     check_records(page)
     i = 0

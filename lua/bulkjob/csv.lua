@@ -1,5 +1,6 @@
 --- The CSV that the service speaks, read and written row by row.
 local core = require "bulkjob.core"
+local raise = require "bulkjob.raise"
 local source = require "bulkjob.source"
 
 local csv = {}
@@ -93,7 +94,7 @@ function csv.rows(from, options)
         close()
         reader:close()
         if err then
-          error(err, 0)
+          raise.error(err)
         end
       end
     end

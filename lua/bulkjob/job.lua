@@ -3,6 +3,7 @@ local call = require "bulkjob.call"
 local core = require "bulkjob.core"
 local page = require "bulkjob.page"
 local pages = require "bulkjob.pages"
+local raise = require "bulkjob.raise"
 local results = require "bulkjob.results"
 local source = require "bulkjob.source"
 local task = require "bulkjob.task"
@@ -202,7 +203,7 @@ methods.upload = verb("upload", function(self, src)
     roll_back(self, err)
   end
   if not good then
-    error(why, 0)
+    raise.error(why)
   end
   return ok, err
 end)
@@ -383,7 +384,7 @@ local function leave(self, err)
   elseif core.is_error(err) then
     job.add_also(err, why)
   elseif err == nil then
-    error(why, 0)
+    raise.error(why)
   end
 end
 
@@ -393,7 +394,7 @@ core.job_meta.__close = leave
 local function finish(self, ok, ...)
   if not ok then
     leave(self, (...))
-    error((...), 0)
+    raise.error((...))
   end
   leave(self, nil)
   return ...

@@ -4,6 +4,7 @@ local core = require "bulkjob.core"
 local file = require "bulkjob.file"
 local outfile = require "bulkjob.outfile"
 local page = require "bulkjob.page"
+local raise = require "bulkjob.raise"
 local types = require "bulkjob.types"
 local wait = require "bulkjob.wait"
 local yieldable = require "bulkjob.yieldable"
@@ -159,7 +160,7 @@ end
 
 local function fail(self, err)
   self:close()
-  error(err, 0)
+  raise.error(err)
 end
 
 --- The next row, or nil at the end. Raises an error table.
@@ -424,7 +425,7 @@ function results.save_all(sets, path)
   end
   out:discard()
   if not good then
-    error(ok, 0)
+    raise.error(ok)
   end
   return ok, err
 end

@@ -16,6 +16,7 @@ local core = require "bulkjob.core"
 local heap = require "bulkjob.heap"
 local loop = require "bulkjob.loop"
 local queue = require "bulkjob.queue"
+local raise = require "bulkjob.raise"
 local yieldable = require "bulkjob.yieldable"
 
 ---@class bulkjob.Task every field is there from the start, so that setting one needs no memory
@@ -252,7 +253,7 @@ end
 -- A yield of the user's own lets the others run, too.
 local function note(self, good, what)
   if not good then
-    self.raised = what
+    self.raised = raise.caught(what)
   elseif what ~= WAITS and coroutine.status(self.thread) ~= "dead" then
     wake(self)
   end
@@ -454,7 +455,7 @@ local function poll(scheduler, me, till)
     local at = left and now + left
     local problem = sleep(scheduler, me, at and till and math.min(at, till) or at or till)
     if problem and not any then
-      error(problem, 0)
+      raise.error(problem)
     end
   until any
 end

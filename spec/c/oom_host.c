@@ -2,9 +2,9 @@
  *
  *   oom_host SCRIPT lua|c once|always N
  *
- * From the script's call arm() on, until disarm(), the N-th allocation fails, and with `always` each one after it: those of the Lua
- * state, or those of our C core, which is linked with --wrap for this. Prints how many allocations there were, and then
- * "ok" or the error; both are fine. A leak, a crash or a hang is not. */
+ * From the script's call arm() on, until disarm(), the N-th allocation fails, and with `always` each one after it:
+ * those of the Lua state, or those of our C core, which is linked with --wrap for this. Prints how many allocations
+ * there were, and then "ok" or the error; both are fine. A leak, a crash or a hang is not. */
 #include <dlfcn.h>
 #include <lauxlib.h>
 #include <lua.h>
