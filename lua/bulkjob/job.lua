@@ -208,8 +208,9 @@ methods.upload = verb("upload", function(self, src)
   return ok, err
 end)
 
---- Commits: the service begins to process. Safe to repeat. Refused here as long as no upload was acknowledged, unless the
---- handle was made from an id; and once this handle has sent an abort.
+--- Commits: the service begins to process. So it is no way to let go of a job: what calls `close` on every way out, such as Fennel's
+--- `with-open`, would commit after an error. `bulkjob.with` rolls back. Safe to repeat. Refused here as long as no upload was
+--- acknowledged, unless the handle was made from an id; and once this handle has sent an abort.
 ---@return table|nil info state "UploadComplete", or a later one if the job has moved on since
 ---@return bulkjob.Error|nil err `in_doubt`: a close was sent, and may have taken effect or still take it
 methods.close = verb("close", function(self)
@@ -252,7 +253,8 @@ local function check_wait(options)
   return options
 end
 
---- Looks at the job until it is in a final state, less and less often. A time-out or a failed look leaves the job alone.
+--- Looks at the job until it is in a final state, less and less often. A time-out or a failed look leaves the job alone. A job of Bulk
+--- API 1.0 never comes to one here: that is an error at once.
 ---@param options { timeout: number|nil, on_progress: fun(info: table)|nil }|nil `timeout` in seconds, none by default; it bounds
 ---  the last look at the job, too
 ---@return table|nil info state "JobComplete", "Failed" or "Aborted"
@@ -272,6 +274,9 @@ methods.wait = verb("wait", function(self, options)
     end
     if job.FINAL[info.state] then
       return info
+    elseif info.jobType == "Classic" then
+      return local_error(self, "the job is one of Bulk API 1.0 (jobType Classic), and " .. info.state .. ": how far its batches are, and "
+        .. "what becomes of them, is told by that API only")
     elseif info.state == "Open" and facts.ours then
       return local_error(self, "the job is Open: it does not run before close")
     end
