@@ -17,6 +17,17 @@ function luv.is_running()
   return this and not is_main and (neovim() or uv and uv.loop_mode and uv.loop_mode()) and true
 end
 
+-- Neovim's API cannot be called in a callback of its loop, so whoever waited goes on outside of it.
+local function schedule(fn)
+  local vim = core.host "vim"
+  if type(vim) == "table" and vim.schedule then
+    return vim.schedule(fn)
+  end
+  fn()
+end
+
+local RESUMED = "the coroutine waits for libuv's loop, and another one has resumed it. A generator that waits cannot be one of coroutines"
+
 -- What the coroutine yields that waits. The loop takes no notice, and nor does whoever has just started the coroutine; but one that
 -- takes it for a value, as from a generator of the user's, has to hear why there is none.
 local function refuse()
@@ -48,14 +59,23 @@ function luv.wait(waiting)
     return false, why
   end
   local poll = uv.new_poll(fd)
-  poll:start("r", function()
-    poll:close()
+  local over = false
+  local function go_on()
     if coroutine.status(this) == "dead" then -- closed in mid-wait; libuv needed the descriptor until now
       return waiting:close()
     end
+    over = true
     check_yield(this, coroutine.resume(this))
+  end
+  poll:start("r", function()
+    poll:close()
+    schedule(go_on)
   end)
   coroutine.yield(waits)
+  if not over then
+    poll:close()
+    return false, RESUMED
+  end
 end
 
 return luv
