@@ -9,9 +9,4 @@ function worker.limit(url, token, ca_file)
   return limits and limits.DailyApiRequests.Max or tostring(err)
 end
 
-function worker.keys()
-  local k = {} for n, v in pairs(ngx) do k[#k+1]=n end
-  return table.concat(k, " ") .. " PHASE " .. tostring(ngx.get_phase and ngx.get_phase())
-end
-
 return worker
