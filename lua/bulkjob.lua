@@ -1,7 +1,8 @@
 --- Salesforce Bulk API 2.0: a bulk job is a transaction.
 ---
 --- Misuse (a wrong type, an unknown option) raises. Everything else that can go wrong returns `nil, err`, where `err` is a
---- `bulkjob.Error`. Iterators have no place for a second value, so they raise that table.
+--- `bulkjob.Error`. Iterators have no place for a second value, so they raise that table; in nginx, which shows only strings, its line,
+--- for which `bulkjob.caught` gives the table.
 local core = require "bulkjob.core"
 local auth = require "bulkjob.auth"
 local client = require "bulkjob.client"
@@ -26,6 +27,7 @@ require "bulkjob.load"
 ---@field in_doubt boolean|nil true when a close, an abort or a create with data failed and may have taken effect all the same
 ---@field also bulkjob.Error[]|nil what failed while cleaning up
 ---@field traceback string|nil of the task that raised it
+---@field raised any of a task that raised something else than a string: that
 ---@field strays integer|nil how many empty, open jobs a failed create may have left behind
 ---@field contents boolean|nil the service has data of this job already
 

@@ -1,5 +1,4 @@
 --- Errors that come from outside, after any instruction or for want of memory: no task is lost, and nothing hangs.
-local core = require "bulkjob.core"
 local helper = require "spec.helper"
 
 local MOST = 2000 -- instructions; all that is done for a few tasks takes fewer
