@@ -1,3 +1,4 @@
+local core = require "bulkjob.core"
 local helper = require "spec.helper"
 
 local CSV = "Name,Ext__c\nOne,A-1\n,A-2\nThree,A-3\n"
@@ -28,6 +29,32 @@ describe("wait", function()
       assert.are.equal("/services/data/v66.0/jobs/ingest/" .. job.id, request.path)
       assert.is_true(request.tls)
     end
+  end)
+
+  it("ends at its own time-out, whatever the client's other limits", function()
+    local job = closed()
+    org:fault { method = "GET", stall = 30, count = -1 }
+    local began = core.now()
+    local info, err = job:wait { timeout = 1 }
+    local took = core.now() - began
+    assert.is_nil(info)
+    assert.are.equal("timeout", err.kind)
+    assert.are.equal(job.id, err.job_id)
+    assert.truthy(tostring(err):find("could not be read within 1 seconds", 1, true))
+    assert.is_true(took >= 1)
+    assert.is_true(took < 20) -- the client's own time-out is 120 s
+  end)
+
+  it("gives the reason at once when no time is left for another try", function()
+    local job = closed()
+    local slow = helper.client(org, { retry = { tries = 5, base = 60, cap = 60 } })
+    org:fault { method = "GET", status = 503, headers = { ["Retry-After"] = "50" }, count = -1 }
+    local began = core.now()
+    local info, err = slow:job(job.id, "ingest"):wait { timeout = 5 }
+    assert.is_nil(info)
+    assert.are.equal(503, err.status)
+    assert.is_true(core.now() - began < 5)
+    slow:close()
   end)
 
   it("takes one look at a job that is over", function()
