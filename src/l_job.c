@@ -322,8 +322,11 @@ static int upload(lua_State *L)
         bj_call_body(L, 5, "text/csv; charset=UTF-8");
     } else if (form == 1) {
         int failed = open_range(L, c);
-        if (failed)
+        if (failed) {
+            bj_kept(L, 1, "id");
+            lua_setfield(L, -2, "job_id");
             return failed;
+        }
         lua_settop(L, 5);
     } else {
         bj_call_queue(c, "text/csv; charset=UTF-8", lua_toboolean(L, 3));
