@@ -28,6 +28,7 @@ local NEEDS_OBJECT = { insert = true, update = true, upsert = true, delete = tru
 ---  request and when a token is dead
 ---@field api_version string|nil "66.0" by default
 ---@field timeout number|nil seconds without a byte in either direction, 120 by default
+---@field total_timeout number|nil seconds for one call; off by default for bulk bodies, 10 minutes for small calls
 ---@field connect_timeout number|nil seconds, 30 by default
 ---@field retry { tries: integer|nil, base: number|nil, cap: number|nil }|nil 5 tries, pauses from 1 s to 30 s by default
 ---@field proxy string|nil
