@@ -130,6 +130,12 @@ static void test_sink_unpacks(void)
     sink_init_memory(&s, 1000);
     sink_begin(&s, true);
     CHECK(sink_write(&s, packed, n, &wake) == SINK_TOO_LONG);
+    CHECK(s.memory.len == 1000 && memcmp(s.memory.data, text, 1000) == 0);
+    sink_free(&s);
+    sink_init_memory(&s, 1000);
+    sink_begin(&s, false);
+    CHECK(sink_write(&s, text, 999, &wake) == SINK_OK && sink_write(&s, text + 999, 500, &wake) == SINK_TOO_LONG);
+    CHECK(s.memory.len == 1000 && memcmp(s.memory.data, text, 1000) == 0);
     sink_free(&s);
     sink_init_memory(&s, 1000);
     sink_begin(&s, true);
