@@ -63,8 +63,8 @@ describe("the engine", function()
       local done = 0
       for _ = 1, 12 do
         mine:spawn(function()
-          for _ in mine:job(id, "query"):results() do -- luacheck: ignore
-          end
+          for _ in mine:job(id, "query"):results { typed = true } do -- luacheck: ignore
+          end -- what the columns are is asked by a small call
           done = done + 1
         end)
       end
@@ -316,6 +316,18 @@ describe("the engine", function()
       assert.is_false(ok)
       assert.are.equal("timeout", err.kind)
     end)
+  end)
+
+  it("says of a kept connection that breaks under an upload what happened, and sends nothing a second time", function()
+    local port = server.free_port()
+    running = server.start(("%s spec/odd_server.lua %d broken_later"):format(os.getenv "LUA", port), port)
+    local mine = helper.client(org, { instance_url = "http://127.0.0.1:" .. port, retry = ONCE })
+    assert(mine:limits())
+    local ok, err = mine:job("750000000000001AAA", "ingest"):upload(("Name\n" .. ("x"):rep(99) .. "\n"):rep(1000))
+    assert.is_nil(ok)
+    assert.are.equal("network", err.kind)
+    assert.are.equal("CURLE_GOT_NOTHING", err.code)
+    assert.are.equal(1, err.attempts)
   end)
 
   describe("measures silence at the peer:", function()

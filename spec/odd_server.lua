@@ -74,6 +74,17 @@ function kinds.deaf()
   socket.sleep(60)
 end
 
+--- Answers the first request of a connection, and breaks it in the body of the second.
+function kinds.broken_later(connection)
+  connection:send(HEAD:format("200 OK", "Content-Length: 2\r\n") .. "{}")
+  local line
+  repeat
+    line = connection:receive "*l"
+  until not line or line == ""
+  connection:receive(1000)
+  connection:setoption("linger", { on = true, timeout = 0 })
+end
+
 local function answer(connection)
   repeat
     local line, why = connection:receive "*l"
