@@ -303,11 +303,12 @@ describe("the command", function()
 
     for _, columns in ipairs { 80, 40, 12 } do
       it("draws a bar that fits into " .. columns .. " columns", function()
-        org:set { processing_seconds = 1 }
+        org:hold(true)
         start(columns, "load " .. rows() .. " --object Account")
         local text = screen:wait_for "%d+ %%"
         assert.are.equal(1, select(2, text:gsub("%%", "")))
         assert.are.equal(columns >= 40, text:find "%[[#-]+%]" ~= nil)
+        org:release(true)
         text = screen:wait_for "status 0"
         assert.is_nil(text:find "%%")
       end)
