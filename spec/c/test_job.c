@@ -307,15 +307,16 @@ static void test_given_up(void)
 
 static void test_bodies(void)
 {
-    static const unsigned char one[16] = {1};
-    static const unsigned char two[16] = {2};
+    static const char one[DIGEST_BODY_HEX + 1] = "1111";
+    static const char two[DIGEST_BODY_HEX + 1] = "2222";
     struct bodies b = {0};
+    CHECK(!bodies_are(&b, one) && !bodies_are(&b, "")); /* none has gone out */
     bodies_add(&b, one);
     bodies_add(&b, one);
-    CHECK(b.whole == 2 && !b.differ && memcmp(b.sum, one, sizeof one) == 0);
+    CHECK(b.whole == 2 && bodies_are(&b, one) && !bodies_are(&b, two));
     bodies_add(&b, two);
     bodies_add(&b, one);
-    CHECK(b.whole == 4 && b.differ);
+    CHECK(b.whole == 4 && !bodies_are(&b, one) && !bodies_are(&b, two));
 }
 
 int main(void)

@@ -27,8 +27,9 @@ static const CURLcode codes[] = {
     CURLE_WRITE_ERROR,
     CURLE_HTTP2_STREAM,
 };
-static const enum stop_reason stops[] = {STOP_NONE, STOP_CANCELLED, STOP_SILENCE, STOP_SOURCE,
-                                         STOP_SINK, STOP_RESEND,    STOP_CORRUPT, STOP_NO_MEMORY};
+static const enum stop_reason stops[] = {STOP_NONE,     STOP_CANCELLED, STOP_SILENCE, STOP_SOURCE,
+                                         STOP_SINK,     STOP_RESEND,    STOP_CORRUPT, STOP_NO_MEMORY,
+                                         STOP_DEADLINE, STOP_HEADERS,   STOP_PACKING};
 static const char *const error_codes[] = {
     NULL,        "INVALIDJOBSTATE",     "InvalidJobState", "INVALID_SESSION_ID", "UNABLE_TO_LOCK_ROW",
     "NOT_FOUND", "INVALID_AUTH_HEADER", "INVALIDJOB"};
@@ -67,6 +68,7 @@ enum {
     NOT_SENT_IS_NOT_LOST,
     RETRY_AFTER_IS_KEPT,
     TOKEN_IS_REFUSED,
+    TIME_IS_OVER,
     DRIVER_IS_LEFT_ALONE,
     RULES
 };
@@ -86,6 +88,7 @@ static const char *const rules[RULES] = {
     [NOT_SENT_IS_NOT_LOST] = "what never went out is not lost",
     [RETRY_AFTER_IS_KEPT] = "the wish of the service is passed on",
     [TOKEN_IS_REFUSED] = "a dead token is one that was refused",
+    [TIME_IS_OVER] = "the time is over when the engine says so, and then nothing is OK",
     [DRIVER_IS_LEFT_ALONE] = "what verdict() cannot know is not set",
 };
 static unsigned long broken[RULES];
@@ -183,7 +186,8 @@ static void check(void)
     rule(NOT_SENT_IS_NOT_LOST, answer.sent || !answer.lost);
     rule(RETRY_AFTER_IS_KEPT, answer.retry_after == reply.retry_after);
     rule(TOKEN_IS_REFUSED, answer.outcome != OUTCOME_DEAD_TOKEN || is_auth_refusal(transfer->status, reply.code));
-    rule(DRIVER_IS_LEFT_ALONE, !answer.over && !answer.contents_ours && !answer.can_repeat);
+    rule(TIME_IS_OVER, answer.over == (transfer->stop == STOP_DEADLINE) && (!answer.over || !ok));
+    rule(DRIVER_IS_LEFT_ALONE, !answer.contents_ours && !answer.can_repeat);
 }
 
 static void judge(void)
