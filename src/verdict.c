@@ -191,7 +191,7 @@ static enum fault judge_success(const struct transfer *t, enum verb verb, enum s
         return FAULT_UNEXPECTED;
     switch (expect) {
     case EXPECT_NOTHING:
-        return reply->form == FORM_EMPTY || reply->form == FORM_OBJECT ? FAULT_NONE : FAULT_UNEXPECTED;
+        return reply->form == FORM_EMPTY ? FAULT_NONE : FAULT_UNEXPECTED;
     case EXPECT_CSV:
     case EXPECT_FILE:
         return judge_csv(t, reply);

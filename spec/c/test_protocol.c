@@ -65,11 +65,14 @@ struct node {
     bool automatic; /* nobody asked for it */
     double now;
     /* What only the checks need. */
-    bool took_effect;    /* a request of this call did, though its answer was lost */
-    bool lost;           /* a request of this call was */
-    bool unread;         /* a close or abort was lost, and the state was not read since */
-    bool doubtful;       /* a request of this call that commits was lost, or given up while it was out */
-    bool answered;       /* the last request of the verb itself was answered OK */
+    bool took_effect; /* a request of this call did, though its answer was lost */
+    bool lost;        /* a request of this call was */
+    bool unread;      /* a close or abort was lost, and the state was not read since */
+    bool doubtful;    /* a request of this call that commits was lost, or given up while it was out */
+    bool ended;    /* the last request left no more to send: refused for good, or with the wish for too long a pause */
+    bool over;     /* the time of the call was */
+    bool paused;   /* since the verb was sent, or a new token was got */
+    bool answered; /* the last request of the verb itself was answered OK */
     enum job_state seen; /* by the last good response of this call */
     /* How it was reached. */
     const char *what;
@@ -86,6 +89,7 @@ enum {
     CREATE_SHOWN,
     DOUBT_KEPT,
     DOUBT_EARNED,
+    DOUBT_ENDED,
     EFFECT_TOLD,
     FULL_ONCE,
     READ_BEFORE_REPEAT,
@@ -93,6 +97,9 @@ enum {
     STRAYS_COUNTED,
     BODY_REPEATABLE,
     TRIES_KEPT,
+    REFUSAL_FINAL,
+    TIME_KEPT,
+    REPEAT_PAUSED,
     REQUESTS_BOUNDED,
     PAUSE_SANE,
     TOKEN_ONCE,
@@ -108,6 +115,7 @@ static const char *const rules[RULES] = {
     [CREATE_SHOWN] = "a create succeeds only when it was answered",
     [DOUBT_KEPT] = "a call whose request may still have its effect ends in doubt",
     [DOUBT_EARNED] = "a call is in doubt only when a request of it that commits was lost",
+    [DOUBT_ENDED] = "a state that leaves nothing to do ends the doubt",
     [EFFECT_TOLD] = "a call that failed though it had its effect is in doubt, or shows the state",
     [FULL_ONCE] = "a create with data is sent again only when the one before was answered or never went out",
     [READ_BEFORE_REPEAT] = "a close or abort that was lost is sent again only after the state was read",
@@ -115,6 +123,10 @@ static const char *const rules[RULES] = {
     [STRAYS_COUNTED] = "the jobs that a create may have left are counted",
     [BODY_REPEATABLE] = "a body is sent again only when it can be read again",
     [TRIES_KEPT] = "the verb itself is sent as often as the policy says, and once more for a new token",
+    [REFUSAL_FINAL] =
+        "the verb is not sent again after a refusal for good, or when the service asks for too long a pause",
+    [TIME_KEPT] = "nothing is sent when the time is over",
+    [REPEAT_PAUSED] = "there is a pause before the verb is sent again, but for a new token",
     [REQUESTS_BOUNDED] = "a call ends within (tries + 1) * (tries + 1) + 1 requests",
     [PAUSE_SANE] = "a pause is between 0 and ten minutes",
     [TOKEN_ONCE] = "a new token is asked for once, after the old one was refused, and only where one can be had",
@@ -356,6 +368,7 @@ static void check_failure(const struct node *n, enum plan plan, bool doubt)
     bool told = n->took_effect || n->answered;
     rule(DOUBT_KEPT, n, doubt || !has_doubt(n));
     rule(DOUBT_EARNED, n, !doubt || n->doubtful);
+    rule(DOUBT_ENDED, n, !doubt || n->seen == STATE_UNKNOWN || n->seen == STATE_OPEN || is_abortable(n->seen));
     rule(EFFECT_TOLD, n, !told || doubt || shown || !verb_commits(n->run.verb));
 }
 
@@ -401,7 +414,8 @@ static void begin_call(struct node *n, enum verb verb, bool automatic)
     n->requests = 0;
     n->bodies = 0;
     n->automatic = automatic;
-    n->took_effect = n->unread = n->doubtful = n->answered = n->lost = false;
+    n->took_effect = n->unread = n->doubtful = n->answered = n->lost = n->ended = n->over = false;
+    n->paused = true;
     n->seen = STATE_UNKNOWN;
     n->now = 0;
 }
@@ -438,6 +452,7 @@ static void follow(struct node *n, enum plan plan)
         n->phase = PHASE_SEND;
         rule(PAUSE_SANE, n, n->run.pause >= 0 && n->run.pause <= 600);
         n->now += n->run.pause;
+        n->paused = n->paused || n->run.pause > 0;
         return;
     case PLAN_TOKEN:
         n->phase = PHASE_TOKEN;
@@ -512,6 +527,7 @@ static void answer_send(struct node *n, struct answer *a, bool *whole)
         a->outcome = outcomes[choose(3)];
         enum fate fate = (enum fate)choose(3);
         *whole = fate != NEVER || choose(2) == 0;
+        a->retry_after = a->outcome == OUTCOME_RETRY && choose(2) == 0 ? 3600 : -1;
         lose(n, fate, a);
         return;
     }
@@ -591,9 +607,12 @@ static void check_request(const struct node *n)
 {
     int tries = n->run.policy.tries;
     rule(REQUESTS_BOUNDED, n, n->requests <= (tries + 1) * (tries + 1) + 1);
+    rule(TIME_KEPT, n, !n->over);
     if (n->run.step != STEP_SEND)
         return;
     rule(TRIES_KEPT, n, n->run.sends < tries + n->run.token_renewed);
+    rule(REFUSAL_FINAL, n, !n->ended);
+    rule(REPEAT_PAUSED, n, n->paused);
     rule(FULL_ONCE, n, n->run.verb != VERB_CREATE_FULL || !n->doubtful);
     rule(READ_BEFORE_REPEAT, n, !n->unread);
     rule(BODY_REPEATABLE, n, n->run.verb != VERB_UPLOAD || !n->once || n->run.sends == 0);
@@ -608,6 +627,8 @@ static bool request(struct node *n)
     bool send = n->run.step == STEP_SEND;
     n->requests++;
     check_request(n);
+    if (send)
+        n->paused = choices.random; /* there, a pause may be 0 */
     if (send && n->run.verb == VERB_CLOSE)
         h->closes++;
     if (send && n->run.verb == VERB_ABORT)
@@ -629,6 +650,12 @@ static bool request(struct node *n)
     if (!send && a.outcome == OUTCOME_OK)
         n->unread = false;
     note_request(n, &a, whole);
+    n->over = a.over;
+    if (send) {
+        bool patch = n->run.verb == VERB_CLOSE || n->run.verb == VERB_ABORT;
+        bool refused = a.outcome == OUTCOME_FAILED && a.sent && !a.lost;
+        n->ended = a.retry_after > 600 || (refused && !(a.wrong_state && patch));
+    }
     bool had_token = n->run.token_renewed;
     enum plan plan = verb_next(&n->run, &a, n->now, choices.random ? roll(1000) / 1000.0 : 0.5);
     rule(TOKEN_ONCE, n, plan != PLAN_TOKEN || (!had_token && n->run.renewable && a.outcome == OUTCOME_DEAD_TOKEN));
@@ -718,6 +745,7 @@ static bool step(struct node *n)
     case PHASE_TOKEN:
         if (choose(2) == 0) {
             n->what = "a new token";
+            n->paused = true;
             n->phase = PHASE_SEND;
         } else {
             give_up(n, false);
@@ -771,7 +799,7 @@ static void make_key(const struct node *n, unsigned char key[KEY])
     PUT(r->sends);
     PUT(r->lost_sends);
     PUT(r->failures);
-    PUT8(r->renewable, r->token_renewed, r->wrong_state, r->refused, r->gone, r->in_doubt, r->failing_since >= 0,
+    PUT8(r->renewable, r->token_renewed, r->wrong_state, r->spent, r->gone, r->in_doubt, r->failing_since >= 0,
          n->once);
     PUT((int)s->state | s->gone << 4 | s->ours_closed << 5);
     PUT(s->contents);
@@ -786,7 +814,7 @@ static void make_key(const struct node *n, unsigned char key[KEY])
     PUT((int)n->phase | n->calls << 4);
     PUT(n->requests);
     PUT(n->bodies | n->text << 4);
-    PUT8(n->automatic, n->took_effect, n->unread, n->doubtful, n->answered, n->lost, 0, 0);
+    PUT8(n->automatic, n->took_effect, n->unread, n->doubtful, n->answered, n->lost, n->ended, n->paused);
     PUT(n->seen);
 #undef PUT8
 #undef PUT

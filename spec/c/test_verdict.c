@@ -126,7 +126,7 @@ static bool is_expected_form(void)
 {
     switch (expect) {
     case EXPECT_NOTHING:
-        return reply.form == FORM_EMPTY || reply.form == FORM_OBJECT;
+        return reply.form == FORM_EMPTY;
     case EXPECT_JOB:
     case EXPECT_OBJECT:
         return reply.form == FORM_OBJECT;
