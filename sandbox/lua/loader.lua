@@ -49,11 +49,18 @@ local function close_files(job)
   end
 end
 
+--- A job that was aborted stays so, although rows of it are still processed.
+local function move(job, state)
+  if job.state ~= "Aborted" then
+    jobs.transition(job, state)
+  end
+end
+
 local function finish(job, state, message)
   close_files(job)
   job.error_message = message
   job.finished = clock.now()
-  jobs.transition(job, state)
+  move(job, state)
 end
 
 --- A first look over the whole file, before anything is written. Line ends that differ from the job's fail it as a whole (fact sheet
@@ -187,7 +194,23 @@ local function process_slice(job, context, count)
     records.db:commit()
   end
   job.next_offset = job.reader:offset()
+  for _, file in pairs(job.files) do
+    file:flush() -- the results of an aborted job can be read while rows of it are still processed
+  end
   return done
+end
+
+local LAST_STEPS = 10
+
+--- The rows that are processed although the job was aborted: the last of them when the time is over.
+local function last_slices(job, context, done, total)
+  local began, span, from = clock.now(), settings.values.abort_goes_on_seconds, done
+  local step = math.max(math.ceil((total - from) / LAST_STEPS), 1)
+  while done < total do
+    local size = math.min(step, settings.values.slice_rows, total - done)
+    plain_coroutine.yield(began + span * (done + size - from) / (total - from) - clock.now())
+    done = done + process_slice(job, context, size)
+  end
 end
 
 local function slices(job, context, total)
@@ -207,6 +230,9 @@ local function slices(job, context, total)
         size = math.min(size, rest)
       end
     end
+    if job.last_row then
+      return last_slices(job, context, done, math.min(total, job.last_row))
+    end
     if done >= total then
       break
     end
@@ -221,7 +247,7 @@ end
 
 local function work(job)
   hold.wait(job, "UploadComplete")
-  jobs.transition(job, "InProgress")
+  move(job, "InProgress")
   job.started = clock.now()
   if (job.bytes or 0) == 0 then
     hold.wait(job, "InProgress")
@@ -256,6 +282,19 @@ function M.enqueue(job)
   scheduler.start(job, function()
     work(job)
   end, settings.values.queue_seconds)
+end
+
+--- Abort the job. Its rows end between two slices, or go on for a while (setting abort_goes_on_rows) if it had been closed.
+function M.abort(job)
+  local rows = settings.values.abort_goes_on_rows
+  if job.state == "Open" or rows <= 0 then
+    M.stop(job)
+  end
+  jobs.transition(job, "Aborted")
+  if job.ticket then
+    job.last_row = job.processed + rows
+    scheduler.poke(job)
+  end
 end
 
 --- Stop at once, between two slices: rows already processed stay, the rest is unprocessed.

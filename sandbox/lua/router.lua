@@ -5,9 +5,13 @@ local errors = require "errors"
 local faults = require "faults"
 local ids = require "ids"
 local ingest = require "ingest"
+local jobs = require "jobs"
 local json = require "json"
+local late = require "late"
 local oauth = require "oauth"
+local loader = require "loader"
 local query = require "query"
+local query_run = require "query_run"
 local quota = require "quota"
 local request_log = require "request_log"
 local respond = require "respond"
@@ -167,14 +171,24 @@ local function read_some(bytes)
   return bytes
 end
 
+local HEADER_LINE = 4000 -- bytes of each header that header_bytes adds
+
 --- The answer of a fault instead of the org's own.
 local function replace(answer, fault)
   if fault.status then
     answer = { status = fault.status, headers = {}, body = "" }
   end
   if fault.body then
-    answer.stream, answer.size = nil, nil
-    answer.body = fault.body
+    answer.body, answer.stream, answer.size = fault.body, nil, nil
+    if fault.body_times then
+      answer.body, answer.size = nil, fault.body_times >= 0 and #fault.body * fault.body_times or nil
+      answer.stream = function(write)
+        local left = fault.body_times -- below zero it never ends
+        while left ~= 0 and write(fault.body) do
+          left = left - 1
+        end
+      end
+    end
   end
   if fault.status or fault.body then
     local kind = (fault.body or ""):find "^%s*[%[{]" and "application/json" or "text/html"
@@ -188,13 +202,18 @@ local function replace(answer, fault)
     end
     answer.headers[name] = tostring(value)
   end
+  local padding = fault.header_bytes or 0
+  for i = 1, math.ceil(padding / HEADER_LINE) do
+    answer.headers[("X-Padding-%04d"):format(i)] = ("x"):rep(math.min(padding, HEADER_LINE) - #"X-Padding-0000: \r\n")
+    padding = padding - HEADER_LINE
+  end
   return answer
 end
 
 --- Does the org do what was asked, although the fault spoils the answer?
 local function takes_effect(fault)
   if fault.effect ~= nil then
-    return fault.effect
+    return fault.effect == true
   end
   return not (fault.status or fault.body)
 end
@@ -221,9 +240,32 @@ end
 
 local NO_FAULT = {}
 
+--- Delete the job that the path names, as the service does with old ones and as its other users may.
+local function lose_job(uri)
+  local job = jobs.find(uri:match "/jobs/%w+/(%w+)" or "")
+  if job then
+    local work = job.kind == "query" and query_run or loader
+    work.stop(job)
+    jobs.remove(job)
+  end
+end
+
+--- The request of a fault with effect = "late", when its time has come: nobody waits for its answer.
+local function handle_late(method, uri, entry)
+  ngx.ctx.fault = NO_FAULT
+  local answer = real_answer(method, uri)
+  entry.real_status, entry.effect, entry.late = answer.status, answer.status < 300, "done"
+  ngx.header["Content-Length"] = 0
+  ngx.send_headers()
+end
+
 --- One request, from nginx's content phase.
 function M.handle()
   local method, uri = ngx.req.get_method(), ngx.var.request_uri
+  local waiting = late.take(ngx.var.http_x_sandbox_late)
+  if waiting then
+    return handle_late(method, uri, waiting)
+  end
   local entry = request_log.begin(method, uri)
   ngx.ctx.entry = entry
   local fault = faults.take(method, uri) or NO_FAULT
@@ -240,6 +282,9 @@ function M.handle()
     entry.body_read = read_some(fault.body_bytes or 0)
     return hang_up(how)
   end
+  if fault.gone == "before" then
+    lose_job(uri)
+  end
   local answer
   if takes_effect(fault) then
     answer = real_answer(method, uri)
@@ -249,7 +294,13 @@ function M.handle()
     if not fault.early then
       ngx.req.read_body()
     end
+    if fault.effect == "late" then
+      late.send(method, uri, entry, fault.seconds or 1)
+    end
     answer = { status = 200, headers = {}, body = "" }
+  end
+  if fault.gone == "after" then
+    lose_job(uri)
   end
   answer = replace(answer, fault)
   entry.status = answer.status
@@ -261,6 +312,10 @@ function M.handle()
   end
   if respond.send(answer, fault) then
     return hang_up "close"
+  elseif at == "idle" then
+    ngx.flush(true)
+    ngx.sleep(fault.seconds or 0)
+    return hang_up(how)
   end
 end
 

@@ -16,8 +16,13 @@ local DEFAULTS = {
   discard = false, -- true: rows are read and counted, but not stored
   empty_close = "JobComplete", -- how a job that was closed without data ends (or "Failed")
   strict_inner_line_ends = false, -- true: line breaks inside quotes must match lineEnding as well
+  abort_goes_on_rows = 0, -- so many rows of an aborted job are still processed after the abort was answered
+  abort_goes_on_seconds = 0, -- spread over so much time, the last at its end
+  second_upload = "refused", -- or "taken": then the close is refused (fact sheet 11.9)
   reformat_numbers = false, -- true: numbers come back in result files as 9.12260031E8
   -- answers
+  counters = true, -- false: job info has none (fact sheet 11.14)
+  shuffle_results = false, -- true: the rows of a result set come in another order each time
   gzip = true, -- compress answers when the client asks for it
   list_page_size = 1000, -- jobs on one page of a listing
   query_page_records = 100000, -- rows on one result page when the client names no maxRecords
@@ -51,6 +56,7 @@ local DEFAULTS = {
 
 local CHOICES = {
   hold = { [false] = true, [true] = true, UploadComplete = true, InProgress = true },
+  second_upload = { refused = true, taken = true },
   empty_close = { JobComplete = true, Failed = true },
 }
 
