@@ -37,6 +37,9 @@ local function check_create(fields, version)
     return errors.entity(fields.object)
   end
   local object = schema.find(fields.object)
+  if object.read_only then
+    return errors.entity(fields.object)
+  end
   if fields.operation == "upsert" then
     local name = fields.externalIdFieldName
     local field = name and object:field(name)
@@ -164,7 +167,7 @@ function M.upload(request)
   if kind ~= "text/csv" then
     return nil, errors.media_type(content_type, "text/csv")
   end
-  local err = check_upload(job) or check_size(tonumber(ngx.var.http_content_length))
+  local err = body.check_encoding() or check_upload(job) or check_size(tonumber(ngx.var.http_content_length))
   if err then
     return nil, err
   end

@@ -7,6 +7,7 @@ local jobs = require "jobs"
 local plain_coroutine = require "plain_coroutine"
 local quota = require "quota"
 local records = require "records"
+local results = require "results"
 local scheduler = require "scheduler"
 local schema = require "schema"
 local settings = require "settings"
@@ -124,7 +125,7 @@ local function read_header(job, names, n)
         context.key_column = i
       end
     end
-    if not context.key_column then
+    if not context.key_column and context.key.name ~= "Id" then -- without Ids all rows are new (fact sheet 11.8)
       return nil, header_error(job.external_id_field)
     end
   end
@@ -158,9 +159,9 @@ local function process_row(job, context, cells, n)
     write_row(job, "successful", ('"%s"%s"%s"%s'):format(id, job.delimiter, created and "true" or "false", job.delimiter), cells, n)
   else
     job.failed = job.failed + 1
-    -- sf__Id is in this file from v53.0 (fact sheet 6.2); where the row named a record, it is that one.
+    -- Where the row named a record, sf__Id is that one.
     local head = csv.quote(created) .. job.delimiter
-    if tonumber(job.api_version) >= 53 then
+    if tonumber(job.api_version) >= results.ERROR_ID_SINCE then
       local own = context.id_column and cells[context.id_column] or ""
       head = csv.quote(own) .. job.delimiter .. head
     end
@@ -171,6 +172,7 @@ end
 
 --- A slice of at most count rows in one transaction. Returns how many it was; large rows make it shorter.
 local function process_slice(job, context, count)
+  context.seen = {} -- the external ids of this slice
   local discard = job.discard or settings.values.discard
   if discard then
     job.discard = true

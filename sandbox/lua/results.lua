@@ -9,6 +9,9 @@ local M = {}
 
 local CHUNK = 65536
 
+--- failedResults have sf__Id from this version on (fact sheet 11.7).
+M.ERROR_ID_SINCE = 50
+
 -- What the control command "synthetic" asked for, by job id and kind.
 local synthetic = {}
 
@@ -64,7 +67,7 @@ end
 local HEADS = {
   successful = function() return { "sf__Id", "sf__Created" } end,
   failed = function(job)
-    return tonumber(job.api_version) >= 53 and { "sf__Id", "sf__Error" } or { "sf__Error" }
+    return tonumber(job.api_version) >= M.ERROR_ID_SINCE and { "sf__Id", "sf__Error" } or { "sf__Error" }
   end,
 }
 

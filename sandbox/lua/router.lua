@@ -15,6 +15,7 @@ local query_run = require "query_run"
 local quota = require "quota"
 local request_log = require "request_log"
 local respond = require "respond"
+local rest = require "rest"
 local session = require "session"
 local settings = require "settings"
 
@@ -45,14 +46,24 @@ end
 
 local function resources(request)
   local base = "/services/data/v" .. request.version
-  return respond.json(json.object { { "jobs", base .. "/jobs" }, { "limits", base .. "/limits" } })
+  local list = { { "identity", oauth.identity_url(ngx.var.scheme .. "://" .. ngx.var.http_host) } }
+  for _, name in ipairs { "jobs", "limits", "query", "queryAll", "sobjects" } do
+    list[#list + 1] = { name, base .. "/" .. name }
+  end
+  return respond.json(json.object(list))
 end
 
 -- Paths below /services/data/vXX.X. The last word of a result path may be written in any case (fact sheet 1).
 local ROUTES = {
   { "^$", OLDEST, { GET = resources } },
   { "^/limits$", OLDEST, { GET = limits } },
+  { "^/query$", OLDEST, { GET = rest.query } },
+  { "^/queryall$", OLDEST, { GET = rest.query_all }, true },
+  { "^/query/([^/]+)$", OLDEST, { GET = rest.query_more } },
+  { "^/sobjects$", OLDEST, { GET = rest.objects } },
+  { "^/sobjects/([%w_]+)$", OLDEST, { GET = rest.object, POST = rest.create } },
   { "^/sobjects/([%w_]+)/describe$", OLDEST, { GET = describe.object } },
+  { "^/sobjects/([%w_]+)/(%w+)$", OLDEST, { GET = rest.record, PATCH = rest.update, DELETE = rest.delete } },
   { "^/jobs/ingest$", BULK2_SINCE, { GET = ingest.list, POST = ingest.create } },
   { "^/jobs/ingest/([^/]+)$", BULK2_SINCE, { GET = ingest.info, PATCH = ingest.patch, DELETE = ingest.delete } },
   { "^/jobs/ingest/([^/]+)/batches$", BULK2_SINCE, { PUT = ingest.upload } },
@@ -61,9 +72,12 @@ local ROUTES = {
   { "^/jobs/ingest/([^/]+)/unprocessedrecords$", BULK2_SINCE, { GET = ingest.unprocessed }, true },
   { "^/jobs/query$", QUERY_SINCE, { GET = query.list, POST = query.create } },
   { "^/jobs/query/([^/]+)$", QUERY_SINCE, { GET = query.info, PATCH = query.patch, DELETE = query.delete } },
-  { "^/jobs/query/([^/]+)/results$", QUERY_SINCE, { GET = query.results } },
+  { "^/jobs/query/([^/]+)/results$", QUERY_SINCE, { GET = query.results }, true },
   { "^/jobs/query/([^/]+)/resultpages$", PAGES_SINCE, { GET = query.pages }, true },
 }
+
+-- Paths that are not below a version.
+local BESIDE = { ["/services/oauth2/userinfo"] = rest.userinfo }
 
 local METHODS = { "GET", "PATCH", "POST", "PUT", "DELETE" }
 
@@ -85,10 +99,9 @@ end
 local function find_route(path, version)
   for _, route in ipairs(ROUTES) do
     local pattern, since, handlers, any_case = unpack(route, 1, 4)
-    local found = (any_case and lower_last(path) or path):match(pattern)
+    local found, second = (any_case and lower_last(path) or path):match(pattern)
     if found and version >= since then
-      -- The id keeps its case.
-      return handlers, found ~= "" and (path:match "^/jobs/%w+/([^/]+)" or path:match "^/sobjects/([^/]+)") or nil
+      return handlers, found:sub(1, 1) ~= "/" and found ~= "" and found or nil, second
     end
   end
 end
@@ -103,7 +116,8 @@ end
 --- The answer to a request, or nil and an error.
 local function dispatch(method, uri)
   local path, arguments = uri:match "^([^?]*)%??(.*)$"
-  path = path:gsub("/$", "", 1)
+  -- The Salesforce CLI keeps its instance URL with a slash at the end, so its paths begin with two (fact sheet 11.5).
+  path = path:gsub("/$", "", 1):gsub("^//", "/", 1)
   if path == "/services/data" then
     if method ~= "GET" and method ~= "HEAD" then
       return nil, errors.method(method, "GET")
@@ -113,7 +127,14 @@ local function dispatch(method, uri)
   if path == "/services/oauth2/token" then
     return oauth.token(method)
   end
-  local version, rest = path:match "^/services/data/v(%d+%.%d)(.*)$"
+  local args = {}
+  for name, value in pairs(ngx.decode_args(arguments)) do
+    args[name] = type(value) == "table" and value[1] or (value == true and "" or value)
+  end
+  if path == "/services/oauth2/revoke" then
+    return rest.revoke(args)
+  end
+  local version, below = path:match "^/services/data/v(%d+%.%d)(.*)$"
   local number = tonumber(version)
   if number and number < OLDEST then
     return nil, errors.gone(version)
@@ -123,14 +144,21 @@ local function dispatch(method, uri)
     return nil, err
   end
   ngx.ctx.counted = true
+  local beside = BESIDE[path] or path == oauth.identity_url "" and rest.identity
+  if beside then
+    if method ~= "GET" and method ~= "HEAD" and method ~= "POST" then
+      return nil, errors.method(method, "GET,POST")
+    end
+    return beside()
+  end
   if not number or number % 1 ~= 0 or number > settings.values.newest_version then
     return nil, errors.not_found()
   end
-  local handlers, id = find_route(rest, number)
+  local handlers, id, second = find_route(below, number)
   if not handlers then
     return nil, errors.not_found()
   end
-  err = id and rest:find "^/jobs/" and check_id(id)
+  err = id and below:find "^/jobs/" and check_id(id)
   if err then
     return nil, err
   end
@@ -138,11 +166,7 @@ local function dispatch(method, uri)
   if not handler then
     return nil, errors.method(method, allowed(handlers))
   end
-  local args = {}
-  for name, value in pairs(ngx.decode_args(arguments)) do
-    args[name] = type(value) == "table" and value[1] or (value == true and "" or value)
-  end
-  return handler { version = version, id = id, args = args }
+  return handler { version = version, id = id, second = second, args = args }
 end
 
 --- Break the connection off: with a reset (RST), or by closing it (FIN). conf says reset_timedout_connection on.

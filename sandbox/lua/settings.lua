@@ -22,6 +22,11 @@ local DEFAULTS = {
   reformat_numbers = false, -- true: numbers come back in result files as 9.12260031E8
   -- answers
   counters = true, -- false: job info has none (fact sheet 11.14)
+  result_pages = "resultUrl", -- the shape of that answer, or "resultChunks", "resultLink", "403", "404" (fact sheet 11.1)
+  result_pages_next = "nextRecordsUrl", -- or "nextRecordUrl"
+  query_list_next = "query", -- or "ingest": the listing that the next page of queries is said to be in, as in the guide's example
+  query_numbers = "plain", -- or "java": 23.0 and 1.6147805824397E13 in results of queries
+  unknown_object = "INVALIDENTITY", -- or "INVALID_TYPE": the error of a query on one
   shuffle_results = false, -- true: the rows of a result set come in another order each time
   gzip = true, -- compress answers when the client asks for it
   list_page_size = 1000, -- jobs on one page of a listing
@@ -57,6 +62,11 @@ local DEFAULTS = {
 local CHOICES = {
   hold = { [false] = true, [true] = true, UploadComplete = true, InProgress = true },
   second_upload = { refused = true, taken = true },
+  result_pages = { resultUrl = true, resultChunks = true, resultLink = true, ["403"] = true, ["404"] = true },
+  result_pages_next = { nextRecordsUrl = true, nextRecordUrl = true },
+  query_list_next = { query = true, ingest = true },
+  query_numbers = { plain = true, java = true },
+  unknown_object = { INVALIDENTITY = true, INVALID_TYPE = true },
   empty_close = { JobComplete = true, Failed = true },
 }
 
