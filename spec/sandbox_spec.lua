@@ -1221,18 +1221,6 @@ describe("sandbox", function()
       assert.are.equal(os.date("!%Y-%m-%d", os.time() - 86400 * 8), created:sub(1, 10))
     end)
 
-    it("is started by hand too", function()
-      local pipe = assert(io.popen "timeout -s TERM 1 sandbox/run --processing-seconds 0.1 2>&1")
-      local text = pipe:read "*a"
-      pipe:close()
-      local dir = text:match "running in (%S+)%. Ctrl%-C"
-      assert.is_string(dir, text)
-      assert.matches("export SF_INSTANCE_URL=https://localhost:%d+\n", text)
-      assert.matches("export SF_ACCESS_TOKEN='00D%w+!%S+'\n", text)
-      local left = io.open(dir)
-      assert.is_nil(left)
-    end)
-
     it("ends with the process that started it", function()
       local script = os.tmpname()
       local file = assert(io.open(script, "w"))

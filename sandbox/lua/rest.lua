@@ -23,21 +23,17 @@ local walks, walk_order = {}, {}
 
 -- Who the user is
 
-local function base_url()
-  return ngx.var.scheme == "https" and app.info.tls_url or app.info.url
-end
-
 --- The address of the user's identity, as the token answer gives it.
 local function identity_url()
-  return oauth.identity_url(base_url())
+  return oauth.identity_url(app.base_url())
 end
 
 local function urls()
-  local base = base_url() .. "/services/"
+  local base = app.base_url() .. "/services/"
   return json.object {
     { "rest", base .. "data/v{version}/" }, { "sobjects", base .. "data/v{version}/sobjects/" },
     { "query", base .. "data/v{version}/query/" }, { "enterprise", base .. "Soap/c/{version}/" .. ids.ORG },
-    { "partner", base .. "Soap/u/{version}/" .. ids.ORG }, { "custom_domain", base_url() },
+    { "partner", base .. "Soap/u/{version}/" .. ids.ORG }, { "custom_domain", app.base_url() },
   }
 end
 
