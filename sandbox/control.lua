@@ -135,6 +135,10 @@ function Org:faults()
   return self:command("faults").faults
 end
 
+function Org:remove_fault(id)
+  self:command("remove_fault", { id = id })
+end
+
 function Org:clear_faults()
   self:command "clear_faults"
 end

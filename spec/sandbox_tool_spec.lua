@@ -371,6 +371,54 @@ describe("the sandbox as a tool", function()
     assert.is_true(exists(dir .. "/org.db"))
   end)
 
+  describe("in the examples of TESTING.md", function()
+    local function example(kind, path)
+      local text = helper.content(root .. "/sandbox/TESTING.md"):match("```" .. kind .. "\n(.-)```")
+      write(path, text)
+    end
+
+    local function has(command)
+      return select(2, sh(command .. " >/dev/null 2>&1")) == 0
+    end
+
+    local environment = ("env SANDBOX='%s/sandbox/run' TMPDIR='%s' "):format(root, "%s")
+
+    local function passes(command)
+      local text, code = sh(environment:format(scratch) .. command)
+      assert.are.equal(0, code, text)
+      return text
+    end
+
+    it("works from a shell", function()
+      example("sh", scratch .. "/test.sh")
+      assert.matches("ok 503\n.*ok lost answer\n", passes("sh " .. scratch .. "/test.sh"))
+      assert.are.equal("test.sh", entries(scratch))
+    end)
+
+    it("works from busted", function()
+      example("lua", scratch .. "/loader_spec.lua")
+      assert.matches("2 successes / 0 failures / 0 errors", passes("$LUA $(command -v busted) -o plainTerminal " .. scratch .. "/loader_spec.lua"))
+    end)
+
+    it("works from Node", function()
+      if not has "node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)'" then
+        return pending "Node 20 is missing"
+      end
+      example("js", scratch .. "/loader.test.mjs")
+      assert.matches("pass 2\n", passes("node --test " .. scratch .. "/loader.test.mjs"))
+      until_true("the org is gone", function()
+        return entries(scratch) == "loader.test.mjs"
+      end)
+    end)
+
+    it("works from pytest", function()
+      -- Debian's own, where another python3 stands before it.
+      local python = has "python3 -m pytest --version" and "python3" or "/usr/bin/python3"
+      example("python", scratch .. "/test_loader.py")
+      assert.matches("2 passed", passes(python .. " -m pytest -q -p no:cacheprovider " .. scratch .. "/test_loader.py"))
+    end)
+  end)
+
   it("is controlled with curl", function()
     local org = control.start { https = false }
     local base = org.control_url .. "/sandbox"
@@ -410,7 +458,7 @@ describe("the sandbox as a tool", function()
       end
     end
     local id = org:fault { status = 503 }
-    org:command("remove_fault", { id = id })
+    org:remove_fault(id)
     assert.are.same({}, org:faults())
     assert.are.equal("", org:errors())
     org:stop()
