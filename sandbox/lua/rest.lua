@@ -166,6 +166,38 @@ local function query_page(walk, from, version)
   })
 end
 
+local NUMBERS = { number = true, integer = true }
+
+local function column_of(name, field, joined)
+  return json.object {
+    { "aggregate", false }, { "booleanType", field.type == "boolean" }, { "columnName", name }, { "custom", name:find "__c$" ~= nil },
+    { "displayName", name }, { "foreignKeyName", json.null }, { "insertable", not field.read_only }, { "joinColumns", json.array(joined) },
+    { "numberType", NUMBERS[field.type] == true }, { "textType", field.type == "text" and field.name ~= "Id" },
+    { "updatable", not field.read_only },
+  }
+end
+
+--- The columns of a query, for columns=true, with which the Salesforce CLI begins. Fields of a parent are its joined columns.
+local function columns(plan)
+  local list, parents = {}, {}
+  for i, name in ipairs(plan.names) do
+    local parent, rest = name:match "^([%w_]+)%.(.+)$"
+    local column = column_of(rest or name, plan.fields[i], {})
+    if not parent then
+      list[#list + 1] = column
+    elseif parents[parent] then
+      table.insert(parents[parent], column)
+    else
+      parents[parent] = { column }
+      list[#list + 1] = column_of(parent, { type = "reference", read_only = true }, parents[parent])
+    end
+  end
+  return respond.json(json.object {
+    { "columnMetadata", json.array(list) }, { "entityName", plan.object.name }, { "groupBy", false },
+    { "idSelected", plan.names[1] == "Id" }, { "keyPrefix", plan.object.prefix },
+  })
+end
+
 local function run_query(request, all_rows)
   local text = request.args.q
   if not text or text == "" then
@@ -174,6 +206,8 @@ local function run_query(request, all_rows)
   local plan, err = soql.compile(text, { all_rows = all_rows, rest = true })
   if not plan then
     return nil, err
+  elseif request.args.columns == "true" then
+    return columns(plan)
   end
   if plan.counts then
     return respond.json(json.object {
