@@ -8,6 +8,7 @@ local SUFFIX = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 -- Which users and orgs this org knows.
 M.ORG = "00D8d0000008kTz"
 M.counters = {}
+M.first = 41573000 -- where they begin; another place at each start of an org whose directory is kept
 
 local function base62(n, width)
   local out = {}
@@ -49,7 +50,7 @@ end
 
 --- A new id with the given three character prefix. Counters start high, so that ids look as they do in a real org.
 function M.new(prefix)
-  local n = (M.counters[prefix] or 41573000) + 1
+  local n = (M.counters[prefix] or M.first) + 1
   M.counters[prefix] = n
   local id15 = prefix .. "8d0" .. base62(n, 9)
   return id15 .. M.suffix(id15)
