@@ -207,7 +207,7 @@ static void push_failure(lua_State *L, int call, const struct transfer *t, struc
         return;
     case STOP_DEADLINE:
         a->outcome = t->request_sent ? OUTCOME_LOST : OUTCOME_NOT_APPLIED;
-        snprintf(silence, sizeof silence, "%g", settings_total_timeout(t->settings, t->bulk));
+        snprintf(silence, sizeof silence, "%g", settings_total_timeout(t->settings, false));
         bj_push_error(L, BJ_ERR_TIMEOUT, "CURLE_OPERATION_TIMEDOUT", "it took longer than %s seconds (total_timeout)",
                       silence);
         return;
