@@ -208,7 +208,7 @@ describe("in a process of its own", function()
   local function run(script, command)
     local path = helper.file(settings .. PRELUDE .. script)
     -- A program that does not end must not stop the suite.
-    local pipe = assert(io.popen(("timeout -k 1 15 sh -c %s sh %s %s 2>&1 </dev/null; echo STATUS $?"):format(
+    local pipe = assert(io.popen(("timeout -k 1 120 sh -c %s sh %s %s 2>&1 </dev/null; echo STATUS $?"):format(
       quote(command or 'exec "$1" "$2"'), quote(assert(os.getenv "LUA", "this is run by make test")), quote(path))))
     local out = pipe:read "*a"
     local now = core.now()
