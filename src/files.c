@@ -387,6 +387,8 @@ static int take_place(struct output *o, const char *from)
 int file_publish(const char *from, const char *path)
 {
     struct output o;
+    if (output_is_direct(path)) /* not opened: whoever reads from a pipe would see its end */
+        return FILE_NOT_REGULAR;
     /* The part is never written: it shows the permissions of a new file. Its plain name may be that of `from`. */
     int why = begin(&o, path, false);
     if (!why)
