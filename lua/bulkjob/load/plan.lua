@@ -37,6 +37,9 @@ local function identify(path)
 end
 
 local function write_chunks(path, chunks, breathe)
+  if core.is_direct(path) then -- a pipe, perhaps, at which io.open would wait
+    return nil, core.error("io", path .. ": a regular file expected")
+  end
   local out, why = io.open(path, "wb")
   if not out then
     return nil, core.error("io", why)
