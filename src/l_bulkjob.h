@@ -178,6 +178,7 @@ void bj_open_schema(lua_State *L);
 void bj_open_csv(lua_State *L);
 void bj_open_csv_check(lua_State *L);
 void bj_open_file(lua_State *L);
+void bj_open_directory(lua_State *L);
 void bj_open_engine(lua_State *L);
 void bj_open_channel(lua_State *L);
 void bj_open_client(lua_State *L);

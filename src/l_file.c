@@ -27,14 +27,15 @@ static int sync_path(const char *path)
     return r;
 }
 
-/* core.publish(part, path) -> true | nil, err: gives a finished file its final name, in one step and for good */
+/* core.publish(part, path) -> true | nil, err: gives a finished file its final name, in one step and for good. err.code
+ * is "EXDEV" where the two are on different file systems. */
 static int publish(lua_State *L)
 {
     const char *part = luaL_checkstring(L, 1);
     const char *path = luaL_checkstring(L, 2);
     const char *slash = strrchr(path, '/');
     if (sync_path(part) != 0 || rename(part, path) != 0)
-        return bj_fail(L, BJ_ERR_IO, NULL, "%s: %s", path, strerror(errno));
+        return bj_fail(L, BJ_ERR_IO, errno == EXDEV ? "EXDEV" : NULL, "%s: %s", path, strerror(errno));
     /* The name is in the directory. Not every file system can sync one, and the file itself is safe by now. */
     lua_pushlstring(L, path, slash ? (size_t)(slash - path + 1) : 0);
     sync_path(slash ? lua_tostring(L, -1) : ".");

@@ -160,8 +160,10 @@ function csv.check(from, options, pause)
   local check = core.csv_check(options)
   local parts = {}
   local piece, failure, ok, err
+  local sum = 0
   repeat
     piece, failure = read()
+    sum = piece and core.crc32(("%.0f:"):format(sum) .. piece) or sum
     if piece == nil and failure then
       ok, err = nil, source_error(failure)
     elseif piece == nil then
@@ -183,6 +185,7 @@ function csv.check(from, options, pause)
     return nil, err
   end
   facts.parts = parts
+  facts.sha256 = facts.sha256 or ("%.0f"):format(sum)
   return facts
 end
 
