@@ -35,7 +35,7 @@ ifeq ($(SAN),fuzz)
 override CC = clang
 endif
 
-ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) -fPIC -fvisibility=hidden $(HARDEN) $(CFLAGS) $(SANITIZE) $(CPPFLAGS)
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 $(WARNINGS) -fPIC -fvisibility=hidden $(HARDEN) $(CFLAGS) $(SANITIZE) $(CPPFLAGS)
 LDLIBS = -lcurl -lcrypto -lz -lm -pthread
 
 # Below the line: plain C, built once for all Lua versions, and without a way to find lua.h.

@@ -25,6 +25,7 @@ external_dependencies = {
   -- By its library: Debian keeps the header where luarocks does not look, and the compiler does.
   CURL = { library = "curl" },
   ZLIB = { header = "zlib.h" },
+  XXHASH = { header = "xxhash.h" },
 }
 build = {
   type = "builtin",
@@ -75,6 +76,7 @@ build = {
     ["bulkjob.loop.luv"] = "lua/bulkjob/loop/luv.lua",
     ["bulkjob.loop.ngx"] = "lua/bulkjob/loop/ngx.lua",
     ["bulkjob.loop.wire"] = "lua/bulkjob/loop/wire.lua",
+    ["bulkjob.outfile"] = "lua/bulkjob/outfile.lua",
     ["bulkjob.page"] = "lua/bulkjob/page.lua",
     ["bulkjob.pages"] = "lua/bulkjob/pages.lua",
     ["bulkjob.results"] = "lua/bulkjob/results.lua",
@@ -94,8 +96,10 @@ build = {
         "src/csv.c",
         "src/csv_check.c",
         "src/csv_count.c",
+        "src/digest.c",
         "src/engine.c",
         "src/failure.c",
+        "src/files.c",
         "src/inflow.c",
         "src/job.c",
         "src/jwt.c",
@@ -127,9 +131,9 @@ build = {
         "src/source.c",
         "src/transfer.c",
       },
-      defines = { "_GNU_SOURCE" },
+      defines = { "_GNU_SOURCE", "_FILE_OFFSET_BITS=64" },
       libraries = { "curl", "crypto", "z", "m", "pthread" },
-      incdirs = { "$(CURL_INCDIR)", "$(ZLIB_INCDIR)" },
+      incdirs = { "$(CURL_INCDIR)", "$(ZLIB_INCDIR)", "$(XXHASH_INCDIR)" },
       libdirs = { "$(CURL_LIBDIR)", "$(ZLIB_LIBDIR)" },
     },
   },

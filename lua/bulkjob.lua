@@ -25,7 +25,8 @@ require "bulkjob.load"
 ---@field in_doubt boolean|nil true when a close, an abort or a create with data failed and may have taken effect all the same
 ---@field also bulkjob.Error[]|nil what failed while cleaning up
 ---@field traceback string|nil of the task that raised it
----@field strays string[]|nil ids of `Open` jobs that a create with a lost answer may have left behind
+---@field strays integer|nil how many empty, open jobs a failed create may have left behind
+---@field contents boolean|nil the service has data of this job already
 
 local bulkjob = {
   _VERSION = "bulkjob 0.1.0",

@@ -372,7 +372,7 @@ describe("signing in", function()
       org:clear_faults()
       answered({ status = 200, body = "<html>marked</html>", count = -1 }, "JSON was expected")
       org:clear_faults()
-      answered({ status = 401 }, "refused without a word")
+      answered({ status = 401 }, "refused without any explanation")
       answered({ status = 302, headers = { Location = "https://evil.example/?x" } }, "redirected to https://evil.example")
     end)
 

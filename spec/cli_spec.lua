@@ -106,7 +106,7 @@ describe("the command", function()
       assert.are.equal(3, status)
       assert.matches("the standard output: No space left on device", out)
       local _, _, err = run("extract --format json " .. SOQL .. " -o /nowhere/rows.json")
-      assert.are.equal("bulkjob: io error: /nowhere/rows.json.part: No such file or directory\n", err)
+      assert.are.equal("bulkjob: io error: /nowhere/rows.json: No such file or directory\n", err)
     end)
 
     it("leaves nothing of a file that it could not finish, and goes on with the pages that it has", function()
@@ -346,14 +346,14 @@ describe("the command", function()
 
     it("leaves at once at the second Ctrl-C", function()
       org:fault { method = "PUT", stall = 30 }
-      org:fault { method = "GET", path = "/jobs/", stall = 30, count = -1 }
+      org:fault { method = "PATCH", stall = 30, count = -1 }
       start(200, "load " .. rows() .. " --object Account --jobs 1")
       helper.wait_until(function()
         return #org:requests { method = "PUT" } > 0
       end)
       screen:send "C-c"
       helper.wait_until(function()
-        return #org:requests { method = "GET", path = "/jobs/" } > 0
+        return #org:requests { method = "PATCH" } > 0
       end)
       helper.sleep(0.4) -- sooner it would be the same one
       screen:send "C-c"
@@ -365,7 +365,7 @@ describe("the command", function()
   it("takes two signals at once for one, as timeout(1) sends its own to the program and to its group", function()
     local out = path "out"
     org:fault { method = "PUT", stall = 30 }
-    org:fault { method = "GET", path = "/jobs/", stall = 0.5 } -- the look that comes before the rollback
+    org:fault { method = "PATCH", stall = 0.5 } -- the rollback
     os.execute(environment() .. command.line("load " .. rows(10) .. " --object Account") .. (" >%s 2>&1 & echo $! >%s.pid"):format(out, out))
     helper.wait_until(function()
       return #org:requests { method = "PUT" } > 0

@@ -22,7 +22,8 @@ describe("csv.check", function()
       assert.is_nil(err)
       assert.are.same({
         columns = { "Name", "Ext__c" }, columnDelimiter = "COMMA", lineEnding = "LF", records = 2, bytes = 24,
-        header_first = 1, header_last = 12, parts = { { first = 13, last = 24, records = 2 } },
+        header_first = 1, header_last = 12,
+        parts = { { first = 13, last = 24, records = 2, digest = "925350ee0eb9e189e57f5a2028145095" } }, -- xxhsum -H2
       }, facts)
     end)
   end)

@@ -443,13 +443,13 @@ describe("errors", function()
       clean(err)
     end)
 
-    it("in the errorMessage of a job that a close met", function()
+    it("in the errorMessage of a job that an abort met", function()
       local job = open_job()
       assert(job:upload(CSV))
       org:fault { method = "PATCH", reset = "before" }
       org:fault { method = "GET", status = 200, count = -1,
         body = ('{"id":"%s","state":"Failed","errorMessage":"%s"}'):format(job.id, org.token) }
-      local info, err = job:close()
+      local info, err = job:abort()
       assert.is_nil(info)
       assert.are.equal("Failed", err.state)
       clean(err)

@@ -205,23 +205,13 @@ describe("client:load", function()
       assert.are.equal("successful", rows[3].sf__Outcome)
     end)
 
-    it("and says why that cannot be written", function()
-      -- A full disk under the file that is to be written, in a directory whose name nobody can know before.
-      local make, id = core.temporary_directory, core.random_id
-      core.random_id = function() -- luacheck: ignore
-        return "0123456789abcdef"
-      end
-      core.temporary_directory = function(prefix) -- luacheck: ignore
-        local place = assert(make(prefix))
-        helper.shell(prefix:find "results" and "ln -s /dev/full " .. place .. "/0123456789abcdef.joined.csv.part" or "")
-        return place
-      end
-      finally(function()
-        core.temporary_directory, core.random_id = make, id -- luacheck: ignore
-      end)
+    it("and says where that cannot be written, before any request", function()
+      assert(core.make_directory(path "results"))
+      helper.shell("mkfifo " .. path "results/joined.csv")
       local report, err = client:load(options { file = make_file(1000), part_bytes = 100000, results = path "results", join = true })
       assert.is_nil(report)
-      assert.are.same({ "io", "No space left on device" }, { err.kind, err.message })
+      assert.are.same({ "io", path "results/joined.csv" .. ": a regular file expected" }, { err.kind, err.message })
+      assert.are.equal(0, #org:requests())
     end)
 
     it("so that the file can be loaded as it is", function()

@@ -651,7 +651,7 @@ describe("result sets", function()
     it("not where the last row of a page cannot get its line end", function()
       local block = 512 -- of ulimit
       local full = helper.file("Name\n" .. ("x"):rep(block - 5))
-      local script = helper.file(("print(require('bulkjob.results').end_last_line(%q))"):format(full))
+      local script = helper.file(("print(require('bulkjob.core').end_last_line(%q))"):format(full))
       local out = helper.shell(("trap '' XFSZ; ulimit -f 1; exec %s %s"):format(os.getenv "LUA", script))
       assert.are.equal("nil\tio error: " .. full .. ": File too large\n", out)
     end)

@@ -15,10 +15,24 @@ enum {
 
 enum { FIRST_PARTS = 16, ERROR_TEXT = 240 };
 
+/* As long as a record can be while it is not known to be too long, and a piece of text beside it. */
+enum { RAW_MAX = 1 << 30 };
+
 struct csv_check {
     struct csv_reader *reader;
     struct csv_facts facts;
     unsigned long long part_bytes;
+
+    /* The bytes as they came, for the checksums: the reader changes its own. A part ends where its last whole record
+     * does, so of what was fed those behind that wait. */
+    const char *fed; /* the bytes of the last csv_check_feed */
+    size_t fed_len;
+    struct buf waiting;        /* bytes from before them */
+    unsigned long long summed; /* bytes in all up to which they are in a checksum, or belong to no part */
+    struct buf header;         /* its bytes */
+    struct digest *body;       /* of the part at hand */
+    struct digest *all;        /* of everything; NULL: not asked for */
+
     struct csv_part part; /* at hand; no records: none */
     struct csv_part *parts;
     size_t count;
@@ -37,9 +51,13 @@ struct csv_check *csv_check_new(const struct csv_check_options *options)
     if (!c)
         return NULL;
     c->part_bytes = options->part_bytes;
+    buf_init(&c->waiting, RAW_MAX);
+    buf_init(&c->header, RAW_MAX);
     c->reader = csv_reader_new(&reader);
-    if (!c->reader) {
-        free(c);
+    c->body = digest_new(DIGEST_BODY);
+    c->all = options->sha256 ? digest_new(DIGEST_FILE) : NULL;
+    if (!c->reader || !c->body || (options->sha256 && !c->all)) {
+        csv_check_free(c);
         return NULL;
     }
     return c;
@@ -50,6 +68,10 @@ void csv_check_free(struct csv_check *c)
     if (!c)
         return;
     csv_reader_free(c->reader);
+    buf_free(&c->waiting);
+    buf_free(&c->header);
+    digest_free(c->body);
+    digest_free(c->all);
     free(c->parts);
     free(c);
 }
@@ -79,23 +101,78 @@ __attribute__((format(printf, 4, 5))) static enum csv_event fail(struct csv_chec
     return CSV_FAILED;
 }
 
-char *csv_check_space(struct csv_check *c, size_t want)
+bool csv_check_feed(struct csv_check *c, const char *data, size_t n)
 {
-    char *room = csv_reader_space(c->reader, want);
-    if (!room)
+    char *room = csv_reader_space(c->reader, n);
+    if (!room) {
         reader_failed(c);
-    return room;
-}
-
-void csv_check_filled(struct csv_check *c, size_t n)
-{
-    c->facts.bytes += n;
+        return false;
+    }
+    memcpy(room, data, n);
     csv_reader_filled(c->reader, n);
+    if (c->all)
+        digest_add(c->all, data, n);
+    c->facts.bytes += n;
+    c->fed = data;
+    c->fed_len = n;
+    return true;
 }
 
 void csv_check_finish(struct csv_check *c)
 {
     csv_reader_finish(c->reader);
+}
+
+/* ---- the bytes as they came ---- */
+
+/* Hands the bytes from `summed` up to `end` to `use`, the older ones first, and moves `summed` there. */
+static bool use_raw(struct csv_check *c, unsigned long long end, bool (*use)(struct csv_check *, const char *, size_t))
+{
+    size_t old = (size_t)(end - c->summed);
+    size_t from_fed = 0;
+    if (old > c->waiting.len) {
+        from_fed = old - c->waiting.len;
+        old = c->waiting.len;
+    }
+    bool ok = use(c, buf_string(&c->waiting), old);
+    buf_drop(&c->waiting, old);
+    if (from_fed) {
+        ok = use(c, c->fed, from_fed) && ok;
+        c->fed += from_fed;
+        c->fed_len -= from_fed;
+    }
+    c->summed = end;
+    return ok;
+}
+
+static bool add_to_sum(struct csv_check *c, const char *data, size_t n)
+{
+    digest_add(c->body, data, n);
+    return true;
+}
+
+static bool add_to_header(struct csv_check *c, const char *data, size_t n)
+{
+    return buf_add(&c->header, data, n);
+}
+
+static bool skip(struct csv_check *c, const char *data, size_t n)
+{
+    (void)c;
+    (void)data;
+    (void)n;
+    return true;
+}
+
+/* Everything that was fed is looked at: the whole records go into their checksum, what is left waits. */
+static bool keep_rest(struct csv_check *c)
+{
+    if (c->part.records)
+        use_raw(c, c->part.end, add_to_sum);
+    bool ok = buf_add(&c->waiting, c->fed, c->fed_len);
+    c->fed = NULL;
+    c->fed_len = 0;
+    return ok;
 }
 
 /* How many bytes the character that begins at `p` has; 0: it is none in UTF-8 (RFC 3629). */
@@ -229,6 +306,9 @@ static enum csv_event check_header(struct csv_check *c, const struct csv_row *ro
     c->facts.header_end = row->end;
     c->facts.delimiter = csv_reader_delimiter(c->reader);
     c->facts.crlf = row->crlf;
+    use_raw(c, row->byte, skip); /* a byte order mark */
+    if (!use_raw(c, row->end, add_to_header))
+        return fail(c, row, 0, "not enough memory");
     return CSV_ROW;
 }
 
@@ -242,6 +322,9 @@ static bool keep_part(struct csv_check *c)
         c->parts = parts;
         c->room = room;
     }
+    use_raw(c, c->part.end, add_to_sum);
+    if (!digest_hex(c->body, c->part.digest))
+        return false;
     c->parts[c->count++] = c->part;
     c->part.records = 0;
     return true;
@@ -252,8 +335,11 @@ static bool add_to_part(struct csv_check *c, const struct csv_row *row)
     unsigned long long header = c->facts.header_end - c->facts.header_first;
     if (c->part.records && c->part_bytes && header + (row->end - c->part.first) > c->part_bytes && !keep_part(c))
         return false;
-    if (!c->part.records)
+    if (!c->part.records) {
         c->part.first = row->byte;
+        digest_reset(c->body);
+        digest_add(c->body, c->header.data, c->header.len);
+    }
     c->part.end = row->end;
     c->part.records++;
     c->facts.records++;
@@ -268,20 +354,22 @@ static enum csv_event no_memory(struct csv_check *c, const struct csv_row *row)
 enum csv_event csv_check_run(struct csv_check *c, struct csv_row *header)
 {
     struct csv_row row;
+    const struct csv_row nowhere = {.line = 1};
     if (c->failed)
         return CSV_FAILED;
     for (;;) {
         switch (csv_reader_next(c->reader, &row)) {
         case CSV_MORE:
-            return CSV_MORE;
+            return keep_rest(c) ? CSV_MORE : no_memory(c, &nowhere);
         case CSV_FAILED:
             return reader_failed(c);
         case CSV_END:
-            row = (struct csv_row){.line = 1};
             if (!c->facts.header_end)
-                return fail(c, &row, 0, "no header: the data is empty");
+                return fail(c, &nowhere, 0, "no header: the data is empty");
             if (c->part.records && !keep_part(c))
-                return no_memory(c, &row);
+                return no_memory(c, &nowhere);
+            if (c->all && !digest_hex(c->all, c->facts.sha256))
+                return no_memory(c, &nowhere);
             return CSV_END;
         case CSV_ROW:
             break;

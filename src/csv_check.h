@@ -3,17 +3,20 @@
 #define BULKJOB_CSV_CHECK_H
 
 #include "csv.h"
+#include "digest.h"
 
 /* A run of whole records without the header; bytes from 0, `end` behind the last. */
 struct csv_part {
     unsigned long long first;
     unsigned long long end;
     unsigned long long records;
+    char digest[DIGEST_HEX + 1]; /* DIGEST_BODY of the header and these bytes: what is uploaded for it */
 };
 
 struct csv_check_options {
     char delimiter;                /* 0: found in the header */
     unsigned long long part_bytes; /* at most so many in a part and the header together; 0: one part */
+    bool sha256;                   /* take the DIGEST_FILE of the whole */
 };
 
 struct csv_facts {
@@ -23,6 +26,7 @@ struct csv_facts {
     unsigned long long header_end;
     char delimiter;
     bool crlf;
+    char sha256[DIGEST_HEX + 1]; /* "" when it was not asked for, or before the end */
 };
 
 struct csv_check;
@@ -31,9 +35,10 @@ struct csv_check;
 struct csv_check *csv_check_new(const struct csv_check_options *options);
 void csv_check_free(struct csv_check *c);
 
-/* As those of a reader. */
-char *csv_check_space(struct csv_check *c, size_t want);
-void csv_check_filled(struct csv_check *c, size_t n);
+/* Takes the next bytes, which have to stay where they are until csv_check_run answers CSV_MORE. False: they cannot be
+ * taken, and csv_check_error says why. */
+bool csv_check_feed(struct csv_check *c, const char *data, size_t n);
+/* No more bytes come. */
 void csv_check_finish(struct csv_check *c);
 
 /* Goes as far as the bytes reach. CSV_ROW: *header are the names of the columns, until the next call. CSV_END: all is

@@ -9,6 +9,13 @@ const char *failure_text(const struct transfer *t)
     return t->error[0] ? t->error : curl_easy_strerror(t->code);
 }
 
+CURLcode failure_code(const struct transfer *t)
+{
+    if (t->code != CURLE_SEND_FAIL_REWIND)
+        return t->code;
+    return strncmp(t->error, "Recv", strlen("Recv")) == 0 ? CURLE_RECV_ERROR : CURLE_SEND_ERROR;
+}
+
 const char *failure_hint(const char *text)
 {
     static const char *const hints[][2] = {

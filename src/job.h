@@ -1,11 +1,12 @@
-/* The job protocol: what an answer means, and what to send next. Pure: no I/O, no clock, no Lua. The facts of the
- * service behind it are in the Bulk API 2.0 guide; "seed" below is its page "Close or Abort a Job". */
+/* The job protocol: what to send next, given what came of the last request. Pure: no I/O, no clock, no libcurl, no
+ * Lua. The facts of the service behind it are in the Bulk API 2.0 guide; "seed" below is its page "Close or Abort a
+ * Job". */
 #ifndef BULKJOB_JOB_H
 #define BULKJOB_JOB_H
 
+#include "digest.h"
 #include "retry.h"
 
-#include <curl/curl.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -24,8 +25,6 @@ enum job_state {
 /* As the service spells it, to the enum and back (NULL for unknown). */
 enum job_state job_state_from(const char *name);
 const char *job_state_name(enum job_state s);
-/* JobComplete, Failed, Aborted: the service changes nothing more. */
-bool job_state_is_final(enum job_state s);
 
 /* What a user asked for. */
 enum verb {
@@ -41,31 +40,30 @@ enum verb {
 
 /* The requests a verb may need. */
 enum step {
-    STEP_SEND,        /* the verb itself */
-    STEP_READ_BACK,   /* which state did a close or abort leave? */
-    STEP_LIST,        /* did a create whose answer was lost make a job? */
-    STEP_ABORT_STRAY, /* it did: that one is rolled back */
+    STEP_SEND,      /* the verb itself */
+    STEP_READ_BACK, /* which state did a close or abort leave? */
 };
 
-/* How one request ended. */
+/* How one request ended, as far as another try goes. */
 enum outcome {
     OUTCOME_OK,
-    OUTCOME_REFUSED,     /* a clear no: asking again changes nothing */
-    OUTCOME_DEAD_TOKEN,  /* refused before work began, for the token's sake */
-    OUTCOME_NOT_APPLIED, /* surely had no effect, and may do better later */
-    OUTCOME_LOST,        /* may have had its effect; nobody knows */
-    OUTCOME_BROKEN,      /* our own side failed: a file, memory, a cancel */
+    OUTCOME_FAILED,     /* another try changes nothing */
+    OUTCOME_DEAD_TOKEN, /* refused because of the token */
+    OUTCOME_RETRY,      /* another try may do better */
 };
 
-/* The facts of one answer, as far as the protocol cares. */
+/* The facts of one response, as far as the protocol cares. */
 struct answer {
     enum outcome outcome;
+    bool sent; /* at least a part of the request went out */
+    bool lost; /* it went out, and the service did not clearly answer: it may have its effect, now or later */
+    bool over; /* the time of the whole call is used up */
     enum job_state state; /* in the body */
-    bool not_found;       /* 404 */
+    bool not_found;       /* the service says 404 */
     bool wrong_state;     /* INVALIDJOBSTATE */
-    bool has_contents;    /* "Found multiple contents for job" */
-    bool whole_sent;      /* the whole body of the request went out */
-    bool can_repeat;      /* that body can be sent again */
+    bool has_contents;    /* the service has data of this job already ("Found multiple contents for job") */
+    bool contents_ours;   /* and they are the data of this upload */
+    bool can_repeat;      /* the body of the request can be sent again */
     double retry_after;   /* seconds; negative: not asked for */
 };
 
@@ -74,42 +72,49 @@ struct verb_run {
     enum verb verb;
     enum step step;
     struct retry_policy policy;
-    double started;
-    int sends;    /* times the verb itself was sent */
-    int failures; /* of the step at hand, in a row */
+    bool renewable;       /* a new token can be had */
+    double failing_since; /* when the first of the failures in a row was seen; negative: none */
+    int sends;            /* times the verb itself was sent */
+    int lost_sends;       /* of these, the ones that were not clearly answered */
+    int failures;         /* of the step at hand, in a row */
     bool token_renewed;
-    bool lost;        /* an earlier send may have had its effect */
-    bool whole_sent;  /* an earlier lost send had gone out whole */
     bool wrong_state; /* the service refused the last send with INVALIDJOBSTATE */
-    bool in_doubt;    /* nobody knows whether a send took effect, and the job may run if it did */
-    bool failed;      /* the verb has failed; what is left is tidying up */
+    bool refused;     /* it refused the last send for good, for another reason */
+    bool gone;        /* the job is not there any more */
+    bool in_doubt;    /* a close, an abort or a create with data was sent and may still have its effect */
     double pause;     /* seconds before the next request */
 };
 
 enum plan {
-    PLAN_SEND,       /* send the request of `step` after `pause` seconds */
-    PLAN_TOKEN,      /* get a new token, then send the request of `step` */
-    PLAN_DONE,       /* succeeded */
-    PLAN_FAIL,       /* failed */
-    PLAN_FAIL_STATE, /* failed: the job is in a state from which this cannot be had */
-    PLAN_TIDY,       /* a create is over: abort the next stray if there is one, else done or failed as `failed` says */
+    PLAN_SEND,         /* send the request of `step` after `pause` seconds */
+    PLAN_TOKEN,        /* get a new token, then send the request of `step` */
+    PLAN_DONE,         /* succeeded, and the response at hand is the result */
+    PLAN_DONE_EARLIER, /* succeeded: this refusal shows that an earlier request had its effect */
+    PLAN_FAIL,         /* failed, with the error of the last request of the verb itself */
+    PLAN_FAIL_STATE,   /* failed: the job is in a state from which this cannot be had, or gone */
 };
 
-void verb_begin(struct verb_run *r, enum verb verb, const struct retry_policy *policy, double now);
+/* Can this verb have an effect that a later request cannot take back? Then it may be in doubt. */
+bool verb_commits(enum verb verb);
 
-/* What next, after this answer. Updates `step` and `pause`. `dice`: from 0 to below 1. */
+void verb_begin(struct verb_run *r, enum verb verb, const struct retry_policy *policy, bool renewable);
+
+/* What next, after this response? Updates `step` and `pause`. `dice`: from 0 to below 1. */
 enum plan verb_next(struct verb_run *r, const struct answer *a, double now, double dice);
 
-/* Would nobody know whether the verb took effect, and may the job run if it did, when it were given up now? `sent`: a
- * request is out. */
-bool verb_in_doubt(const struct verb_run *r, bool sent);
+/* Would the verb be in doubt if it were given up now? `out`: a request of it is under way. */
+bool verb_would_doubt(const struct verb_run *r, bool out);
 
-/* The outcome by HTTP and libcurl alone, before the body is looked at. `code` is the service's error code, or NULL. A
- * status below 200 means that no answer came. */
-enum outcome outcome_of(CURLcode curl, bool request_sent, long status, const char *code);
+/* The bodies of uploads to one job that went out whole and may have arrived. */
+struct bodies {
+    int whole;
+    bool differ;                      /* they were not all the same */
+    char digest[DIGEST_BODY_HEX + 1]; /* of the first */
+};
 
-/* Equal as error codes: case and underscores do not count (the guide, the REST layer and Bulk 2.0 spell them
- * differently). */
-bool same_code(const char *a, const char *b);
+void bodies_add(struct bodies *b, const char *digest);
+
+/* Are they all this one? */
+bool bodies_are(const struct bodies *b, const char *digest);
 
 #endif

@@ -1,7 +1,10 @@
 /* What signing in needs of C: a signature, and a request without a token. */
-#include "l_call.h"
-
+#include "buf.h"
 #include "jwt.h"
+#include "l_call.h"
+#include "l_client.h"
+#include "l_error.h"
+#include "l_open.h"
 
 #include <string.h>
 
@@ -41,12 +44,12 @@ static int ask_token(lua_State *L)
     lua_pushlstring(L, login_url, bj_check_origin(L, cl, "login_url", login_url));
     lua_pushliteral(L, "/services/oauth2/token");
     lua_concat(L, 2);
-    struct call *c = bj_push_call(L, VERB_READ, 1, 0, "POST", EXPECT_OBJECT);
-    c->bare = true;
+    bj_push_call(L, VERB_READ, 1, 0, "POST", EXPECT_OBJECT);
     lua_pushvalue(L, 3);
-    bj_call_body(L, 5, "application/x-www-form-urlencoded");
+    lua_pushliteral(L, "application/x-www-form-urlencoded");
+    bj_call_body(L, 5);
     lua_pushvalue(L, 4);
-    bj_keep(L, 5, "secrets");
+    bj_call_login(L, 5);
     return 1;
 }
 

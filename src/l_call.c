@@ -1,34 +1,100 @@
-/* One verb on its way: requests, answers, pauses, until there is a result. The Lua half calls step() and waits. */
 #include "l_call.h"
 
 #include "clock.h"
-#include "csv.h"
+#include "inflow.h"
+#include "l_answer.h"
+#include "l_channel.h"
+#include "l_csv.h"
+#include "l_error.h"
+#include "l_event.h"
+#include "l_job.h"
+#include "l_open.h"
+#include "l_request.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define CALL_CLASS "bulkjob.call"
+#define CSV_TYPE "text/csv; charset=UTF-8"
 
 enum { TAKE_BYTES = 64 * 1024, REASON_BYTES = 4096 };
+
+/* Of a small call, where the client does not say otherwise. */
+static const double SMALL_CALL_SECONDS = 600;
+
+/* Seconds: the Date header and createdDate both show whole ones. */
+static const double CLOCK_STEPS = 2;
+
+enum phase {
+    PHASE_SEND,    /* a request goes out at `resume_at` */
+    PHASE_RUNNING, /* it is out */
+    PHASE_TOKEN,   /* the host has to get a token */
+    PHASE_DONE,
+};
+
+struct call {
+    struct verb_run run;
+    enum phase phase;
+    double resume_at;
+    struct request request; /* of the verb itself; its texts are kept in the user value */
+    struct engine *engine;  /* a reference, while requests may go out */
+    struct transfer *transfer;
+
+    bool repeatable; /* BODY_QUEUE: the host can push it all again */
+    bool restart;    /* and has to */
+    bool pushed;
+    bool finished; /* the host has pushed all */
+    int bodies;    /* whole bodies that may have arrived */
+
+    struct inflow in;       /* EXPECT_CSV */
+    char *piece;            /* for call:read() */
+    size_t piece_len;       /* of these the host has not got yet */
+    bool counted;           /* it is a page of a query, whose rows are counted */
+    struct csv_count count; /* of what call:read() has given */
+    bool no_csv;            /* the response is something else */
+
+    bool stuck;           /* it could be tried again if the source could be read again */
+    bool sent;            /* a request has gone to the engine */
+    bool wants_events;    /* there is an on_event */
+    unsigned long tokens; /* the client's count when the request went out */
+    unsigned short dice[3];
+    double sent_at;    /* when the last request went out */
+    double lost_from;  /* when the first one went out that was lost */
+    double lost_until; /* when the last one was lost */
+
+    struct secret *secrets; /* of a login */
+    size_t secret_count;
+};
 
 static struct call *check_call(lua_State *L, int i)
 {
     return luaL_checkudata(L, i, CALL_CLASS);
 }
 
+/* ---- making one ---- */
+
 struct call *bj_push_call(lua_State *L, enum verb verb, int client, int job, const char *method, enum expect expect)
 {
     client = lua_absindex(L, client);
     const struct client *cl = bj_check_client(L, client);
     struct call *c = bj_new_object(L, CALL_CLASS, sizeof *c); /* path, call */
-    c->fd = c->sink_fd = -1;
-    c->method = method;
-    c->expect = expect;
-    verb_begin(&c->run, verb, &cl->retry, clock_now());
-    unsigned long long seed = (unsigned long long)(c->run.started * 1e9) ^ (unsigned long long)(size_t)c;
+    double now = clock_now();
+    double seconds = cl->settings->total_timeout;
+    c->request.fd = c->request.sink_fd = -1;
+    c->request.method = method;
+    c->request.expect = expect;
+    c->request.small = verb != VERB_UPLOAD && expect != EXPECT_CSV && expect != EXPECT_FILE;
+    c->request.fresh = verb == VERB_CREATE_FULL;
+    if (seconds == 0 && c->request.small)
+        seconds = SMALL_CALL_SECONDS;
+    c->request.deadline = seconds > 0 ? now + seconds : -1;
+    c->wants_events = cl->wants_events;
+    verb_begin(&c->run, verb, &cl->retry, cl->renewable);
+    unsigned long long seed = (unsigned long long)(now * 1e9) ^ (unsigned long long)(size_t)c;
     memcpy(c->dice, &seed, sizeof c->dice);
     lua_insert(L, -2);
+    c->request.path = lua_tostring(L, -1);
     bj_keep(L, -2, "path");
     lua_pushvalue(L, client);
     bj_keep(L, -2, "client");
@@ -36,56 +102,99 @@ struct call *bj_push_call(lua_State *L, enum verb verb, int client, int job, con
         lua_pushvalue(L, job);
         bj_keep(L, -2, "job");
     }
-    bj_kept(L, client, "calls");
-    lua_pushvalue(L, -2);
-    lua_pushboolean(L, 1);
-    lua_rawset(L, -3);
-    lua_pop(L, 1);
+    bj_client_add_call(L, client);
     return c;
 }
 
-void bj_call_body(lua_State *L, int i, const char *type)
+void bj_call_body(lua_State *L, int i)
 {
     struct call *c = check_call(L, i);
-    c->body = BODY_TEXT;
-    c->body_type = type;
+    i = lua_absindex(L, i);
+    c->request.body = BODY_TEXT;
+    c->request.body_type = lua_tostring(L, -1);
+    bj_keep(L, i, "body_type");
+    c->request.text = lua_tolstring(L, -1, &c->request.len);
     bj_keep(L, i, "body");
 }
 
-void bj_call_tries(lua_State *L, int i, int tries)
+void bj_call_file(lua_State *L, int i, int fd, off_t first, off_t size)
 {
     struct call *c = check_call(L, i);
-    if (c->run.policy.tries > tries)
-        c->run.policy.tries = tries;
+    c->request.body = BODY_FILE;
+    c->request.body_type = CSV_TYPE;
+    c->request.fd = fd;
+    c->request.first = first;
+    c->request.size = size;
+    i = lua_absindex(L, i);
+    c->request.digest = lua_tostring(L, -1);
+    bj_keep(L, i, "digest");
+    c->request.text = lua_tolstring(L, -1, &c->request.len);
+    bj_keep(L, i, "body");
+    c->request.file = lua_tostring(L, -1);
+    bj_keep(L, i, "file");
 }
 
-void bj_call_file(struct call *c, const char *type, int fd, off_t first, off_t size)
+void bj_call_queue(struct call *c, bool repeatable)
 {
-    c->body = BODY_FILE;
-    c->body_type = type;
-    c->fd = fd;
-    c->first = first;
-    c->size = size;
-}
-
-void bj_call_queue(struct call *c, const char *type, int repeatable)
-{
-    c->body = BODY_QUEUE;
-    c->body_type = type;
+    c->request.body = BODY_QUEUE;
+    c->request.body_type = CSV_TYPE;
     c->repeatable = repeatable;
+}
+
+void bj_call_login(lua_State *L, int i)
+{
+    struct call *c = check_call(L, i);
+    size_t n = lua_rawlen(L, -1);
+    c->request.login = true;
+    c->run.renewable = false;
+    c->secrets = calloc(n ? n : 1, sizeof *c->secrets);
+    if (!c->secrets)
+        bj_no_memory(L);
+    c->secret_count = n;
+    for (size_t k = 0; k < n; k++) {
+        lua_rawgeti(L, -1, (int)k + 1);
+        if (!bj_secret_set(L, &c->secrets[k], luaL_checkstring(L, -1)))
+            bj_no_memory(L);
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+}
+
+void bj_call_spec(lua_State *L, int i)
+{
+    check_call(L, i);
+    bj_keep(L, i, "spec");
 }
 
 void bj_call_count(struct call *c)
 {
-    c->counted = true;
+    c->counted = c->request.counted = true;
 }
 
-void bj_call_sink(struct call *c, int fd, int skip_line)
+void bj_call_sink(lua_State *L, int i, int fd, bool skip_line)
 {
-    c->sink_fd = fd;
-    c->sink_base = lseek(fd, 0, SEEK_CUR);
-    c->skip_line = skip_line;
+    struct call *c = check_call(L, i);
+    c->request.sink_fd = fd;
+    c->request.sink_base = lseek(fd, 0, SEEK_CUR);
+    c->request.skip_line = skip_line;
+    c->request.file = lua_tostring(L, -1);
+    bj_keep(L, i, "file");
 }
+
+void bj_call_tries(struct call *c, int tries)
+{
+    if (c->run.policy.tries > tries)
+        c->run.policy.tries = tries;
+}
+
+void bj_call_seconds(struct call *c, double seconds)
+{
+    double deadline = clock_now() + seconds;
+    if (c->request.deadline < 0 || c->request.deadline > deadline)
+        c->request.deadline = deadline;
+}
+
+/* ---- the end of one ---- */
 
 static void close_fd(int *fd)
 {
@@ -94,41 +203,131 @@ static void close_fd(int *fd)
     *fd = -1;
 }
 
-void bj_finish_call(struct call *c)
+/* What the garbage collector may be slow to free, or in a state that is being closed may never free, is let go at once.
+ */
+static void release(struct call *c)
 {
     c->phase = PHASE_DONE;
+    if (c->transfer) {
+        engine_cancel(c->engine, c->transfer);
+        transfer_detach(c->transfer); /* the texts it reads from may go now */
+    }
     transfer_unref(c->transfer);
     c->transfer = NULL;
     if (c->engine)
         engine_unref(c->engine);
     c->engine = NULL;
-    close_fd(&c->fd);
-    close_fd(&c->sink_fd);
+    close_fd(&c->request.fd);
+    close_fd(&c->request.sink_fd);
     inflow_free(&c->in);
     free(c->piece);
     c->piece = NULL;
+    c->piece_len = 0;
+    for (size_t i = 0; i < c->secret_count; i++)
+        bj_secret_clear(&c->secrets[i]);
+    free(c->secrets);
+    c->secrets = NULL;
+    c->secret_count = 0;
 }
 
-/* The thread of an engine does not come along into a forked process. */
-void bj_check_process(lua_State *L, const struct engine *e)
+/* The same, and its texts in Lua: an upload's may be large, and its job lives on. */
+static void finish(lua_State *L, struct call *c, int ci)
 {
-    if (engine_is_foreign(e))
-        bj_raise(L, "bulkjob: this client was used before the process forked; make a new one in the new process");
+    release(c);
+    lua_pushnil(L);
+    bj_keep(L, ci, "body");
+    if (c->run.verb == VERB_UPLOAD) {
+        bj_kept(L, ci, "job");
+        lua_pushnil(L);
+        bj_set_job_upload(L, -2);
+        lua_pop(L, 1);
+    }
+}
+
+/* ---- events ---- */
+
+/* Pushes the array of events that nobody has taken yet. */
+static void push_events(lua_State *L, int ci)
+{
+    bj_kept(L, ci, "events");
+    if (lua_isnil(L, -1)) {
+        lua_pop(L, 1);
+        lua_newtable(L);
+        lua_pushvalue(L, -1);
+        bj_keep(L, ci, "events");
+    }
+}
+
+/* Adds to the table on top the id of the job that the call is about, if there is one, as `job_id`. */
+static void name_job(lua_State *L, int ci)
+{
+    bj_kept(L, ci, "job");
+    if (!lua_isnil(L, -1)) {
+        bj_job_id(L, -1);
+        lua_setfield(L, -3, "job_id");
+    }
+    lua_pop(L, 1);
+}
+
+static void report_request(lua_State *L, const struct call *c, int ci, int error)
+{
+    if (!c->wants_events)
+        return;
+    push_events(L, ci);
+    bj_push_request_event(L, -1, c->transfer, c->run.sends + (c->run.step == STEP_SEND), error);
+    name_job(L, ci);
+    lua_pop(L, 2);
+}
+
+static void report_retry(lua_State *L, const struct call *c, int ci, int error)
+{
+    if (!c->wants_events)
+        return;
+    push_events(L, ci);
+    bj_push_retry_event(L, -1, c->run.pause, c->run.sends + 1, error);
+    name_job(L, ci);
+    lua_pop(L, 2);
+}
+
+static void report_state(lua_State *L, const struct call *c, int ci, enum job_state from, enum job_state to)
+{
+    if (!c->wants_events || from == to)
+        return;
+    push_events(L, ci);
+    bj_push_state_event(L, -1, from, to);
+    name_job(L, ci);
+    lua_pop(L, 2);
+}
+
+/* A create that is over may have left empty open jobs. They can process nothing, so nobody touches them. */
+static void report_strays(lua_State *L, const struct call *c, int ci)
+{
+    if (!c->wants_events || c->run.verb != VERB_CREATE || c->run.lost_sends == 0)
+        return;
+    bj_kept(L, ci, "client");
+    double shift = bj_check_client(L, -1)->service_time;
+    if (shift == 0) /* the service was never heard of */
+        shift = (double)time(NULL) - clock_now();
+    push_events(L, ci);
+    bj_kept(L, ci, "spec"); /* client, events, spec */
+    bj_push_stray_event(L, -2, lua_gettop(L), c->run.lost_sends, c->lost_from + shift - CLOCK_STEPS,
+                        c->lost_until + shift + CLOCK_STEPS);
+    lua_pop(L, 4);
 }
 
 /* ---- CSV to the host ---- */
 
-/* Is there a CSV answer under way that the host can take bytes from? One that turns out to be something else is ended;
- * the failure is found when it is done. */
+/* Is there a CSV response under way that the host can take bytes from? One that turns out to be something else is
+ * ended; the failure is found when it is done. */
 static bool may_take(struct call *c)
 {
-    if (c->phase != PHASE_RUNNING || c->expect != EXPECT_CSV || c->run.step != STEP_SEND || c->in.corrupt ||
-        c->in.differs || c->foreign || !atomic_load_explicit(&c->transfer->begun, memory_order_acquire))
+    if (c->phase != PHASE_RUNNING || c->request.expect != EXPECT_CSV || c->run.step != STEP_SEND || c->in.corrupt ||
+        c->in.differs || c->no_csv || !atomic_load_explicit(&c->transfer->begun, memory_order_acquire))
         return false;
-    c->foreign = !bj_answer_is_csv(c->transfer);
-    if (c->foreign)
+    c->no_csv = !response_is_csv(c->transfer);
+    if (c->no_csv)
         engine_cancel(c->engine, c->transfer);
-    return !c->foreign;
+    return !c->no_csv;
 }
 
 /* Moves what has come to `out`; answers how many bytes that were. */
@@ -143,13 +342,13 @@ static size_t take_bytes(lua_State *L, struct call *c, char *out, size_t room)
     if (wake)
         engine_unpause(c->engine, t);
     if (!ok)
-        luaL_error(L, "not enough memory");
+        bj_no_memory(L);
     if (c->in.corrupt || c->in.differs)
         engine_cancel(c->engine, t);
     return got;
 }
 
-/* call:fill(reader) -> bytes moved from the answer into a core.csv_reader */
+/* call:fill(reader) -> bytes moved from the response into a core.csv_reader */
 static int call_fill(lua_State *L)
 {
     struct call *c = check_call(L, 1);
@@ -158,7 +357,7 @@ static int call_fill(lua_State *L)
     size_t n = 0;
     if (!room) {
         bj_fail_csv(L, r);
-        bj_name_job(L, 1);
+        name_job(L, 1);
         return 2;
     }
     n = take_bytes(L, c, room, TAKE_BYTES);
@@ -167,16 +366,19 @@ static int call_fill(lua_State *L)
     return 1;
 }
 
-/* call:read() -> the next piece of the answer, "" when there is none now */
+/* call:read() -> the next piece of the response, "" when there is none now */
 static int call_read(lua_State *L)
 {
     struct call *c = check_call(L, 1);
-    if (!c->piece && !(c->piece = malloc(TAKE_BYTES)))
-        return luaL_error(L, "not enough memory");
-    size_t n = take_bytes(L, c, c->piece, TAKE_BYTES);
-    if (c->counted)
-        csv_count_add(&c->count, c->piece, n);
-    lua_pushlstring(L, c->piece, n);
+    if (!c->piece && c->phase != PHASE_DONE && !(c->piece = malloc(TAKE_BYTES)))
+        bj_no_memory(L);
+    if (c->piece_len == 0) {
+        c->piece_len = take_bytes(L, c, c->piece, TAKE_BYTES);
+        if (c->counted)
+            csv_count_add(&c->count, c->piece, c->piece_len);
+    }
+    lua_pushlstring(L, c->piece ? c->piece : "", c->piece_len); /* without memory, the next call gives it */
+    c->piece_len = 0;
     return 1;
 }
 
@@ -184,7 +386,7 @@ static int call_read(lua_State *L)
 
 static struct queue *open_queue(struct call *c)
 {
-    if (c->phase != PHASE_RUNNING || c->run.step != STEP_SEND || c->body != BODY_QUEUE || c->finished)
+    if (c->phase != PHASE_RUNNING || c->run.step != STEP_SEND || c->request.body != BODY_QUEUE || c->finished)
         return NULL;
     return &c->transfer->source.queue;
 }
@@ -226,7 +428,7 @@ static int call_finish(lua_State *L)
 /* ---- results ---- */
 
 /* Keeps the error on top as the one to return (`first`), or among what failed beside it; pops it. */
-static void keep_error(lua_State *L, int ci, int first)
+static void keep_error(lua_State *L, int ci, bool first)
 {
     if (first) {
         bj_keep(L, ci, "error");
@@ -244,29 +446,49 @@ static void keep_error(lua_State *L, int ci, int first)
     lua_pop(L, 1);
 }
 
-void bj_add_message(lua_State *L, const char *format, const char *value)
+static void set_doubt(lua_State *L, const struct call *c)
 {
-    lua_getfield(L, -1, "message");
-    lua_pushfstring(L, format, value);
-    lua_concat(L, 2);
-    lua_setfield(L, -2, "message");
+    lua_pushboolean(L, 1);
+    lua_setfield(L, -2, "in_doubt");
+    bj_add_message(L, "; %s",
+                   c->run.verb == VERB_CREATE_FULL ? "it was sent once only, and whether it took effect cannot be known"
+                                                   : "whether it took effect is not known");
 }
 
 /* Completes the kept error with what is known only at the end. */
-static void complete_error(lua_State *L, struct call *c, int ci)
+static void complete_error(lua_State *L, const struct call *c, int ci)
 {
     bj_kept(L, ci, "error");
     bj_pushinteger(L, c->run.sends);
     lua_setfield(L, -2, "attempts");
     if (c->stuck)
         bj_add_message(L, "; %s cannot be read again, so it was not retried", "a source that is a function");
-    if (c->run.in_doubt) {
-        lua_pushboolean(L, 1);
-        lua_setfield(L, -2, "in_doubt");
+    if (c->run.in_doubt)
+        set_doubt(L, c);
+    if (c->run.verb == VERB_CREATE && c->run.lost_sends > 0) {
+        bj_pushinteger(L, c->run.lost_sends);
+        lua_setfield(L, -2, "strays");
     }
     bj_kept(L, ci, "also");
     lua_setfield(L, -2, "also");
-    bj_name_strays(L, ci);
+    lua_pop(L, 1);
+}
+
+/* Appends the reason that the job's info gives, if it gives one, to the message of the error on top. */
+static void add_reason(lua_State *L, int job)
+{
+    bj_job_info(L, job);
+    lua_getfield(L, -1, "errorMessage");
+    lua_replace(L, -2); /* error, errorMessage */
+    if (lua_type(L, -1) == LUA_TSTRING) {
+        size_t len;
+        const char *reason = lua_tolstring(L, -1, &len);
+        bj_push_masked(L, reason, len, REASON_BYTES);
+        lua_replace(L, -2);
+        lua_pushvalue(L, -2);
+        bj_add_message(L, ": %s", lua_tostring(L, -2));
+        lua_pop(L, 1);
+    }
     lua_pop(L, 1);
 }
 
@@ -274,16 +496,18 @@ static void complete_error(lua_State *L, struct call *c, int ci)
 static void explain_state(lua_State *L, const struct call *c, int ci)
 {
     bj_kept(L, ci, "job");
-    const char *state = job_state_name(bj_check_job(L, -1)->state);
-    const char *shown = state ? state : "in an unknown state";
+    int job = lua_gettop(L);
+    enum job_state at = bj_check_job(L, job)->state;
+    const char *state = job_state_name(at);
+    const char *shown = c->run.gone ? "not there any more" : state ? state : "in an unknown state";
     bj_kept(L, ci, "error"); /* job, error */
     if (c->run.wrong_state) {
         bj_add_message(L, ": the job is %s", shown);
     } else {
-        static const char *const answer_fields[] = {"code", "status"};
-        for (size_t i = 0; i < sizeof answer_fields / sizeof answer_fields[0]; i++) {
+        static const char *const response_fields[] = {"code", "status"};
+        for (size_t i = 0; i < sizeof response_fields / sizeof response_fields[0]; i++) {
             lua_pushnil(L);
-            lua_setfield(L, -2, answer_fields[i]);
+            lua_setfield(L, -2, response_fields[i]);
         }
         lua_pushliteral(L, BJ_ERR_JOB);
         lua_setfield(L, -2, "kind");
@@ -291,57 +515,50 @@ static void explain_state(lua_State *L, const struct call *c, int ci)
                         shown);
         lua_setfield(L, -2, "message");
     }
-    lua_pushstring(L, state);
-    lua_setfield(L, -2, "state");
-    bj_kept(L, -2, "info");
-    lua_getfield(L, -1, "errorMessage");
-    lua_replace(L, -2); /* job, error, errorMessage */
-    if (lua_type(L, -1) == LUA_TSTRING) {
-        size_t len;
-        const char *reason = lua_tolstring(L, -1, &len);
-        lua_getfield(L, -2, "message");
-        lua_pushliteral(L, ": ");
-        bj_push_masked(L, ci, reason, len, REASON_BYTES);
-        lua_concat(L, 3);
-        lua_setfield(L, -3, "message");
+    if (!c->run.gone) {
+        lua_pushstring(L, state);
+        lua_setfield(L, -2, "state");
+        add_reason(L, job);
     }
-    lua_pop(L, 3);
+    if (c->run.verb == VERB_CLOSE && (c->run.gone || at == STATE_ABORTED))
+        bj_add_message(L, "; rows of it may have been %s", "processed");
+    lua_pop(L, 2);
 }
 
-/* Turns the good answer on top into the verb's result. */
+/* Replaces the info on top of a created job by a handle on it, which is kept. */
+static void make_job(lua_State *L, struct call *c, int ci)
+{
+    int info = lua_gettop(L);
+    bj_kept(L, ci, "client");
+    lua_getfield(L, info, "id");
+    struct job *j = bj_push_job(L, info + 1, c->run.verb == VERB_QUERY ? JOB_QUERY : JOB_INGEST); /* client, job */
+    j->ours = 1;
+    j->lost_creates = c->run.verb == VERB_CREATE ? c->run.lost_sends : 0;
+    lua_replace(L, info + 1);
+    lua_pushvalue(L, info + 1);
+    bj_keep(L, ci, "job");
+}
+
+/* Turns the good answer on top into the verb's result, which is kept. */
 static void keep_result(lua_State *L, struct call *c, int ci)
 {
-    if (c->expect == EXPECT_JOB && c->run.step != STEP_LIST && c->run.step != STEP_ABORT_STRAY) {
-        int answer = lua_gettop(L);
-        enum job_state before;
+    int answer = lua_gettop(L);
+    bool job_info = c->run.step == STEP_READ_BACK || c->request.expect == EXPECT_JOB;
+    if (job_info) {
         bj_kept(L, ci, "job");
-        if (lua_isnil(L, -1)) { /* a create */
+        bool created = lua_isnil(L, -1);
+        if (created) {
             lua_pop(L, 1);
-            bj_kept(L, ci, "client");
-            lua_getfield(L, answer, "createdById");
-            bj_keep(L, -2, "user_id");
-            bj_kept(L, -1, "jobs");
-            lua_getfield(L, answer, "id");
-            lua_pushvalue(L, -1);
-            struct job *j = bj_push_job(L, answer + 1, c->run.verb == VERB_QUERY ? JOB_QUERY : JOB_INGEST);
-            j->ours = 1;
-            j->lost = c->lost_sends;
-            lua_pushvalue(L, -1);
-            bj_keep(L, ci, "job"); /* answer, client, jobs, id, job */
-            lua_insert(L, -2);
-            lua_pushvalue(L, -2);
-            lua_rawset(L, -4); /* answer, client, jobs, job */
-            lua_replace(L, answer + 1);
-            lua_settop(L, answer + 1);
+            make_job(L, c, ci);
         }
-        before = bj_check_job(L, -1)->state;
-        bj_update_job(L, -1, answer);
-        bj_report_state(L, ci, before, bj_check_job(L, answer + 1)->state);
-        if (c->run.step == STEP_SEND && !strcmp(c->method, "POST"))
-            lua_settop(L, answer + 1); /* the result of a create is its job */
+        enum job_state before = bj_check_job(L, -1)->state;
+        bj_update_job(L, answer + 1, answer); /* answer, job, info */
+        report_state(L, c, ci, before, bj_check_job(L, answer + 1)->state);
+        if (created)
+            lua_pop(L, 1); /* the result of a create is its job */
         lua_replace(L, answer);
         lua_settop(L, answer);
-    } else if (c->expect == EXPECT_NOTHING && c->run.verb == VERB_UPLOAD) {
+    } else if (c->run.verb == VERB_UPLOAD) {
         bj_kept(L, ci, "job");
         bj_check_job(L, -1)->uploaded = 1;
         lua_pop(L, 1);
@@ -349,159 +566,247 @@ static void keep_result(lua_State *L, struct call *c, int ci)
     bj_keep(L, ci, "result");
 }
 
-/* What is true of the answer beside its content. */
-static void complete_answer(struct call *c, struct answer *a)
-{
-    a->whole_sent = c->transfer->source.whole_sent;
-    a->can_repeat = c->body != BODY_QUEUE || c->repeatable || !c->pushed;
-    c->stuck = !a->can_repeat &&
-               (a->outcome == OUTCOME_LOST || a->outcome == OUTCOME_NOT_APPLIED || a->outcome == OUTCOME_DEAD_TOKEN);
-    if (c->run.step == STEP_SEND && a->outcome == OUTCOME_LOST)
-        c->lost_sends++;
-}
+/* ---- the facts of a response ---- */
 
-/* Replaces the answer on top by an error when the download came whole for HTTP but is no good, or was ended by us for
- * that. */
-static void check_inflow(lua_State *L, struct call *c, int ci, struct answer *a)
-{
-    struct inflow *in = &c->in;
-    if (c->expect != EXPECT_CSV || c->run.step != STEP_SEND)
-        return;
-    if (a->outcome == OUTCOME_OK)
-        inflow_end(in);
-    if (!in->corrupt && !in->differs)
-        return;
-    a->outcome = in->differs ? OUTCOME_BROKEN : OUTCOME_LOST;
-    bj_push_error(L, BJ_ERR_PROTOCOL, NULL, "%s",
-                  in->differs
-                      ? "the download broke, and what came at the second try is not the same as what came at the first"
-                      : "the gzip body of the answer is damaged or cut off");
-    bj_describe_error(L, ci, c->transfer, &c->run);
-    lua_replace(L, -2);
-}
-
-/* Replaces the answer on top by an error when a page of a query does not hold the rows that its header promises, or
- * ends inside one. What is read row by row is counted there. Such a page is asked for again, like one that broke. */
-static void check_rows(lua_State *L, struct call *c, int ci, struct answer *a)
+/* A download that came whole for HTTP may be no good, or may have been ended by us for that. */
+static void check_download(struct call *c, struct reply *r)
 {
     const struct transfer *t = c->transfer;
-    const struct csv_count *count = c->piece ? &c->count : c->expect == EXPECT_FILE ? &t->sink.count : NULL;
+    if (c->request.expect != EXPECT_CSV || c->run.step != STEP_SEND)
+        return;
+    if (t->code == CURLE_OK && t->stop == STOP_NONE && t->status / 100 == 2 && response_is_csv(t))
+        inflow_end(&c->in);
+    r->download_corrupt = c->in.corrupt;
+    r->download_differs = c->in.differs;
+}
+
+/* Counts the rows of a page of a query. What is read row by row is counted there. */
+static void check_rows(const struct call *c, struct reply *r)
+{
+    const struct transfer *t = c->transfer;
+    const struct csv_count *count = c->piece ? &c->count : c->request.expect == EXPECT_FILE ? &t->sink.count : NULL;
     size_t len;
-    if (a->outcome != OUTCOME_OK || !c->counted || !count)
+    if (!c->counted || !count || c->run.step != STEP_SEND)
         return;
-    bj_pushinteger(L, (long long)csv_count_rows(count));
-    lua_setfield(L, -2, "rows");
     const char *expected = transfer_header(t, "Sforce-NumberOfRecords", &len);
-    bool differs = expected && strtoull(expected, NULL, 10) != csv_count_rows(count);
-    if (!differs && !csv_count_is_cut(count))
-        return;
-    a->outcome = OUTCOME_LOST;
-    if (csv_count_is_cut(count)) {
-        bj_push_error(L, BJ_ERR_PROTOCOL, NULL, "a page of results ends in the middle of a row");
-    } else {
-        lua_pushlstring(L, expected, len);
-        lua_getfield(L, -2, "rows");
-        bj_push_error(L, BJ_ERR_PROTOCOL, NULL, "a page of results holds %s rows, and Sforce-NumberOfRecords says %s",
-                      lua_tostring(L, -1), lua_tostring(L, -2));
-        lua_replace(L, -3);
-        lua_pop(L, 1);
-    }
-    bj_describe_error(L, ci, c->transfer, &c->run);
-    lua_replace(L, -2);
+    r->counted = true;
+    r->rows = csv_count_rows(count);
+    r->rows_cut = csv_count_is_cut(count);
+    r->rows_differ = expected && strtoull(expected, NULL, 10) != r->rows;
 }
 
-/* Jitter, from a state of our own: the host's random numbers stay the host's. */
-static double dice(struct call *c)
+/* What the request was, beside its response. */
+static void complete_answer(struct call *c, struct answer *a)
 {
-    return erand48(c->dice);
+    a->can_repeat = c->request.body != BODY_QUEUE || c->repeatable || !c->pushed;
+    c->stuck = !a->can_repeat && (a->outcome == OUTCOME_RETRY || a->outcome == OUTCOME_DEAD_TOKEN);
+    if (c->run.step == STEP_SEND && a->lost) {
+        if (c->run.lost_sends == 0)
+            c->lost_from = c->sent_at;
+        c->lost_until = clock_now();
+    }
 }
 
-static void follow(lua_State *L, struct call *c, int ci, enum plan plan, int error)
+/* What the handle has to remember of the requests that were sent for its job. */
+static void note_request(lua_State *L, struct call *c, int ci, struct answer *a)
 {
-    bool renewable;
-    if (plan == PLAN_TIDY) {
-        if (bj_sort_strays(L, c, ci) > 0) {
-            c->run.step = STEP_ABORT_STRAY;
-            c->phase = PHASE_SEND;
-            c->resume_at = 0;
-            return;
+    bj_kept(L, ci, "job");
+    if (!lua_isnil(L, -1) && c->run.step == STEP_SEND) {
+        struct job *j = bj_check_job(L, -1);
+        const struct source *s = &c->transfer->source;
+        bool may_be_there = a->lost || a->outcome == OUTCOME_OK;
+        if (c->run.verb == VERB_CLOSE && !may_be_there)
+            j->closes--;
+        if (c->run.verb == VERB_ABORT && !a->sent)
+            j->aborts--;
+        if (c->run.verb == VERB_UPLOAD && s->whole_sent && may_be_there) {
+            c->bodies++;
+            bodies_add(&j->bodies, s->digest);
         }
-        plan = c->run.failed ? PLAN_FAIL : PLAN_DONE;
+        /* This one is often refused before it went out whole; then only an earlier one of this very call is known. */
+        a->contents_ours = a->has_contents && j->ours &&
+                           bodies_are(&j->bodies, s->whole_sent ? s->digest : j->bodies.digest) &&
+                           (s->whole_sent || c->bodies > 0);
     }
-    switch (plan) {
-    case PLAN_SEND:
-        c->phase = PHASE_SEND;
-        c->resume_at = clock_now() + c->run.pause;
-        if (error)
-            bj_report_retry(L, c, ci, error);
-        return;
-    case PLAN_TOKEN:
-        bj_kept(L, ci, "client");
-        renewable = bj_check_client(L, -1)->renewable;
-        lua_pop(L, 1);
-        if (renewable) {
-            c->phase = PHASE_TOKEN;
-            c->resume_at = 0;
-            return;
-        }
-        break;
-    case PLAN_DONE:
-        if (error && c->expect == EXPECT_NOTHING) {
-            /* A refusal that proves an earlier success: the data is there, the job is gone. */
-            lua_pushboolean(L, 1);
-            keep_result(L, c, ci);
-        }
-        lua_pushnil(L);
-        bj_keep(L, ci, "error");
-        bj_finish_call(c);
-        return;
-    case PLAN_FAIL_STATE:
-        explain_state(L, c, ci);
-        break;
-    case PLAN_FAIL:
-    case PLAN_TIDY:
-        break;
-    }
-    complete_error(L, c, ci);
-    bj_finish_call(c);
+    lua_pop(L, 1);
 }
 
-/* The transfer is done: reads its answer and decides what next. */
-static void take_answer(lua_State *L, struct call *c, int ci)
+static void note_service_time(lua_State *L, const struct call *c, int ci)
 {
-    struct answer a;
+    double date = response_date(c->transfer);
+    if (date < 0 || c->request.login)
+        return;
+    bj_kept(L, ci, "client");
+    bj_check_client(L, -1)->service_time = date - clock_now();
+    lua_pop(L, 1);
+}
+
+/* ---- the driver: transfer, reply, verdict, what next ---- */
+
+/* Sends the request of the step at hand, or ends the call with an error. */
+static void start_request(lua_State *L, struct call *c, int ci)
+{
     int top = lua_gettop(L);
-    enum step step = c->run.step;
-    enum expect expect = step == STEP_SEND        ? c->expect
-                         : step == STEP_READ_BACK ? EXPECT_JOB
-                         : step == STEP_LIST      ? EXPECT_OBJECT
-                                                  : EXPECT_JOB;
-    bj_unpin_done(L);
-    bj_push_answer(L, ci, c->transfer, &c->run, expect, &a); /* result or error */
-    if (c->bare && a.outcome == OUTCOME_DEAD_TOKEN)
-        a.outcome = OUTCOME_REFUSED;
-    check_inflow(L, c, ci, &a);
-    check_rows(L, c, ci, &a);
-    complete_answer(c, &a);
-    int error = a.outcome == OUTCOME_OK ? 0 : top + 1;
-    bj_report_request(L, c, ci, error);
-    if (step == STEP_LIST && !error && bj_gather_strays(L, c, ci)) {
-        c->phase = PHASE_SEND;
-        c->resume_at = 0;
+    bj_kept(L, ci, "client");
+    struct client *cl = bj_check_client(L, -1);
+    bj_kept(L, ci, "job");
+    struct job *j = lua_isnil(L, -1) ? NULL : bj_check_job(L, -1);
+    struct request rq = c->request;
+    if (c->run.step == STEP_READ_BACK) {
+        rq.method = "GET";
+        rq.expect = EXPECT_JOB;
+        rq.body = BODY_NONE;
+    } else if (c->run.verb == VERB_CLOSE && j->aborts > 0) {
+        bj_push_error(L, BJ_ERR_JOB, NULL, "an abort of this job was sent before, so this handle does not close it");
+        lua_pushstring(L, job_state_name(j->state));
+        lua_setfield(L, -2, "state");
+        name_job(L, ci);
+        bj_keep(L, ci, "error");
+        complete_error(L, c, ci);
+        finish(L, c, ci);
         lua_settop(L, top);
         return;
     }
-    if (step == STEP_ABORT_STRAY)
-        bj_drop_stray(L, ci, error);
-    lua_pushvalue(L, top + 1);
+    c->tokens = cl->tokens;
+    if (!cl->engine)
+        cl->engine = bj_engine(L, cl->nice);
+    bj_check_process(L, cl->engine);
+    if (!c->engine)
+        c->engine = engine_ref(cl->engine);
+    int why = bj_make_transfer(L, &rq, cl, &c->transfer);
+    if (why) {
+        bj_push_error(L, BJ_ERR_IO, NULL, "%s: %s", rq.file, strerror(why));
+        bj_describe_request(L, c->transfer);
+        name_job(L, ci);
+        bj_keep(L, ci, "error");
+        complete_error(L, c, ci);
+        finish(L, c, ci);
+        lua_settop(L, top);
+        return;
+    }
+    if (c->run.step == STEP_SEND && rq.body == BODY_QUEUE) {
+        c->restart = c->pushed;
+        c->finished = c->pushed = false;
+    }
+    inflow_begin(&c->in);
+    c->no_csv = false;
+    if (!engine_start(c->engine, c->transfer)) {
+        release(c); /* nobody will collect it any more */
+        bj_raise(L, "bulkjob: the Lua state is being closed");
+    }
+    if (c->run.step == STEP_SEND && c->run.verb == VERB_CLOSE)
+        j->closes++;
+    if (c->run.step == STEP_SEND && c->run.verb == VERB_ABORT)
+        j->aborts++;
+    c->sent_at = clock_now();
+    c->sent = true;
+    c->phase = PHASE_RUNNING;
+    lua_settop(L, top);
+}
+
+static void fail(lua_State *L, struct call *c, int ci)
+{
+    c->phase = PHASE_DONE;
+    complete_error(L, c, ci);
+    report_strays(L, c, ci);
+    finish(L, c, ci);
+}
+
+static void succeed(lua_State *L, struct call *c, int ci)
+{
+    c->phase = PHASE_DONE;
+    lua_pushnil(L);
+    bj_keep(L, ci, "error");
+    report_strays(L, c, ci);
+    finish(L, c, ci);
+}
+
+/* `error`: the stack index of the error of the last request, or 0. */
+static void follow(lua_State *L, struct call *c, int ci, enum plan plan, int error)
+{
+    switch (plan) {
+    case PLAN_SEND:
+        c->resume_at = clock_now() + c->run.pause;
+        if (c->request.deadline >= 0 && c->resume_at >= c->request.deadline) {
+            fail(L, c, ci); /* with a reason, in place of a time-out later */
+            return;
+        }
+        c->phase = PHASE_SEND;
+        if (error)
+            report_retry(L, c, ci, error);
+        return;
+    case PLAN_TOKEN:
+        c->phase = PHASE_TOKEN;
+        c->resume_at = 0;
+        return;
+    case PLAN_DONE_EARLIER:
+        c->phase = PHASE_DONE;
+        lua_pushboolean(L, 1);
+        keep_result(L, c, ci);
+        succeed(L, c, ci);
+        return;
+    case PLAN_DONE:
+        succeed(L, c, ci);
+        return;
+    case PLAN_FAIL_STATE:
+        c->phase = PHASE_DONE;
+        explain_state(L, c, ci);
+        fail(L, c, ci);
+        return;
+    case PLAN_FAIL:
+        fail(L, c, ci);
+        return;
+    }
+}
+
+/* The transfer is done: reads the response and decides what next. */
+static void take_response(lua_State *L, struct call *c, int ci)
+{
+    struct reply r;
+    struct answer a;
+    int reply = lua_gettop(L) + 1;
+    enum step step = c->run.step;
+    enum expect expect = step == STEP_SEND ? c->request.expect : EXPECT_JOB;
+    bool login = c->request.login;
+    memset(&r, 0, sizeof r);
+    check_download(c, &r);
+    check_rows(c, &r);
+    bj_push_reply(L, c->transfer, expect, login, &r);
+    bj_kept(L, ci, "job");
+    if (!lua_isnil(L, -1)) {
+        bj_job_id(L, -1); /* stays in the job */
+        r.expected_id = lua_tostring(L, -1);
+    }
+    lua_settop(L, reply + REPLY_VALUES - 1);
+    enum fault fault = verdict(c->transfer, c->run.verb, step, expect, &r, &a);
+    note_service_time(L, c, ci);
+    int error = 0;
+    if (fault == FAULT_NONE) {
+        bj_push_result(L, c->transfer, expect, &r, reply);
+    } else {
+        error = reply + REPLY_VALUES;
+        bj_push_fault(L, fault, c->transfer, login, &r, reply);
+        bj_describe_request(L, c->transfer);
+        bj_pushinteger(L, c->run.sends + (step == STEP_SEND));
+        lua_setfield(L, -2, "attempts");
+        if (a.has_contents) {
+            lua_pushboolean(L, 1);
+            lua_setfield(L, -2, "contents");
+        }
+        name_job(L, ci);
+    }
+    report_request(L, c, ci, error);
+    lua_pushvalue(L, reply + REPLY_VALUES);
     if (error)
         keep_error(L, ci, step == STEP_SEND);
-    else if (step == STEP_SEND || step == STEP_READ_BACK)
-        keep_result(L, c, ci);
     else
-        lua_pop(L, 1);
-    follow(L, c, ci, verb_next(&c->run, &a, clock_now(), dice(c)), error);
-    lua_settop(L, top);
+        keep_result(L, c, ci);
+    /* Nothing can raise from here to where the next phase is set: each response counts once. Jitter comes from a state
+     * of our own: the host's random numbers stay the host's. */
+    complete_answer(c, &a);
+    note_request(L, c, ci, &a);
+    follow(L, c, ci, verb_next(&c->run, &a, clock_now(), erand48(c->dice)), error);
+    lua_settop(L, reply - 1);
 }
 
 /* ---- methods ---- */
@@ -518,7 +823,7 @@ static const char *host_work(struct call *c)
     if (q && !atomic_load(&t->done) && !queue_writer_waits(q))
         return "data";
     if (may_take(c)) {
-        /* A body that came whole is read to its end before the answer counts; one that broke begins again. */
+        /* A body that came whole is read to its end before the response counts; one that broke begins again. */
         if (atomic_load_explicit(&t->done, memory_order_acquire))
             return t->code == CURLE_OK && t->stop == STOP_NONE &&
                            !(queue_is_drained(&t->sink.queue) && inflow_is_empty(&c->in))
@@ -536,7 +841,7 @@ static bool has_token(lua_State *L, const struct call *c)
     bj_kept(L, 1, "client");
     const struct client *cl = bj_check_client(L, -1);
     lua_pop(L, 1);
-    return cl->token && cl->base && (c->phase != PHASE_TOKEN || cl->tokens != c->tokens);
+    return cl->token.text && cl->base && (c->phase != PHASE_TOKEN || cl->tokens != c->tokens);
 }
 
 /* call:step() -> "done" | "wait" | "token" | "data" | "restart": takes the call as far as it goes without waiting.
@@ -565,17 +870,17 @@ static int call_step(lua_State *L)
                 lua_pushliteral(L, "wait");
                 return 1;
             }
-            if (!c->bare && !has_token(L, c)) {
+            if (!c->request.login && !has_token(L, c)) {
                 lua_pushliteral(L, "token");
                 return 1;
             }
-            bj_start_request(L, c, 1);
+            start_request(L, c, 1);
             break;
         case PHASE_RUNNING:
             bj_check_process(L, c->engine);
             work = host_work(c);
             if (!work && atomic_load_explicit(&c->transfer->done, memory_order_acquire)) {
-                take_answer(L, c, 1);
+                take_response(L, c, 1);
                 break;
             }
             lua_pushstring(L, work ? work : "wait");
@@ -618,19 +923,15 @@ static int call_cancel(lua_State *L)
     lua_settop(L, 2);
     if (c->phase == PHASE_DONE)
         return 0;
-    bool in_doubt = verb_in_doubt(&c->run, c->phase == PHASE_RUNNING);
-    if (c->transfer)
-        engine_cancel(c->engine, c->transfer);
-    bj_finish_call(c);
+    bool doubt = verb_would_doubt(&c->run, c->phase == PHASE_RUNNING);
+    finish(L, c, 1);
     if (lua_isnil(L, 2)) {
         bj_push_error(L, BJ_ERR_CANCELLED, NULL, "the call was cancelled");
         lua_replace(L, 2);
-        bj_name_job(L, 1);
+        name_job(L, 1);
     }
-    if (in_doubt) {
-        lua_pushboolean(L, 1);
-        lua_setfield(L, 2, "in_doubt");
-    }
+    if (doubt)
+        set_doubt(L, c);
     bj_keep(L, 1, "error");
     return 0;
 }
@@ -681,10 +982,7 @@ static int call_job(lua_State *L)
 
 static int call_gc(lua_State *L)
 {
-    struct call *c = check_call(L, 1);
-    if (c->transfer)
-        engine_cancel(c->engine, c->transfer);
-    bj_finish_call(c);
+    release(check_call(L, 1));
     return 0;
 }
 

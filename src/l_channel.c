@@ -1,7 +1,9 @@
 /* core.channel: what one waiter of the host waits on, in the form that event loops ask for. */
-#include "l_bulkjob.h"
+#include "l_channel.h"
 
 #include "clock.h"
+#include "l_engine.h"
+#include "l_open.h"
 #include "listener.h"
 
 #include <errno.h>
@@ -45,7 +47,7 @@ static int new_channel(lua_State *L)
     box->deadline = -1;
     box->channel = channel_new();
     if (!box->channel)
-        return luaL_error(L, "not enough memory");
+        bj_no_memory(L);
     return 1;
 }
 

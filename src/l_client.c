@@ -1,7 +1,10 @@
 /* core.client: one org, how to reach it and who asks. Makes no request. */
-#include "l_bulkjob.h"
+#include "l_client.h"
 
 #include "channel.h"
+#include "clock.h"
+#include "l_channel.h"
+#include "l_open.h"
 #include "version.h"
 
 #include <ctype.h>
@@ -11,6 +14,9 @@
 #include <strings.h>
 
 #define CLIENT_CLASS "bulkjob.client"
+
+/* A real one has some hundred bytes, up to some thousand as a JWT; servers take no header of more than this. */
+enum { TOKEN_MAX = 32 * 1024 };
 
 static struct client *to_client(lua_State *L, int i)
 {
@@ -25,18 +31,20 @@ struct client *bj_check_client(lua_State *L, int i)
     return c;
 }
 
-static void wipe(char **secret)
-{
-    if (*secret)
-        explicit_bzero(*secret, strlen(*secret));
-    free(*secret);
-    *secret = NULL;
-}
-
 static void copy(lua_State *L, char **field, const char *value)
 {
     if (!settings_set(field, value))
-        luaL_error(L, "not enough memory");
+        bj_no_memory(L);
+}
+
+static void set_token_text(lua_State *L, struct client *c, const char *token)
+{
+    if (strlen(token) > TOKEN_MAX)
+        bj_misuse(L, "bulkjob.client: the token has %d bytes, and %d are the most that go into a header",
+                  (int)strlen(token), TOKEN_MAX);
+    bj_secret_move(&c->token, &c->token_before);
+    if (!bj_secret_set(L, &c->token, token))
+        bj_no_memory(L);
 }
 
 /* ---- options ---- */
@@ -54,6 +62,7 @@ struct option {
 static const struct option options[] = {
     {"timeout", OPTION_SECONDS, SETTING(timeout)},
     {"connect_timeout", OPTION_SECONDS, SETTING(connect_timeout)},
+    {"total_timeout", OPTION_SECONDS, SETTING(total_timeout)},
     {"max_connections", OPTION_COUNT, SETTING(max_connections)},
     {"insecure", OPTION_BOOLEAN, SETTING(insecure)},
     {"compress", OPTION_BOOLEAN, SETTING(compress)},
@@ -84,9 +93,9 @@ static const struct option *find_option(const char *name)
     return NULL;
 }
 
-static void expected(lua_State *L, const char *name, const char *what)
+_Noreturn static void expected(lua_State *L, const char *name, const char *what)
 {
-    luaL_error(L, "bulkjob.client: option '%s': %s expected, got %s", name, what, luaL_typename(L, -1));
+    bj_misuse(L, "bulkjob.client: option '%s': %s expected, got %s", name, what, luaL_typename(L, -1));
 }
 
 /* A string that can stand in a header line or a path: no line break, no NUL. */
@@ -98,9 +107,9 @@ static const char *plain_string(lua_State *L, const char *name)
     const char *s = lua_tolstring(L, -1, &len);
     for (size_t i = 0; i < len; i++)
         if ((unsigned char)s[i] < ' ' || s[i] == 0x7f)
-            luaL_error(L, "bulkjob.client: option '%s' holds a control character (byte %d)", name, (int)i + 1);
+            bj_misuse(L, "bulkjob.client: option '%s' holds a control character (byte %d)", name, (int)i + 1);
     if (len == 0)
-        luaL_error(L, "bulkjob.client: option '%s' is empty", name);
+        bj_misuse(L, "bulkjob.client: option '%s' is empty", name);
     return s;
 }
 
@@ -110,7 +119,7 @@ static double positive(lua_State *L, const char *name, double least)
         expected(L, name, "number");
     double n = lua_tonumber(L, -1);
     if (!(n >= least) || n > 1e6)
-        luaL_error(L, "bulkjob.client: option '%s' must be from %f to 1000000, not %f", name, least, n);
+        bj_misuse(L, "bulkjob.client: option '%s' must be from %f to 1000000, not %f", name, least, n);
     return n;
 }
 
@@ -118,7 +127,7 @@ static double whole(lua_State *L, const char *name, double least)
 {
     double n = positive(L, name, least);
     if (n != floor(n))
-        luaL_error(L, "bulkjob.client: option '%s' must be a whole number, not %f", name, n);
+        bj_misuse(L, "bulkjob.client: option '%s' must be a whole number, not %f", name, n);
     return n;
 }
 
@@ -168,15 +177,14 @@ size_t bj_check_origin(lua_State *L, const struct client *c, const char *name, c
     while (n > 0 && url[n - 1] == '/')
         n--;
     if (!https && !http)
-        luaL_error(L, "bulkjob.client: %s: an https:// URL expected, such as https://acme.my.salesforce.com", name);
+        bj_misuse(L, "bulkjob.client: %s: an https:// URL expected, such as https://acme.my.salesforce.com", name);
     if (url + n <= host || strcspn(host, "/?#@ \\") < (size_t)(url + n - host))
-        luaL_error(L, "bulkjob.client: %s: only scheme and host expected, such as https://acme.my.salesforce.com",
-                   name);
+        bj_misuse(L, "bulkjob.client: %s: only scheme and host expected, such as https://acme.my.salesforce.com", name);
     const char *port = memchr(host, ']', (size_t)(url + n - host)); /* behind the address of IPv6 */
     port = strchr(port ? port : host, ':');
     if (port && port < url + n &&
         (port + 1 == url + n || strspn(port + 1, "0123456789") != (size_t)(url + n - port - 1)))
-        luaL_error(L, "bulkjob.client: %s: a port number expected behind the colon", name);
+        bj_misuse(L, "bulkjob.client: %s: a port number expected behind the colon", name);
     if (http && !c->settings->insecure && !is_loopback(host, (size_t)(url + n - host)))
         luaL_error(
             L, "bulkjob.client: %s: http would send the token in the clear; use https, or insecure = true if you must",
@@ -196,7 +204,7 @@ static void set_version(lua_State *L, struct client *c)
     const char *v = plain_string(L, "api_version");
     size_t whole = strspn(v, "0123456789");
     if (whole == 0 || v[whole] != '.' || !isdigit((unsigned char)v[whole + 1]) || v[whole + 2] != '\0')
-        luaL_error(L, "bulkjob.client: option 'api_version': a string such as \"66.0\" expected, got \"%s\"", v);
+        bj_misuse(L, "bulkjob.client: option 'api_version': a string such as \"66.0\" expected, got \"%s\"", v);
     copy(L, &c->version, v);
 }
 
@@ -214,7 +222,7 @@ static void set_retry(lua_State *L, struct client *c)
         else if (strcmp(key, "cap") == 0)
             c->retry.cap = positive(L, "retry.cap", 0);
         else
-            luaL_error(L, "bulkjob.client: unknown option 'retry.%s' (tries, base and cap are known)", key);
+            bj_misuse(L, "bulkjob.client: unknown option 'retry.%s' (tries, base and cap are known)", key);
         lua_pop(L, 1);
     }
 }
@@ -254,7 +262,7 @@ static void set_others(lua_State *L, struct client *c)
     lua_getfield(L, 1, "on_event");
     if (!lua_isnil(L, -1) && !lua_isfunction(L, -1))
         expected(L, "on_event", "function");
-    c->watched = !lua_isnil(L, -1);
+    c->wants_events = !lua_isnil(L, -1);
     bj_keep(L, 2, "on_event");
     lua_getfield(L, 1, "loop");
     if (!lua_isnil(L, -1) && !lua_isfunction(L, -1))
@@ -264,12 +272,12 @@ static void set_others(lua_State *L, struct client *c)
     if (!lua_isnil(L, -1))
         set_base(L, c, plain_string(L, "instance_url"));
     else if (!c->renewable)
-        luaL_error(L, "bulkjob.client: instance_url is missing, such as https://acme.my.salesforce.com");
+        bj_misuse(L, "bulkjob.client: instance_url is missing, such as https://acme.my.salesforce.com");
     lua_getfield(L, 1, "access_token");
     if (!lua_isnil(L, -1))
-        copy(L, &c->token, plain_string(L, "access_token"));
+        set_token_text(L, c, plain_string(L, "access_token"));
     else if (!c->renewable)
-        luaL_error(L, "bulkjob.client: access_token or auth is missing");
+        bj_misuse(L, "bulkjob.client: access_token or auth is missing");
     lua_settop(L, 2);
 }
 
@@ -278,10 +286,10 @@ static void set_options(lua_State *L, struct client *c)
     lua_pushnil(L);
     while (lua_next(L, 1)) { /* options, client, key, value */
         if (lua_type(L, -2) != LUA_TSTRING)
-            luaL_error(L, "bulkjob.client: unknown option (a %s key)", luaL_typename(L, -2));
+            bj_misuse(L, "bulkjob.client: unknown option (a %s key)", luaL_typename(L, -2));
         const struct option *o = find_option(lua_tostring(L, -2));
         if (!o)
-            luaL_error(L, "bulkjob.client: unknown option '%s'", lua_tostring(L, -2));
+            bj_misuse(L, "bulkjob.client: unknown option '%s'", lua_tostring(L, -2));
         set_option(L, c->settings, o);
         lua_pop(L, 1);
     }
@@ -299,28 +307,35 @@ static int new_client(lua_State *L)
     c->retry = retry_default;
     c->settings = settings_new();
     if (!c->settings)
-        return luaL_error(L, "not enough memory");
+        bj_no_memory(L);
     set_options(L, c);
-    /* Calls under way and jobs made here, as long as somebody holds them. */
-    static const char *const weak[][2] = {{"calls", "k"}, {"jobs", "v"}};
-    for (int i = 0; i < 2; i++) {
-        lua_newtable(L);
-        lua_createtable(L, 0, 1);
-        lua_pushstring(L, weak[i][1]);
-        lua_setfield(L, -2, "__mode");
-        lua_setmetatable(L, -2);
-        bj_keep(L, 2, weak[i][0]);
-    }
+    /* Calls under way, as long as somebody holds them. */
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "k");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    bj_keep(L, 2, "calls");
     return 1;
 }
 
 /* ---- life ---- */
 
+void bj_client_add_call(lua_State *L, int i)
+{
+    bj_kept(L, i, "calls");
+    lua_pushvalue(L, -2);
+    lua_pushboolean(L, 1);
+    lua_rawset(L, -3);
+    lua_pop(L, 1);
+}
+
 static int client_gc(lua_State *L)
 {
     struct client *c = to_client(L, 1);
     c->closed = 1;
-    wipe(&c->token);
+    bj_secret_clear(&c->token);
+    bj_secret_clear(&c->token_before);
     free(c->base);
     c->base = NULL;
     free(c->version);
@@ -330,7 +345,7 @@ static int client_gc(lua_State *L)
     if (c->engine)
         engine_unref(c->engine);
     c->engine = NULL;
-    c->calm = 0;
+    c->idle = 0;
     channel_unref(c->pulse);
     c->pulse = NULL;
     return 0;
@@ -377,16 +392,15 @@ static int set_token(lua_State *L)
     }
     if (!c->base)
         return luaL_error(L, "bulkjob.client: neither instance_url nor the auth source says where the org is");
-    wipe(&c->token);
+    set_token_text(L, c, token);
     c->tokens++;
-    copy(L, &c->token, token);
     return 0;
 }
 
 /* core.token(client) -> the token in use, or nil: for the auth source, which must not give it again once it is dead */
 static int token_of(lua_State *L)
 {
-    lua_pushstring(L, bj_check_client(L, 1)->token);
+    lua_pushstring(L, bj_check_client(L, 1)->token.text);
     return 1;
 }
 
@@ -423,19 +437,20 @@ static int set_tasks(lua_State *L)
     return 0;
 }
 
-/* core.settle(client, left): so many tasks are there, and none of them moves before there is news, or core.stir */
-static int settle(lua_State *L)
+/* core.set_idle(client, tasks): so many tasks are there, and none of them can go on before there is news, or
+ * core.set_busy */
+static int set_idle(lua_State *L)
 {
     struct client *c = to_client(L, 1); /* perhaps closed, by one of its tasks */
-    c->left = (int)luaL_checknumber(L, 2);
-    c->calm = c->pulse != NULL;
+    c->tasks = (int)luaL_checknumber(L, 2);
+    c->idle = c->pulse != NULL;
     return 0;
 }
 
-/* core.stir(client) */
-static int stir(lua_State *L)
+/* core.set_busy(client): a task can go on */
+static int set_busy(lua_State *L)
 {
-    to_client(L, 1)->calm = 0;
+    to_client(L, 1)->idle = 0;
     return 0;
 }
 
@@ -444,10 +459,10 @@ static int stir(lua_State *L)
 static int idle(lua_State *L)
 {
     const struct client *c = lua_touserdata(L, 1);
-    if (!c || !lua_getmetatable(L, 1) || !lua_rawequal(L, -1, lua_upvalueindex(1)) || !c->calm ||
+    if (!c || !lua_getmetatable(L, 1) || !lua_rawequal(L, -1, lua_upvalueindex(1)) || !c->idle ||
         atomic_load_explicit(&c->pulse->news, memory_order_acquire) != 0)
         return 0;
-    bj_pushinteger(L, c->left);
+    bj_pushinteger(L, c->tasks);
     return 1;
 }
 
@@ -463,16 +478,11 @@ void bj_open_client(lua_State *L)
         {NULL, NULL},
     };
     static const luaL_Reg functions[] = {
-        {"client", new_client},
-        {"set_token", set_token},
-        {"token", token_of},
-        {"client_option", client_option},
-        {"set_tasks", set_tasks},
-        {"settle", settle},
-        {"stir", stir},
-        {"org", org},
-        {"api_version", api_version},
-        {NULL, NULL},
+        {"client", new_client},       {"set_token", set_token},
+        {"token", token_of},          {"client_option", client_option},
+        {"set_tasks", set_tasks},     {"set_idle", set_idle},
+        {"set_busy", set_busy},       {"org", org},
+        {"api_version", api_version}, {NULL, NULL},
     };
     bj_new_class(L, CLIENT_CLASS, methods, meta);
     bj_setfuncs(L, functions);

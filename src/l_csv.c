@@ -1,7 +1,9 @@
 /* CSV for Lua: a reader that is fed and gives row tables, a writer that takes row tables and gives text. */
-#include "l_bulkjob.h"
+#include "l_csv.h"
 
-#include "csv.h"
+#include "l_error.h"
+#include "l_json.h"
+#include "l_open.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -25,10 +27,10 @@ char bj_check_delimiter(lua_State *L)
     const char *name = luaL_checklstring(L, -1, &len);
     char c = len == 1 ? name[0] : csv_delimiter_char(name);
     if (!c || c == '"' || c == '\n' || c == '\r')
-        luaL_error(L,
-                   "bulkjob.csv: delimiter: one character, or BACKQUOTE, CARET, COMMA, PIPE, SEMICOLON or TAB "
-                   "expected, got '%s'",
-                   name);
+        bj_misuse(L,
+                  "bulkjob.csv: delimiter: one character, or BACKQUOTE, CARET, COMMA, PIPE, SEMICOLON or TAB "
+                  "expected, got '%s'",
+                  name);
     return c;
 }
 
@@ -44,7 +46,7 @@ struct csv_reader *bj_check_csv_reader(lua_State *L, int i)
 {
     struct csv_box *box = luaL_checkudata(L, i, READER_CLASS);
     if (!box->reader)
-        luaL_error(L, "bulkjob.csv: this reader is closed");
+        bj_misuse(L, "bulkjob.csv: this reader is closed");
     return box->reader;
 }
 
@@ -55,7 +57,7 @@ static size_t check_max_record(lua_State *L)
         return 0;
     lua_Number n = luaL_checknumber(L, -1);
     if (!(n >= 1 && n <= RECORD_MAX))
-        luaL_error(L, "bulkjob.csv: max_record: a number of bytes expected, 1 to 2^30");
+        bj_misuse(L, "bulkjob.csv: max_record: a number of bytes expected, 1 to 2^30");
     return (size_t)n;
 }
 
@@ -72,7 +74,7 @@ static int new_reader(lua_State *L)
     struct csv_box *box = bj_new_object(L, READER_CLASS, sizeof *box);
     box->reader = csv_reader_new(&options);
     if (!box->reader)
-        return luaL_error(L, "not enough memory");
+        bj_no_memory(L);
     return 1;
 }
 
@@ -271,7 +273,7 @@ static int reader_types(lua_State *L)
     free(box->types);
     box->types = types;
     if (!types)
-        return luaL_error(L, "not enough memory");
+        bj_no_memory(L);
     memset(types, 't', (size_t)count);
     for (int i = 0; i < count; i++) {
         lua_rawgeti(L, 2, i + 1);
@@ -326,7 +328,7 @@ static struct csv_writer *check_writer(lua_State *L, int i)
 {
     struct csv_writer *w = luaL_checkudata(L, i, WRITER_CLASS);
     if (!w->open)
-        luaL_error(L, "bulkjob.csv: this writer is closed");
+        bj_misuse(L, "bulkjob.csv: this writer is closed");
     return w;
 }
 
@@ -344,7 +346,7 @@ static struct csv_writer *use_writer(lua_State *L, int i)
 static void need(lua_State *L, bool ok)
 {
     if (!ok)
-        luaL_error(L, "not enough memory");
+        bj_no_memory(L);
 }
 
 /* core.csv_writer { columns =, delimiter =, line_ending = } -> writer: "COMMA" and "LF" by default */
@@ -463,7 +465,7 @@ static void get_value(lua_State *L, const struct csv_writer *w, int i)
     lua_rawgeti(L, 3, i);
     lua_gettable(L, 2);
     if (w->uses != uses)
-        luaL_error(L, "bulkjob.csv: the writer was used by a field of the row that it writes");
+        bj_misuse(L, "bulkjob.csv: the writer was used by a field of the row that it writes");
 }
 
 /* What column `i` holds, on top, cannot be written. */

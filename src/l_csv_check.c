@@ -1,8 +1,11 @@
 /* core.csv_check: looks through CSV before it is sent. */
-#include "l_bulkjob.h"
+#include "l_csv.h"
 
 #include "csv_check.h"
+#include "l_error.h"
+#include "l_open.h"
 
+#include <math.h>
 #include <string.h>
 
 #define CHECK_CLASS "bulkjob.csv_check"
@@ -15,11 +18,25 @@ static struct csv_check *check_check(lua_State *L, int i)
 {
     struct check_box *box = luaL_checkudata(L, i, CHECK_CLASS);
     if (!box->check)
-        luaL_error(L, "bulkjob.csv: this check is closed");
+        bj_misuse(L, "bulkjob.csv: this check is closed");
     return box->check;
 }
 
-/* core.csv_check { delimiter =, part_bytes = } -> check: both optional */
+/* Every whole number up to this one is a lua_Number. */
+#define WHOLE_MAX 9007199254740992.0
+
+/* The option part_bytes on top. 0 for nil. */
+static unsigned long long check_part_bytes(lua_State *L)
+{
+    if (lua_isnil(L, -1))
+        return 0;
+    lua_Number n = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : 0;
+    if (!(n >= 1 && n <= WHOLE_MAX && n == floor(n)))
+        bj_misuse(L, "bulkjob.csv: part_bytes: a whole number from 1 on expected");
+    return (unsigned long long)n;
+}
+
+/* core.csv_check { delimiter =, part_bytes =, sha256 = } -> check: all optional */
 static int new_check(lua_State *L)
 {
     struct csv_check_options options = {0};
@@ -27,11 +44,13 @@ static int new_check(lua_State *L)
     lua_getfield(L, 1, "delimiter");
     options.delimiter = bj_check_delimiter(L);
     lua_getfield(L, 1, "part_bytes");
-    options.part_bytes = (unsigned long long)luaL_optnumber(L, -1, 0);
+    options.part_bytes = check_part_bytes(L);
+    lua_getfield(L, 1, "sha256");
+    options.sha256 = lua_toboolean(L, -1);
     struct check_box *box = bj_new_object(L, CHECK_CLASS, sizeof *box);
     box->check = csv_check_new(&options);
     if (!box->check)
-        return luaL_error(L, "not enough memory");
+        bj_no_memory(L);
     return 1;
 }
 
@@ -81,12 +100,7 @@ static int feed(lua_State *L)
     size_t len;
     const char *text = luaL_checklstring(L, 2, &len);
     lua_settop(L, 2);
-    char *room = csv_check_space(c, len);
-    if (!room)
-        return fail(L, c);
-    memcpy(room, text, len);
-    csv_check_filled(c, len);
-    return run(L, c);
+    return csv_check_feed(c, text, len) ? run(L, c) : fail(L, c);
 }
 
 /* check:finish() -> true | nil, err: no more text comes */
@@ -104,8 +118,8 @@ static void set_number(lua_State *L, const char *name, unsigned long long n)
     lua_setfield(L, -2, name);
 }
 
-/* check:parts() -> array of { first =, last =, records = }, those that are complete and were not asked for yet; bytes
- * from 1, as string.sub counts them */
+/* check:parts() -> array of { first =, last =, records =, digest = }, those that are complete and were not asked for
+ * yet; bytes from 1, as string.sub counts them; the digest is that of an upload of the header and these bytes */
 static int parts(lua_State *L)
 {
     struct csv_check *c = check_check(L, 1);
@@ -113,21 +127,24 @@ static int parts(lua_State *L)
     const struct csv_part *p = csv_check_parts(c, &count);
     lua_createtable(L, (int)count, 0);
     for (size_t i = 0; i < count; i++) {
-        lua_createtable(L, 0, 3);
+        lua_createtable(L, 0, 4);
         set_number(L, "first", p[i].first + 1);
         set_number(L, "last", p[i].end);
         set_number(L, "records", p[i].records);
+        lua_pushstring(L, p[i].digest);
+        lua_setfield(L, -2, "digest");
         lua_rawseti(L, -2, (int)i + 1);
     }
     csv_check_drop_parts(c);
     return 1;
 }
 
-/* check:facts() -> { columns =, columnDelimiter =, lineEnding =, records =, bytes =, header_first =, header_last = } */
+/* check:facts() -> { columns =, columnDelimiter =, lineEnding =, records =, bytes =, header_first =, header_last =,
+ * sha256 = } */
 static int facts(lua_State *L)
 {
     const struct csv_facts *f = csv_check_facts(check_check(L, 1));
-    lua_createtable(L, 0, 7);
+    lua_createtable(L, 0, 8);
     bj_kept(L, 1, "columns");
     lua_setfield(L, -2, "columns");
     lua_pushstring(L, csv_delimiter_name(f->delimiter));
@@ -138,6 +155,10 @@ static int facts(lua_State *L)
     set_number(L, "bytes", f->bytes);
     set_number(L, "header_first", f->header_first + 1);
     set_number(L, "header_last", f->header_end);
+    if (f->sha256[0]) {
+        lua_pushstring(L, f->sha256);
+        lua_setfield(L, -2, "sha256");
+    }
     return 1;
 }
 

@@ -1,5 +1,8 @@
 /* Directories, and locks between processes: what a run needs that Lua's io library lacks. */
-#include "l_bulkjob.h"
+#include "files.h"
+#include "l_class.h"
+#include "l_error.h"
+#include "l_open.h"
 
 #include <dirent.h>
 #include <errno.h>

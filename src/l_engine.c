@@ -1,13 +1,13 @@
-/* The one engine of a Lua state, and what it keeps alive. */
-#include "l_bulkjob.h"
+/* The one engine of a Lua state. */
+#include "l_engine.h"
 
 #include "clock.h"
+#include "l_open.h"
 
 #define ENGINE_CLASS "bulkjob.engine"
 
 struct engine_box {
-    struct engine *engine;   /* NULL: none, or stopped */
-    struct transfer *pinned; /* a reference to each that reads from a Lua string */
+    struct engine *engine; /* NULL: none, or stopped */
 };
 
 static const char engine_key;
@@ -20,11 +20,6 @@ static int engine_gc(lua_State *L)
     if (!e)
         return 0;
     engine_stop(e);
-    while (box->pinned) {
-        struct transfer *t = box->pinned;
-        box->pinned = t->pin_next;
-        transfer_unref(t);
-    }
     engine_unref(e);
     return 0;
 }
@@ -42,17 +37,6 @@ static struct engine_box *find_box(lua_State *L)
     return NULL;
 }
 
-/* The same, if its engine runs. */
-static struct engine_box *running(lua_State *L)
-{
-    struct engine_box *box = find_box(L);
-    if (box && !box->engine) {
-        lua_pop(L, 1);
-        return NULL;
-    }
-    return box;
-}
-
 struct engine *bj_engine(lua_State *L, int nice)
 {
     const char *why;
@@ -61,7 +45,7 @@ struct engine *bj_engine(lua_State *L, int nice)
         box = bj_new_object(L, ENGINE_CLASS, sizeof *box);
         box->engine = engine_new(nice, &why);
         if (!box->engine)
-            luaL_error(L, "bulkjob: the engine could not be started: %s", why);
+            bj_misuse(L, "bulkjob: the engine could not be started: %s", why);
         lua_pushvalue(L, -1);
         bj_rawsetp(L, LUA_REGISTRYINDEX, &engine_key);
     }
@@ -72,45 +56,10 @@ struct engine *bj_engine(lua_State *L, int nice)
     return engine_ref(box->engine);
 }
 
-/* Lets go of what transfers that are done have kept alive. The box is on top. */
-static void unpin_done(lua_State *L, struct engine_box *box)
+void bj_check_process(lua_State *L, const struct engine *e)
 {
-    bj_getuservalue(L, -1);
-    for (struct transfer **at = &box->pinned; *at;) {
-        struct transfer *t = *at;
-        if (!atomic_load_explicit(&t->done, memory_order_acquire)) {
-            at = &t->pin_next;
-            continue;
-        }
-        *at = t->pin_next;
-        luaL_unref(L, -1, t->pin);
-        transfer_unref(t);
-    }
-    lua_pop(L, 1);
-}
-
-void bj_unpin_done(lua_State *L)
-{
-    struct engine_box *box = running(L);
-    if (!box)
-        return;
-    unpin_done(L, box);
-    lua_pop(L, 1);
-}
-
-void bj_pin(lua_State *L, struct transfer *t, int i)
-{
-    i = lua_absindex(L, i);
-    struct engine_box *box = running(L);
-    if (!box)
-        return;
-    unpin_done(L, box);
-    bj_getuservalue(L, -1);
-    lua_pushvalue(L, i);
-    t->pin = luaL_ref(L, -2);
-    t->pin_next = box->pinned;
-    box->pinned = transfer_ref(t);
-    lua_pop(L, 2);
+    if (engine_is_foreign(e))
+        bj_raise(L, "bulkjob: this client was used before the process forked; make a new one in the new process");
 }
 
 /* core.now() -> seconds on a clock that never jumps */

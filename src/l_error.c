@@ -1,13 +1,16 @@
 /* Error tables: plain data with a readable line. */
-#include "l_bulkjob.h"
+#include "l_error.h"
+
+#include "l_open.h"
+#include "l_secret.h"
 
 #include <stdarg.h>
 #include <string.h>
 
 #define ERROR_CLASS "bulkjob.error"
 
-/* A line on a terminal, not a page of HTML. */
-enum { MESSAGE_SHOWN = 1000 };
+/* A line on a terminal, not a page of HTML; and what is kept of the service's text. */
+enum { MESSAGE_SHOWN = 1000, MESSAGE_KEPT = 64 * 1024 };
 
 static void push_error_v(lua_State *L, const char *kind, const char *code, const char *format, va_list args)
 {
@@ -19,6 +22,7 @@ static void push_error_v(lua_State *L, const char *kind, const char *code, const
         lua_setfield(L, -2, "code");
     }
     lua_pushvfstring(L, format, args);
+    bj_mask_top(L, MESSAGE_KEPT);
     lua_setfield(L, -2, "message");
     luaL_getmetatable(L, ERROR_CLASS);
     lua_setmetatable(L, -2);
@@ -42,10 +46,25 @@ int bj_fail(lua_State *L, const char *kind, const char *code, const char *format
     return 2;
 }
 
-void bj_raise(lua_State *L, const char *message)
+void bj_add_message(lua_State *L, const char *format, const char *value)
 {
-    lua_pushstring(L, message);
-    lua_error(L);
+    lua_getfield(L, -1, "message");
+    lua_pushfstring(L, format, value);
+    bj_mask_top(L, MESSAGE_KEPT);
+    lua_concat(L, 2);
+    lua_setfield(L, -2, "message");
+}
+
+void bj_copy_fields(lua_State *L, int from, int to)
+{
+    from = lua_absindex(L, from);
+    to = lua_absindex(L, to);
+    lua_pushnil(L);
+    while (lua_next(L, from)) { /* key, value */
+        lua_pushvalue(L, -2);
+        lua_insert(L, -2);
+        lua_rawset(L, to);
+    }
 }
 
 /* Adds the string field `name` of the error at 1, made fit for one line: the service's text may hold anything. */
@@ -134,15 +153,10 @@ static int new_error(lua_State *L)
     lua_settop(L, 3);
     bj_push_error(L, kind, NULL, "");
     lua_pushvalue(L, 2);
+    bj_mask_top(L, MESSAGE_KEPT);
     lua_setfield(L, 4, "message");
-    if (lua_istable(L, 3)) {
-        lua_pushnil(L);
-        while (lua_next(L, 3)) { /* key, value */
-            lua_pushvalue(L, -2);
-            lua_insert(L, -2);
-            lua_rawset(L, 4);
-        }
-    }
+    if (lua_istable(L, 3))
+        bj_copy_fields(L, 3, 4);
     return 1;
 }
 

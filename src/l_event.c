@@ -1,28 +1,17 @@
-/* What on_event is told: requests, retries, changes of state. Kept with the call until the host takes them. */
-#include "l_call.h"
+#include "l_event.h"
 
-int bj_push_event(lua_State *L, int ci, const char *type)
+#include "l_secret.h"
+
+#include <time.h>
+
+void bj_push_event(lua_State *L, int list, const char *type)
 {
-    bj_kept(L, ci, "client");
-    int watched = ((struct client *)lua_touserdata(L, -1))->watched;
-    lua_pop(L, 1);
-    if (!watched)
-        return 0;
-    bj_kept(L, ci, "events");
-    if (lua_isnil(L, -1)) {
-        lua_pop(L, 1);
-        lua_newtable(L);
-        lua_pushvalue(L, -1);
-        bj_keep(L, ci, "events");
-    }
-    lua_createtable(L, 0, 10); /* events, event */
+    list = lua_absindex(L, list);
+    lua_createtable(L, 0, 10);
     lua_pushstring(L, type);
     lua_setfield(L, -2, "type");
-    bj_name_job(L, ci);
     lua_pushvalue(L, -1);
-    lua_rawseti(L, -3, (int)lua_rawlen(L, -3) + 1);
-    lua_remove(L, -2);
-    return 1;
+    lua_rawseti(L, list, (int)lua_rawlen(L, list) + 1);
 }
 
 static void set_number(lua_State *L, const char *name, double n)
@@ -37,46 +26,75 @@ static void set_integer(lua_State *L, const char *name, long long n)
     lua_setfield(L, -2, name);
 }
 
-void bj_report_request(lua_State *L, const struct call *c, int ci, int error)
+static void set_error(lua_State *L, int error)
 {
-    const struct transfer *t = c->transfer;
-    if (!bj_push_event(L, ci, "request"))
-        return;
-    lua_pushstring(L, t->method);
-    lua_setfield(L, -2, "method");
-    lua_pushstring(L, t->url);
-    lua_setfield(L, -2, "url");
-    if (t->status)
-        set_integer(L, "status", t->status);
-    set_number(L, "seconds", t->seconds);
-    set_integer(L, "sent", t->source.sent);
-    set_integer(L, "received", t->bytes_in);
-    set_integer(L, "attempt", c->run.sends + (c->run.step == STEP_SEND));
     if (error) {
         lua_pushvalue(L, error);
         lua_setfield(L, -2, "error");
     }
-    lua_pop(L, 1);
 }
 
-void bj_report_retry(lua_State *L, const struct call *c, int ci, int error)
+void bj_describe_request(lua_State *L, const struct transfer *t)
 {
-    if (!bj_push_event(L, ci, "retry"))
-        return;
-    set_number(L, "delay", c->run.pause);
-    set_integer(L, "attempt", c->run.sends + 1);
-    lua_pushvalue(L, error);
-    lua_setfield(L, -2, "error");
-    lua_pop(L, 1);
+    enum { URL_SHOWN = 64 * 1024 };
+    lua_pushstring(L, t->method);
+    lua_setfield(L, -2, "method");
+    lua_pushstring(L, t->url);
+    bj_mask_top(L, URL_SHOWN);
+    lua_setfield(L, -2, "url");
+    if (t->status >= 200)
+        set_integer(L, "status", t->status);
 }
 
-void bj_report_state(lua_State *L, int ci, enum job_state from, enum job_state to)
+void bj_push_request_event(lua_State *L, int list, const struct transfer *t, int attempt, int error)
 {
-    if (from == to || !bj_push_event(L, ci, "state"))
-        return;
+    bj_push_event(L, list, "request");
+    bj_describe_request(L, t);
+    set_number(L, "seconds", t->seconds);
+    set_integer(L, "sent", t->source.sent);
+    set_integer(L, "received", t->bytes_in);
+    set_integer(L, "attempt", attempt);
+    set_error(L, error);
+}
+
+void bj_push_retry_event(lua_State *L, int list, double delay, int attempt, int error)
+{
+    bj_push_event(L, list, "retry");
+    set_number(L, "delay", delay);
+    set_integer(L, "attempt", attempt);
+    set_error(L, error);
+}
+
+void bj_push_state_event(lua_State *L, int list, enum job_state from, enum job_state to)
+{
+    bj_push_event(L, list, "state");
     lua_pushstring(L, job_state_name(from));
     lua_setfield(L, -2, "from");
     lua_pushstring(L, job_state_name(to));
     lua_setfield(L, -2, "to");
-    lua_pop(L, 1);
+}
+
+/* As createdDate is written in job info. */
+static void set_time(lua_State *L, const char *name, double seconds)
+{
+    char text[40];
+    struct tm tm;
+    time_t at = (time_t)seconds;
+    gmtime_r(&at, &tm);
+    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S.000+0000", &tm);
+    lua_pushstring(L, text);
+    lua_setfield(L, -2, name);
+}
+
+void bj_push_stray_event(lua_State *L, int list, int spec, int count, double from, double to)
+{
+    static const char *const fields[] = {"object", "operation"};
+    bj_push_event(L, list, "stray");
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        lua_getfield(L, spec, fields[i]);
+        lua_setfield(L, -2, fields[i]);
+    }
+    set_integer(L, "count", count);
+    set_time(L, "from", from);
+    set_time(L, "to", to);
 }

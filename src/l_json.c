@@ -1,5 +1,8 @@
 /* lua-cjson, in an instance of our own so that the host's settings stay the host's. */
-#include "l_bulkjob.h"
+#include "l_json.h"
+
+#include "l_open.h"
+#include "l_schema.h"
 
 static const char decode_key;
 static const char encode_key;

@@ -1,14 +1,14 @@
 /* The types of job info, whatever the wire sent. Field tables: Bulk API 2.0 guide, get_job_info and query_get_one_job.
  */
-#include "l_bulkjob.h"
+#include "l_schema.h"
+
+#include "l_json.h"
+#include "l_open.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Beyond this a double no longer tells whole numbers apart. */
-static const double EXACT = 9007199254740992.0;
 
 static const char *const integer_fields[] = {
     "numberRecordsProcessed", "numberRecordsFailed",     "retries",
@@ -40,7 +40,7 @@ static const char *const string_fields[] = {
 static int push_whole(lua_State *L, int i)
 {
     double n = lua_tonumber(L, i);
-    if (!(fabs(n) <= EXACT) || n != floor(n))
+    if (!(fabs(n) <= BJ_WHOLE_MAX) || n != floor(n))
         return 0;
     bj_pushinteger(L, (long long)n);
     return 1;

@@ -1,7 +1,8 @@
 /* What the command asks of its terminal and its signals. A library never touches either. */
-#include "l_bulkjob.h"
+#include "l_class.h"
 
 #include "clock.h"
+#include "l_open.h"
 
 #include <fcntl.h>
 #include <signal.h>

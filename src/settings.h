@@ -9,6 +9,7 @@ struct settings {
     atomic_int refs;
     double timeout;         /* seconds without a byte in either direction */
     double connect_timeout; /* seconds */
+    double total_timeout;   /* seconds for a whole call; 0: not given */
     long max_connections;   /* transfers under way to one host at the same time */
     bool insecure;          /* certificates are not verified */
     bool compress;          /* ask for gzip answers */

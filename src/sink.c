@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -93,10 +94,11 @@ void sink_init_memory(struct sink *s, size_t max)
     buf_init(&s->memory, max);
 }
 
-void sink_init_file(struct sink *s, int fd, bool skip_line)
+void sink_init_file(struct sink *s, int fd, const char *path, bool skip_line)
 {
     sink_init(s, SINK_FILE);
     s->fd = fd;
+    s->path = strdup(path);
     s->skip_line = skip_line;
     buf_init(&s->memory, HEADER_MAX);
 }
@@ -112,9 +114,38 @@ void sink_free(struct sink *s)
     if (s->fd >= 0)
         close(s->fd);
     s->fd = -1;
+    free(s->path);
+    s->path = NULL;
     buf_free(&s->memory);
     queue_free(&s->queue);
     unpacker_free(&s->unpacker);
+}
+
+static bool is_word(const char *text, size_t len, const char *word)
+{
+    return len == strlen(word) && strncasecmp(text, word, len) == 0;
+}
+
+enum packing packing_add(enum packing packing, const char *value, size_t len)
+{
+    static const char space[] = " \t";
+    for (size_t at = 0, end; at < len; at = end + 1) {
+        const char *comma = memchr(value + at, ',', len - at);
+        end = comma ? (size_t)(comma - value) : len;
+        const char *word = value + at;
+        size_t n = end - at;
+        while (n && strchr(space, word[0])) {
+            word++;
+            n--;
+        }
+        while (n && strchr(space, word[n - 1]))
+            n--;
+        if (n == 0 || is_word(word, n, "identity"))
+            continue;
+        bool gzip = is_word(word, n, "gzip") || is_word(word, n, "x-gzip");
+        packing = gzip && packing == PACKING_NONE ? PACKING_GZIP : PACKING_FOREIGN;
+    }
+    return packing;
 }
 
 bool sink_begin(struct sink *s, bool gzip)
@@ -156,10 +187,13 @@ static enum sink_event write_file(struct sink *s, const char *data, size_t n)
 
 static enum sink_event write_memory(struct sink *s, const char *data, size_t n)
 {
-    if (!buf_add(&s->memory, data, n))
-        return s->memory.overflown ? SINK_TOO_LONG : SINK_NO_MEMORY;
-    s->written += (off_t)n;
-    return SINK_OK;
+    size_t room = s->memory.max - s->memory.len;
+    size_t kept = n < room ? n : room;
+    if (!buf_add(&s->memory, data, kept))
+        return SINK_NO_MEMORY;
+    s->written += (off_t)kept;
+    s->cut = kept < n;
+    return s->cut ? SINK_TOO_LONG : SINK_OK;
 }
 
 static enum sink_event write_unpacked(struct sink *s, const char *data, size_t n)
@@ -172,6 +206,8 @@ enum sink_event sink_write(struct sink *s, const char *data, size_t n, bool *wak
     *wake = false;
     if (s->kind == SINK_QUEUE)
         return queue_put(&s->queue, data, n, true, wake) == n ? SINK_OK : SINK_FULL;
+    if (s->cut)
+        return SINK_TOO_LONG;
     if (!s->gzip)
         return write_unpacked(s, data, n);
     char out[UNPACK_BYTES];
@@ -189,5 +225,5 @@ enum sink_event sink_write(struct sink *s, const char *data, size_t n, bool *wak
 
 bool sink_whole(const struct sink *s)
 {
-    return s->kind == SINK_QUEUE || unpacker_whole(&s->unpacker);
+    return s->kind == SINK_QUEUE || s->cut || unpacker_whole(&s->unpacker);
 }

@@ -35,10 +35,18 @@ enum sink_kind {
 
 enum sink_event { SINK_OK, SINK_FULL, SINK_TOO_LONG, SINK_NO_MEMORY, SINK_IO, SINK_CORRUPT };
 
+/* How the body of an answer is packed. */
+enum packing {
+    PACKING_NONE,
+    PACKING_GZIP,
+    PACKING_FOREIGN, /* a way that was not asked for and that nobody here can unpack */
+};
+
 struct sink {
     enum sink_kind kind;
     struct buf memory; /* of a file: its first line, the header */
     int fd;            /* owned */
+    char *path;        /* owned; for messages. NULL: it is no file, or there was no memory for its name */
     bool skip_line;    /* leave out the first line: the header of a page that is not the first */
     bool headed;       /* the first line is over */
     bool counted;
@@ -46,19 +54,24 @@ struct sink {
     struct queue queue;
     struct unpacker unpacker; /* of memory and file */
     bool gzip;
+    bool cut;      /* of memory: it holds its maximum, and what came behind that was dropped */
     off_t written; /* unpacked bytes, memory and file */
     int error;     /* errno of SINK_IO */
 };
 
 void sink_init_memory(struct sink *s, size_t max);
-void sink_init_file(struct sink *s, int fd, bool skip_line);
-bool sink_init_queue(struct sink *s); /* false: out of memory */
+void sink_init_file(struct sink *s, int fd, const char *path, bool skip_line); /* the path is copied */
+bool sink_init_queue(struct sink *s);                                          /* false: out of memory */
 void sink_free(struct sink *s);
+
+/* Adds the value of a Content-Encoding header to what those before it have told; begin with PACKING_NONE. */
+enum packing packing_add(enum packing packing, const char *value, size_t len);
 
 /* The body begins; `gzip` tells how it is packed. False: out of memory. */
 bool sink_begin(struct sink *s, bool gzip);
 
-/* Takes all of the bytes or none (SINK_FULL: ask again later). *wake: the host waits for it. */
+/* Takes all of the bytes or none (SINK_FULL: ask again later). SINK_TOO_LONG: memory holds exactly its maximum, what is
+ * behind that is dropped, and so is all that may still come. *wake: the host waits for it. */
 enum sink_event sink_write(struct sink *s, const char *data, size_t n, bool *wake);
 
 /* The body is complete as far as HTTP knows: is it, once unpacked? Not for queues, whose reader knows. */

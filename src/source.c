@@ -1,6 +1,7 @@
 #include "source.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -22,17 +23,13 @@ void source_init_bytes(struct source *s, const char *bytes, size_t len)
     s->len = len;
 }
 
-void source_init_owned(struct source *s, char *bytes, size_t len)
-{
-    source_init_bytes(s, bytes, len);
-    s->owned = bytes;
-}
-
-void source_init_file(struct source *s, int fd, off_t first, off_t size, const char *bytes, size_t len)
+void source_init_file(struct source *s, int fd, const char *path, off_t first, off_t size, const char *bytes,
+                      size_t len)
 {
     source_init_bytes(s, bytes, len);
     s->kind = SOURCE_FILE;
     s->fd = fd;
+    s->path = strdup(path);
     s->first = first;
     s->size = size;
 }
@@ -48,11 +45,17 @@ bool source_init_queue(struct source *s)
 
 void source_free(struct source *s)
 {
-    free(s->owned);
     if (s->fd >= 0)
         close(s->fd);
+    free(s->path);
     queue_free(&s->queue);
+    digest_free(s->sum);
     source_init(s);
+}
+
+void source_expect(struct source *s, const char *digest)
+{
+    snprintf(s->expected, sizeof s->expected, "%s", digest);
 }
 
 off_t source_size(const struct source *s)
@@ -78,6 +81,13 @@ static size_t read_bytes(const struct source *s, char *out, size_t n)
     return got;
 }
 
+static enum source_event fail(struct source *s, enum source_failure failure, int error)
+{
+    s->failure = failure;
+    s->error = error;
+    return SOURCE_FAILED;
+}
+
 static enum source_event read_file(struct source *s, char *out, size_t n, size_t *got)
 {
     off_t at = s->sent - (off_t)s->len;
@@ -93,22 +103,36 @@ static enum source_event read_file(struct source *s, char *out, size_t n, size_t
         do
             r = pread(s->fd, out, n, s->first + at);
         while (r < 0 && errno == EINTR);
-        if (r <= 0) {
-            s->error = r < 0 ? errno : 0;
-            return SOURCE_FAILED;
-        }
+        if (r <= 0)
+            return r < 0 ? fail(s, SOURCE_UNREADABLE, errno) : fail(s, SOURCE_SHORTER, 0);
     }
     *got = (size_t)r;
     return SOURCE_DATA;
 }
 
+/* Counts in what was read. At the end of the body it decides whether that may go out. */
+static enum source_event pass_on(struct source *s, const char *data, size_t n, bool ended)
+{
+    if (!s->sum && !(s->sum = digest_new(DIGEST_BODY)))
+        return fail(s, SOURCE_UNREADABLE, ENOMEM);
+    digest_add(s->sum, data, n);
+    if (ended && (!digest_hex(s->sum, s->digest) || (s->expected[0] && strcmp(s->digest, s->expected) != 0))) {
+        s->digest[0] = '\0';
+        return fail(s, SOURCE_CHANGED, 0);
+    }
+    s->sent += (off_t)n;
+    s->whole_sent = ended;
+    return n ? SOURCE_DATA : SOURCE_END;
+}
+
 enum source_event source_read(struct source *s, char *out, size_t n, size_t *got, bool *wake)
 {
+    bool ended;
     *got = 0;
     *wake = false;
     switch (s->kind) {
     case SOURCE_NONE:
-        break;
+        return SOURCE_END;
     case SOURCE_BYTES:
         *got = read_bytes(s, out, n);
         break;
@@ -116,17 +140,12 @@ enum source_event source_read(struct source *s, char *out, size_t n, size_t *got
         if (read_file(s, out, n, got) == SOURCE_FAILED)
             return SOURCE_FAILED;
         break;
-    case SOURCE_QUEUE: {
-        bool ended;
+    case SOURCE_QUEUE:
         *got = queue_take(&s->queue, out, n, &ended, wake);
         if (*got == 0 && !ended)
             return SOURCE_WAIT;
-        s->whole_sent = ended;
-        break;
+        return pass_on(s, out, *got, ended);
     }
-    }
-    s->sent += (off_t)*got;
-    if (s->kind != SOURCE_QUEUE)
-        s->whole_sent = s->sent == source_size(s);
-    return *got ? SOURCE_DATA : SOURCE_END;
+    ended = s->sent + (off_t)*got == source_size(s);
+    return pass_on(s, out, *got, ended);
 }

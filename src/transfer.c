@@ -25,6 +25,7 @@ struct transfer *transfer_new(struct settings *settings, const char *method, con
     atomic_init(&t->refs, 1);
     atomic_init(&t->commands, 0);
     pthread_mutex_init(&t->lock, NULL);
+    pthread_mutex_init(&t->source_lock, NULL);
     atomic_init(&t->done, false);
     atomic_init(&t->begun, false);
     source_init(&t->source);
@@ -65,7 +66,15 @@ void transfer_unref(struct transfer *t)
     settings_unref(t->settings);
     channel_unref(t->channel);
     pthread_mutex_destroy(&t->lock);
+    pthread_mutex_destroy(&t->source_lock);
     free(t);
+}
+
+void transfer_detach(struct transfer *t)
+{
+    pthread_mutex_lock(&t->source_lock);
+    t->detached = true;
+    pthread_mutex_unlock(&t->source_lock);
 }
 
 bool transfer_add_header(struct transfer *t, const char *name, const char *value)
@@ -87,11 +96,11 @@ bool transfer_add_header(struct transfer *t, const char *name, const char *value
     return ok;
 }
 
-const char *transfer_header(const struct transfer *t, const char *name, size_t *len)
+/* The next header of this name from `line` on, which is the start of one, or behind a value. */
+static const char *find_header(const struct transfer *t, const char *line, const char *name, size_t *len)
 {
     size_t n = strlen(name);
-    const char *line = buf_string(&t->headers_in);
-    const char *end = line + t->headers_in.len;
+    const char *end = buf_string(&t->headers_in) + t->headers_in.len;
     while (line < end) {
         const char *stop = memchr(line, '\n', (size_t)(end - line));
         if (!stop)
@@ -111,6 +120,11 @@ const char *transfer_header(const struct transfer *t, const char *name, size_t *
     return NULL;
 }
 
+const char *transfer_header(const struct transfer *t, const char *name, size_t *len)
+{
+    return find_header(t, buf_string(&t->headers_in), name, len);
+}
+
 bool transfer_is_paced(const struct transfer *t)
 {
     return t->source.kind == SOURCE_QUEUE || t->sink.kind == SINK_QUEUE;
@@ -119,10 +133,12 @@ bool transfer_is_paced(const struct transfer *t)
 static size_t on_read(char *out, size_t size, size_t n, void *user)
 {
     struct transfer *t = user;
-    size_t got;
-    bool wake;
+    size_t got = 0;
+    bool wake = false;
     t->last_byte = clock_now();
-    enum source_event event = source_read(&t->source, out, size * n, &got, &wake);
+    pthread_mutex_lock(&t->source_lock);
+    enum source_event event = t->detached ? SOURCE_FAILED : source_read(&t->source, out, size * n, &got, &wake);
+    pthread_mutex_unlock(&t->source_lock);
     if (wake)
         t->news(t);
     switch (event) {
@@ -185,25 +201,35 @@ static size_t on_header(char *data, size_t size, size_t n, void *user)
     return len;
 }
 
-static bool is_gzip(const struct transfer *t)
+/* A list in one header is the same as several headers (RFC 9110, 5.3). */
+static enum packing packing_of(const struct transfer *t)
 {
+    enum packing packing = PACKING_NONE;
     size_t len;
-    const char *encoding = transfer_header(t, "Content-Encoding", &len);
-    return encoding && ((len == 4 && strncasecmp(encoding, "gzip", 4) == 0) ||
-                        (len == 6 && strncasecmp(encoding, "x-gzip", 6) == 0));
+    for (const char *at = buf_string(&t->headers_in); (at = find_header(t, at, "Content-Encoding", &len)); at += len)
+        packing = packing_add(packing, at, len);
+    return packing;
 }
 
+/* False: the body cannot be taken; `stop` says why. */
 static bool begin_body(struct transfer *t)
 {
+    enum packing packing = packing_of(t);
     curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &t->status);
     t->body_begun = true;
     if (t->status / 100 != 2) {
-        /* The body of a refusal is kept whole only up to a size; its start says what is wrong. */
+        /* The body of a refusal is kept whole only up to a size; its start says what is wrong. One that cannot be
+         * unpacked says nothing. */
         sink_free(&t->sink);
-        sink_init_memory(&t->sink, ERROR_BODY_MAX);
-    }
-    if (!sink_begin(&t->sink, is_gzip(t)))
+        sink_init_memory(&t->sink, packing == PACKING_FOREIGN ? 0 : ERROR_BODY_MAX);
+    } else if (packing == PACKING_FOREIGN) {
+        t->stop = STOP_PACKING;
         return false;
+    }
+    if (!sink_begin(&t->sink, packing == PACKING_GZIP)) {
+        t->stop = STOP_NO_MEMORY;
+        return false;
+    }
     if (t->status / 100 == 2) {
         atomic_store_explicit(&t->begun, true, memory_order_release);
         t->news(t);
@@ -217,10 +243,8 @@ static size_t on_write(char *data, size_t size, size_t n, void *user)
     size_t len = size * n;
     bool wake = false;
     t->last_byte = clock_now();
-    if (!t->body_begun && !begin_body(t)) {
-        t->stop = STOP_NO_MEMORY;
+    if (!t->body_begun && !begin_body(t))
         return 0;
-    }
     switch (sink_write(&t->sink, data, len, &wake)) {
     case SINK_OK:
         t->bytes_in += (curl_off_t)len;

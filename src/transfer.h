@@ -24,6 +24,7 @@ enum stop_reason {
     STOP_SINK,    /* the sink could not be written, or took no more */
     STOP_RESEND,  /* libcurl was about to send it a second time */
     STOP_CORRUPT, /* the gzip body is broken or cut */
+    STOP_PACKING, /* the body is packed in a way that nobody asked for */
     STOP_NO_MEMORY,
 };
 
@@ -74,6 +75,9 @@ struct transfer {
     atomic_int commands; /* TRANSFER_… not yet taken */
     struct transfer *command_next;
 
+    pthread_mutex_t source_lock; /* held while the source is read */
+    bool detached;               /* under it: the host has taken the texts of the source away */
+
     pthread_mutex_t lock;    /* guards what follows; the host's thread alone writes to `channel` */
     struct channel *channel; /* a reference; where its news go. NULL: nobody has waited for it yet */
     bool missed;             /* there was news, and nowhere to go with it */
@@ -83,15 +87,16 @@ struct transfer {
     struct transfer *listed_next;
 
     /* The host's own. */
-    double tag;                /* what the waiter knows it by */
-    int pin;                   /* the key of what it keeps alive in Lua */
-    struct transfer *pin_next; /* among those that do */
+    double tag; /* what the waiter knows it by */
 };
 
 /* NULL: out of memory. The URL is copied. The sink is a small memory one until the caller sets another. */
 struct transfer *transfer_new(struct settings *settings, const char *method, const char *url);
 struct transfer *transfer_ref(struct transfer *t);
 void transfer_unref(struct transfer *t);
+
+/* The texts that the source reads from are going away: it reads nothing more. */
+void transfer_detach(struct transfer *t);
 
 /* Adds "Name: value". False: out of memory, or a line break in it (which would begin another header). */
 bool transfer_add_header(struct transfer *t, const char *name, const char *value);

@@ -55,6 +55,7 @@ external_dependencies = {
   -- By its library: Debian keeps the header where luarocks does not look, and the compiler does.
   CURL = { library = "curl" },
   ZLIB = { header = "zlib.h" },
+  XXHASH = { header = "xxhash.h" },
 }
 build = {
   type = "builtin",
@@ -64,9 +65,9 @@ build = {
       sources = {
 @SOURCES@
       },
-      defines = { "_GNU_SOURCE" },
+      defines = { "_GNU_SOURCE", "_FILE_OFFSET_BITS=64" },
       libraries = { "curl", "crypto", "z", "m", "pthread" },
-      incdirs = { "$(CURL_INCDIR)", "$(ZLIB_INCDIR)" },
+      incdirs = { "$(CURL_INCDIR)", "$(ZLIB_INCDIR)", "$(XXHASH_INCDIR)" },
       libdirs = { "$(CURL_LIBDIR)", "$(ZLIB_LIBDIR)" },
     },
   },

@@ -29,6 +29,8 @@ local NEEDS_OBJECT = { insert = true, update = true, upsert = true, delete = tru
 ---@field api_version string|nil "66.0" by default
 ---@field timeout number|nil seconds without a byte in either direction, 120 by default
 ---@field connect_timeout number|nil seconds, 30 by default
+---@field total_timeout number|nil seconds for a whole call, retries and pauses included; 600 by default, and no limit for uploads
+---  and results
 ---@field retry { tries: integer|nil, base: number|nil, cap: number|nil }|nil 5 tries, pauses from 1 s to 30 s by default
 ---@field proxy string|nil
 ---@field no_proxy string|nil hosts that need none, separated by commas
@@ -42,7 +44,7 @@ local NEEDS_OBJECT = { insert = true, update = true, upsert = true, delete = tru
 ---@field compress boolean|nil ask for gzip answers, true by default
 ---@field loop (fun(waiting: bulkjob.Waiting))|nil how to wait: one of bulkjob.loop, or your own
 ---@field nice integer|nil added to the nice value of the engine's thread
----@field on_event fun(event: table)|nil called for each request, retry, change of state and stray job
+---@field on_event fun(event: table)|nil called for each request, retry, change of state, and create that may have left an empty job behind
 
 --- A client for one org. Makes no request and starts no thread. Raises for a wrong or unknown option.
 ---@type fun(options: bulkjob.Options): bulkjob.Client

@@ -41,19 +41,18 @@ local function open(from)
   elseif type(from) ~= "table" or type(from.file) ~= "string" then
     error("bulkjob.csv: CSV text, { file = path } or a function expected, got " .. type(from), 3)
   end
-  local file, why = io.open(from.file, "rb")
-  if not file then
-    return nil, core.error("io", why)
+  local input, err = core.open_input(from.file)
+  if not input then
+    return nil, err
   end
   return function()
-    if file then
-      local piece, failure = file:read(PIECE)
-      return piece, failure and core.error("io", from.file .. ": " .. failure)
+    if input then
+      return input:read(PIECE)
     end
   end, function()
-    if file then
-      file:close()
-      file = nil
+    if input then
+      input:close()
+      input = nil
     end
   end
 end
@@ -131,7 +130,7 @@ function csv.encode(rows, columns, options)
   end
 end
 
-local CHECK_OPTIONS = { delimiter = true, part_bytes = true }
+local CHECK_OPTIONS = { delimiter = true, part_bytes = true, sha256 = true }
 
 ---@class bulkjob.CsvFacts
 ---@field columns string[] the names in the header
@@ -141,13 +140,16 @@ local CHECK_OPTIONS = { delimiter = true, part_bytes = true }
 ---@field bytes integer
 ---@field header_first integer the bytes of the header, from 1; a byte order mark comes before it
 ---@field header_last integer
----@field parts { first: integer, last: integer, records: integer }[] where to cut it, at record boundaries
+---@field sha256 string|nil of all bytes, in hexadecimal digits, when it was asked for
+---@field parts { first: integer, last: integer, records: integer, digest: string }[] where to cut it, at record boundaries; the digest
+---  is what `job:upload { file =, first =, last =, header =, digest = }` compares the bytes with, the header of this data before them
 
 --- Looks through CSV for what the service would refuse: no header, an empty name or one twice, quotes that are not closed or stand
 --- where none may, records with another number of values, mixed line ends, text that is no UTF-8, and what is longer than the
 --- service takes. Values are not looked at.
 ---@param from string|{ file: string }|fun(): string|nil, any
----@param options { delimiter: string|nil, part_bytes: integer|nil }|nil `part_bytes`: cut so that no part with a header is longer
+---@param options { delimiter: string|nil, part_bytes: integer|nil, sha256: boolean|nil }|nil `part_bytes`: cut so that no part with a
+---  header is longer; `sha256`: take the checksum of the whole, too
 ---@param pause fun()|nil called now and then
 ---@return bulkjob.CsvFacts|nil facts
 ---@return bulkjob.Error|nil err the first fault: err.line, err.byte (from 1), and err.column, the name, where there is one
@@ -160,10 +162,8 @@ function csv.check(from, options, pause)
   local check = core.csv_check(options)
   local parts = {}
   local piece, failure, ok, err
-  local sum = 0
   repeat
     piece, failure = read()
-    sum = piece and core.crc32(("%.0f:"):format(sum) .. piece) or sum
     if piece == nil and failure then
       ok, err = nil, source_error(failure)
     elseif piece == nil then
@@ -185,7 +185,6 @@ function csv.check(from, options, pause)
     return nil, err
   end
   facts.parts = parts
-  facts.sha256 = facts.sha256 or ("%.0f"):format(sum)
   return facts
 end
 

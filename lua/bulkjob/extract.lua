@@ -5,6 +5,7 @@ local file = require "bulkjob.extract.file"
 local job = require "bulkjob.job"
 local links = require "bulkjob.extract.links"
 local options = require "bulkjob.options"
+local outfile = require "bulkjob.outfile"
 local pages = require "bulkjob.pages"
 local run = require "bulkjob.run"
 local trip = require "bulkjob.trip"
@@ -179,6 +180,8 @@ end
 local function check_file(path)
   if core.list_directory(path) then
     return nil, core.error("io", path .. ": it is a directory")
+  elseif core.is_direct(path) then
+    return true
   end
   local probe, err = core.temporary_directory((path:match "^(.*/)[^/]*$" or "") .. ".bulkjob-")
   if probe then
@@ -191,9 +194,10 @@ local function begin(extract)
   local given, client = extract.options, extract.client
   local ok, err = check_file(given.file)
   if ok then
-    -- Without a journal all is beside the file: it cannot be moved from elsewhere in one step.
+    -- Without a journal all is beside the file, if that is to be a file: it cannot be moved from elsewhere in one step.
+    local beside = not core.is_direct(given.file) and given.file .. ".part" or nil
     extract.run, err = run.open {
-      client = client, path = given.journal or given.file .. ".part", temporary = not given.journal, restart = given.restart,
+      client = client, path = given.journal or beside, temporary = not given.journal, restart = given.restart,
     }
     ok = extract.run
   end
@@ -248,7 +252,7 @@ local function go(extract)
     ok, err = fetch_all(extract)
   end
   if ok and size(extract.part) then
-    ok, err = run.publish(extract.client, extract.part, extract.options.file)
+    ok, err = outfile.publish(extract.client, extract.part, extract.options.file)
   end
   local sums = ok and report(extract)
   if ok then

@@ -23,11 +23,11 @@ job.FINAL = { JobComplete = true, Failed = true, Aborted = true }
 -- Seconds between two looks at a job. Each costs one of the org's API calls.
 local FIRST_POLL, POLL_GROWTH, LONGEST_POLL = 0.2, 1.6, 20
 
+-- Seconds that even `timeout = 0` leaves for one look.
+local SHORTEST_LOOK = 1
+
 -- Tries of an abort that nobody asked for: whoever waits has an error already.
 local CLEANUP_TRIES = 2
-
--- Jobs of which nobody knows whether their close took effect. Weak, so that it keeps no job alive.
-local in_doubt = setmetatable({}, { __mode = "k" })
 
 local function run(self, this)
   return call.run(core.job_facts(self).client, this)
@@ -96,16 +96,12 @@ function job.add_also(err, another)
   table.insert(err.also, another)
 end
 
--- Rolls back a job whose upload failed, if it is still Open: then nothing can have been processed. A job that somebody else
--- made, and that refused our data, is not ours to roll back.
+-- Rolls back a job whose upload failed, if it is ours and surely Open: then nothing can have been processed.
 local function roll_back(self, err)
-  if not core.job_facts(self).ours and err.status and err.status < 500 then
+  if not core.job_facts(self).surely_open then
     return
   end
-  local info, why = run(self, core.info(self, CLEANUP_TRIES))
-  if info and info.state == "Open" then
-    info, why = run(self, core.abort(self, CLEANUP_TRIES))
-  end
+  local info, why = run(self, core.abort(self, CLEANUP_TRIES))
   if not info then
     job.add_also(err, why)
   end
@@ -182,8 +178,8 @@ local function begin_upload(self, src)
   end
 end
 
---- Uploads the job's data. A job takes one upload. When it fails after something was sent, the job is aborted: it is Open, so
---- nothing was processed, and the service might refuse a second one.
+--- Uploads the job's data. A job takes one upload. When it fails after something was sent, a job that this client made is aborted:
+--- it is Open, so nothing was processed, and the service might refuse a second one.
 ---@param src bulkjob.Source
 ---@return true|nil ok, bulkjob.Error|nil err
 methods.upload = verb("upload", function(self, src)
@@ -212,19 +208,16 @@ methods.upload = verb("upload", function(self, src)
 end)
 
 --- Commits: the service begins to process. Safe to repeat. Refused here as long as no upload was acknowledged, unless the
---- handle was made from an id.
----@return table|nil info state "UploadComplete", or a later one if the answer was lost and the job has moved on
----@return bulkjob.Error|nil err
+--- handle was made from an id; and once this handle has sent an abort.
+---@return table|nil info state "UploadComplete", or a later one if the job has moved on since
+---@return bulkjob.Error|nil err `in_doubt`: a close was sent, and may have taken effect or still take it
 methods.close = verb("close", function(self)
   ingest_only(self, "close: it runs from the start")
   local facts = core.job_facts(self)
   if facts.ours and not facts.uploaded and self.state == "Open" then
     return local_error(self, "nothing was uploaded to this job: upload first, or abort")
   end
-  in_doubt[self] = true -- also when an error is raised through here, or an interrupt
-  local info, err = run(self, core.close(self))
-  in_doubt[self] = err and err.in_doubt
-  return info, err
+  return run(self, core.close(self))
 end)
 
 -- Another task may be uploading or reading.
@@ -259,7 +252,8 @@ local function check_wait(options)
 end
 
 --- Looks at the job until it is in a final state, less and less often. A time-out or a failed look leaves the job alone.
----@param options { timeout: number|nil, on_progress: fun(info: table)|nil }|nil `timeout` in seconds, none by default
+---@param options { timeout: number|nil, on_progress: fun(info: table)|nil }|nil `timeout` in seconds, none by default; it bounds
+---  the last look at the job, too
 ---@return table|nil info state "JobComplete", "Failed" or "Aborted"
 ---@return bulkjob.Error|nil err
 methods.wait = verb("wait", function(self, options)
@@ -268,7 +262,7 @@ methods.wait = verb("wait", function(self, options)
   local deadline = options.timeout and core.now() + options.timeout
   local pause = FIRST_POLL
   while true do
-    local info, err = run(self, core.info(self))
+    local info, err = run(self, core.info(self, nil, deadline and math.max(deadline - core.now(), SHORTEST_LOOK)))
     if not info then
       return nil, err
     end
@@ -377,9 +371,9 @@ methods.pages = verb("pages", function(self, options)
   return list, err
 end)
 
--- What happens when a scope that held the job is left. Only a job that is Open, and surely so, is rolled back.
+-- What happens when a scope that held the job is left. Only a job that is ours and surely Open is rolled back.
 local function leave(self, err)
-  if self.kind ~= "ingest" or self.state ~= "Open" or in_doubt[self] then
+  if not core.job_facts(self).surely_open then
     return
   end
   end_transfers(self)

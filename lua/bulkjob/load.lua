@@ -1,6 +1,7 @@
 --- Whole loads: a file of any size as many jobs, each record once.
 local core = require "bulkjob.core"
 local crew = require "bulkjob.crew"
+local file = require "bulkjob.file"
 local files = require "bulkjob.load.files"
 local input = require "bulkjob.load.input"
 local next_step = require "bulkjob.load.next_step"
@@ -143,17 +144,12 @@ local function lay_out(load)
   end
 end
 
--- Where a run without a journal has its files: where the results go, or where temporary files go.
-local function near(given)
-  return given.results and given.results .. "/.bulkjob-" or (os.getenv "TMPDIR" or "/tmp") .. "/bulkjob-"
-end
-
 -- All that can be refused is refused before something changes at the service.
 local function begin(load)
   local given = load.options
   outcome.open(load)
   load.run = files.check(run.open {
-    client = load.client, path = given.journal, near = near(given), restart = given.restart,
+    client = load.client, path = given.journal, near = given.results, restart = given.restart,
   })
   files.check(trip.sign_in(load.client))
   local identity = input.open(load)
@@ -173,7 +169,7 @@ local function go(load)
     return report
   end
   if load.file then
-    load.header = files.check(input.read_range(load.file, load.plan.header_first, load.plan.header_last))
+    load.header = files.check(file.read(load.file, load.plan.header_first, load.plan.header_last))
   end
   load.crew:run(math.min(load.options.jobs or JOBS, #load.parts), function(worker)
     work(load, worker)

@@ -1,6 +1,8 @@
 --- Result sets: the rows of a job, streamed.
 local call = require "bulkjob.call"
 local core = require "bulkjob.core"
+local file = require "bulkjob.file"
+local outfile = require "bulkjob.outfile"
 local page = require "bulkjob.page"
 local types = require "bulkjob.types"
 local wait = require "bulkjob.wait"
@@ -13,6 +15,9 @@ local results = {}
 
 -- After so many rows others run, if whoever reads has had its turn.
 local BREATH_ROWS = 8
+
+-- A header has at most 32,000 characters (the guide, Prepare CSV Files), of at most four bytes, and quotes.
+local HEADER_BYTES = 256 * 1024
 
 local set_meta = { __index = methods, __name = "bulkjob.result_set" }
 
@@ -312,50 +317,24 @@ end
 --- The first line of a file, with its end.
 ---@return string|nil header, bulkjob.Error|nil err
 function results.header_of(path)
-  local file, why = io.open(path, "rb")
-  if not file then
-    return nil, core.error("io", why)
-  end
-  local header = file:read "*l"
-  file:close()
-  return header .. "\n"
-end
-
---- The last row of a page may lack its line end: before another follows, it gets one.
----@param path string
----@return true|nil ok, bulkjob.Error|nil err
-function results.end_last_line(path)
-  local file, why = io.open(path, "r+b")
-  if not file then
-    return nil, core.error("io", why)
-  end
-  local ok = true
-  if file:seek("end", -1) and file:read(1) ~= "\n" then
-    file:seek "set"
-    local line_end = file:read("*l"):match "\r?$" .. "\n"
-    file:seek "end"
-    ok, why = file:write(line_end)
-  end
-  local closed, whynot = file:close()
-  if not ok or not closed then
-    return nil, core.error("io", path .. ": " .. tostring(why or whynot))
-  end
-  return true
+  local text, why = file.read(path, 1, HEADER_BYTES)
+  local header = text and text:match "^[^\n]*"
+  return header and header .. "\n", why and core.error("io", why)
 end
 
 --- Saves the page at the locator of the set, the header of which must be that of the pages before.
----@param path string
+---@param target string|userdata the path of a file of our own, or an output (core.begin_output)
 ---@param append boolean|nil without its header, behind what the file holds, if there is one
 ---@return { rows: integer, next: string|false, header: string }|nil facts `next`: the locator of the page behind it
 ---@return bulkjob.Error|nil err
-function methods:save_page(path, append)
+function methods:save_page(target, append)
   local facts, locator, err
   local ok = true
-  if append and core.stat(path) then
-    ok, err = results.end_last_line(path)
+  if append then
+    ok, err = core.end_last_line(target)
   end
   if ok then
-    self.call, err = page.begin(self, path, append)
+    self.call, err = page.begin(self, target, append)
     ok = nil
   end
   if self.call then
@@ -376,9 +355,9 @@ function methods:save_page(path, append)
   return facts
 end
 
-local function save_pages(self, path, append)
+local function save_pages(self, out, append)
   repeat
-    local saved, err = self:save_page(path, append)
+    local saved, err = self:save_page(out, append)
     if not saved then
       return nil, err
     end
@@ -388,10 +367,32 @@ local function save_pages(self, path, append)
   return true
 end
 
-local function save_sets(sets, path)
+-- A pipe or the like gets the text as it comes. `before`: the set whose text is in it already.
+local function pass_on(self, out, before)
+  if before then
+    self.header, self.last_byte = before.header, before.last_byte
+  end
+  while true do
+    local piece, err = next_chunk(self)
+    if not piece then
+      return piece == false or nil, err
+    end
+    local ok
+    ok, err = outfile.write(self.client, out, piece)
+    if not ok then
+      return nil, err
+    end
+  end
+end
+
+local function save_sets(sets, out)
   for i, set in ipairs(sets) do
-    local there = i > 1 and core.stat(path)
-    local ok, err = save_pages(set, path, there and there.size > 0)
+    local ok, err
+    if out:is_direct() then
+      ok, err = pass_on(set, out, sets[i - 1])
+    else
+      ok, err = save_pages(set, out, out:size() > 0)
+    end
     if not ok then
       return nil, err
     end
@@ -399,34 +400,37 @@ local function save_sets(sets, path)
   return true
 end
 
---- Saves sets with the same columns to one file, with one header. It appears under its name only when it is whole.
+--- Saves sets with the same columns to one file, with one header. It appears under its name only when it is whole. A symbolic link
+--- is followed; what is no regular file, such as a pipe, is written to as the text comes.
 ---@param sets bulkjob.ResultSet[] at least one
 ---@param path string
 ---@return true|nil ok, bulkjob.Error|nil err
 function results.save_all(sets, path)
-  local part = path .. ".part"
+  local out, begun = core.begin_output(path)
+  if not out then
+    return nil, begun
+  end
   local fresh = {}
   for i, set in ipairs(sets) do
     fresh[i] = from_start(set)
   end
   -- Whatever ends it, an interrupt too, leaves no half file and no download behind.
-  local good, ok, err = yieldable.pcall(save_sets, fresh, part)
+  local good, ok, err = yieldable.pcall(save_sets, fresh, out)
   for _, set in ipairs(fresh) do
     set:close()
   end
   if good and ok then
-    ok, err = core.publish(part, path)
+    ok, err = out:publish()
   end
-  if not good or not ok then
-    os.remove(part)
-  end
+  out:discard()
   if not good then
     error(ok, 0)
   end
   return ok, err
 end
 
---- Saves the CSV as it comes, without passing through Lua. The file appears under its name only when it is whole.
+--- Saves the CSV as it comes, without passing through Lua. The file appears under its name only when it is whole. A symbolic link is
+--- followed. What is no regular file (a pipe, a terminal, a device) is written to as the text comes: then an error may come behind it.
 ---@param path string
 ---@return true|nil ok, bulkjob.Error|nil err
 function methods:save(path)

@@ -185,9 +185,9 @@ local function read_log(self)
 end
 
 --- Takes a run for this call alone, as far as it is there: `begin` says what becomes of it.
----@param options { client: bulkjob.Client, path: string|nil, near: string, temporary: boolean|nil, restart: boolean|nil }
----  `path`: the directory; without one a temporary directory whose path begins with `near`, when it is needed. `temporary`: it
----  begins anew, and goes at the end
+---@param options { client: bulkjob.Client, path: string|nil, near: string|nil, temporary: boolean|nil, restart: boolean|nil }
+---  `path`: the directory; without one a temporary directory in `near`, or where temporary files go, when it is needed. `temporary`:
+---  it begins anew, and goes at the end
 ---@return bulkjob.Run|nil run
 ---@return bulkjob.Error|nil err with the code "LOCKED" while somebody else works on it
 function run.open(options)
@@ -217,7 +217,7 @@ end
 ---@return string path
 function methods:file(name)
   if not self.directory then
-    local path, err = core.temporary_directory(self.near)
+    local path, err = core.temporary_directory((self.near or os.getenv "TMPDIR" or "/tmp") .. "/.bulkjob-")
     self.directory = path or error(err, 0)
   end
   return self.directory .. "/" .. self.id .. "." .. name
@@ -556,32 +556,6 @@ function run.sum(client, path)
   end
   opened:close()
   return { size = size, sum = sum }
-end
-
---- Gives a finished file its name, also on another file system.
----@return true|nil ok, bulkjob.Error|nil err
-function run.publish(client, from, to)
-  local ok, err = core.publish(from, to)
-  if ok or err.code ~= "EXDEV" then
-    return ok, err
-  end
-  local part, at = to .. ".part", 0
-  local made, why = io.open(part, "wb")
-  if not made then
-    return nil, core.error("io", why)
-  end
-  made:close()
-  repeat
-    local count
-    count, err = core.copy_bytes(from, at, part, at)
-    at = at + (count or 0)
-    wait.breathe(client)
-  until not count or count == 0
-  if not err then
-    ok, err = core.publish(part, to)
-  end
-  os.remove(ok and from or part)
-  return ok, err
 end
 
 return run

@@ -17,14 +17,19 @@ local NAMED_ROWS, WRITTEN_ROWS = 100, 8
 ---@field first integer|nil the first byte, counted from 1 as in string.sub
 ---@field last integer|nil the last byte, included
 ---@field header string|nil text to send before it
+---@field digest string|nil what the checksum of header and bytes has to be, from `csv.check`: bytes that were changed since then are
+---  not sent to their end, and the error has the code "CONTENT_CHANGED"
 
 ---@class bulkjob.RowSource
 ---@field rows table[]|fun(): table|nil
 ---@field columns string[]|nil which fields, in this order; an array needs none (the union of all names, sorted), an iterator
 ---  then takes those of its first row and refuses any other
 
+-- Up to here a number of Lua is a whole number.
+local MOST = 2 ^ 53
+
 local FORMS = {
-  file = { file = "string", first = "number", last = "number", header = "string" },
+  file = { file = "string", first = "number", last = "number", header = "string", digest = "string" },
   rows = { rows = "table or function", columns = "table" },
 }
 
@@ -35,6 +40,10 @@ local function check_fields(s, form)
       error("bulkjob: unknown field '" .. tostring(key) .. "' in the source", 0)
     elseif not expected:find(type(value), 1, true) then
       error("bulkjob: source." .. key .. ": " .. expected .. " expected, got " .. type(value), 0)
+    elseif expected == "number" and not (value % 1 == 0 and math.abs(value) <= MOST) then
+      error("bulkjob: source." .. key .. ": a whole number of bytes expected, got " .. tostring(value), 0)
+    elseif key == "digest" and not (#value == 32 and value:find "^[0-9a-f]+$") then
+      error("bulkjob: source.digest: 32 hexadecimal digits in small letters expected, got '" .. value .. "'", 0)
     end
   end
   return form
@@ -165,27 +174,23 @@ function source.chunks(s, format, breathe)
 end
 
 local function file_text(s, most)
-  local file, why = io.open(s.file, "rb")
-  if not file then
-    return nil, core.error("io", why)
+  local opened, err = core.open_input(s.file)
+  if not opened then
+    return nil, err
   end
-  local size = file:seek "end"
+  local size = opened:size()
   local first, last = s.first or 1, s.last or size
   local text
   if first < 1 or last > size or last < first - 1 then
-    why = string.format("bytes %.0f to %.0f asked for, but the file has %.0f", first, last, size)
-  elseif last < first then
-    text = ""
+    err = core.error("io", string.format("%s: bytes %.0f to %.0f asked for, but the file has %.0f", s.file, first, last, size))
   else
-    file:seek("set", first - 1)
-    text, why = file:read(math.min(last - first + 1, most + 1))
+    text, err = opened:read(math.min(last - first + 1, most + 1), first - 1)
   end
-  text = text and (s.header or "") .. text
-  file:close()
-  if not text then
-    return nil, core.error("io", s.file .. ": " .. tostring(why))
+  opened:close()
+  if err then
+    return nil, err
   end
-  return text
+  return (s.header or "") .. (text or "")
 end
 
 --- The whole text of a source, for a request that carries it. `nil, err` when it is longer than `most` bytes.

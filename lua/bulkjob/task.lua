@@ -21,7 +21,7 @@ local task_meta = { __index = methods, __name = "bulkjob.task" }
 
 local task = {}
 
-local client_methods, idle, stir = core.client_methods, core.idle, core.stir
+local client_methods, idle, set_busy = core.client_methods, core.idle, core.set_busy
 
 -- As much news, and as many alarms, as are handed out at once.
 local HANDFUL = 200
@@ -88,7 +88,7 @@ function task.wake(self)
     board.first = self
   end
   board.last = self
-  stir(board.client)
+  set_busy(board.client)
   if board.asleep then
     board.channel:ring()
   end
@@ -108,7 +108,7 @@ end
 local function set_alarm(self, at)
   self.alarm = { at = at, task = self }
   heap.push(self.board.alarms, self.alarm)
-  stir(self.board.client)
+  set_busy(self.board.client)
 end
 
 -- The first alarm that still counts: a task that was woken by something else has another by now.
@@ -228,7 +228,7 @@ local function resumed(self, good, ...)
     self.asked = true
   elseif not self.joined then
     table.insert(self.board.failed, self)
-    stir(self.board.client)
+    set_busy(self.board.client)
   end
   tell_end(self)
 end
@@ -382,7 +382,7 @@ local function poll(board, till)
     board.channel:till(at and till and math.min(at, till) or at or till)
     local way = loop.choose(core.client_option(board.client, "loop"))
     board.asleep = true
-    stir(board.client)
+    set_busy(board.client)
     local problem = loop.wait(way, board.channel)
     board.asleep = false
     if problem and not moved then
@@ -412,7 +412,7 @@ function client_methods:poll(seconds)
   if seconds == 0 then
     take_turn(board)
     if not (board.first or board.alarms[1] or board.failed[1]) then
-      core.settle(self, board.count)
+      core.set_idle(self, board.count)
     end
   else
     poll(board, seconds and core.now() + seconds)

@@ -3,6 +3,7 @@ local bar = require "bulkjob.cli.bar"
 local core = require "bulkjob.core"
 local jobs = require "bulkjob.job"
 local kept = require "bulkjob.cli.kept"
+local outfile = require "bulkjob.outfile"
 local output = require "bulkjob.cli.output"
 local rows = require "bulkjob.cli.rows"
 local status = require "bulkjob.cli.status"
@@ -64,38 +65,35 @@ local function pieces(job, options)
   return lines(set, options.format)
 end
 
-local function write_file(path, next_piece)
-  local part = path .. ".part"
-  local file, why = io.open(part, "wb")
-  if not file then
-    return nil, core.error("io", why)
-  end
-  local ok = true
-  local good, err = pcall(function()
-    for piece in next_piece do
-      ok, why = file:write(piece)
-      if not ok then
-        break
-      end
+local function write_all(client, out, next_piece)
+  for piece in next_piece do
+    local ok, err = outfile.write(client, out, piece)
+    if not ok then
+      return nil, err
     end
-  end)
-  local closed, whynot = file:close()
-  if good and ok and closed then
-    return core.publish(part, path)
   end
-  os.remove(part)
-  if not good then
-    error(err, 0)
-  end
-  return nil, core.error("io", part .. ": " .. tostring(why or whynot))
+  return out:publish()
 end
 
-local function stream(job, options)
+local function write_file(client, path, next_piece)
+  local out, begun = core.begin_output(path)
+  if not out then
+    return nil, begun
+  end
+  local good, ok, err = pcall(write_all, client, out, next_piece)
+  out:discard()
+  if not good then
+    error(ok, 0)
+  end
+  return ok, err
+end
+
+local function stream(client, job, options)
   local info, err = jobs.complete(job)
   if not info then
     return nil, err
   elseif options.output then
-    return write_file(options.output, pieces(job, options))
+    return write_file(client, options.output, pieces(job, options))
   end
   return output.pieces(pieces(job, options))
 end
@@ -110,7 +108,7 @@ local function as_they_come(client, options)
     return nil, err
   end
   local good, ok
-  good, ok, err = pcall(stream, job, options)
+  good, ok, err = pcall(stream, client, job, options)
   if not (good and ok) and not jobs.FINAL[job.state] then
     job:abort() -- nobody waits for it any more
   end

@@ -45,7 +45,7 @@ function file.bytes(extract)
 end
 
 local function append(extract, path)
-  local ok, why = results.end_last_line(extract.part)
+  local ok, why = core.end_last_line(extract.part)
   if not ok then
     return nil, why
   end

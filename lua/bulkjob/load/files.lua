@@ -29,6 +29,36 @@ function files.publish(part, path)
   files.check(core.publish(part, path))
 end
 
+--- Begins a file that has its name when it is published.
+---@param path string
+---@return { write: fun(text: string), publish: fun(), discard: fun() }
+function files.begin(path)
+  if core.is_direct(path) then
+    error(core.error("io", path .. ": a regular file expected"), 0)
+  end
+  local out = files.check(core.begin_output(path))
+  local pieces, size = {}, 0
+  local function flush()
+    files.check(out:write(table.concat(pieces)))
+    pieces, size = {}, 0
+  end
+  return {
+    write = function(text)
+      pieces[#pieces + 1], size = text, size + #text
+      if size > PIECE then
+        flush()
+      end
+    end,
+    publish = function()
+      flush()
+      files.check(out:publish())
+    end,
+    discard = function()
+      out:discard()
+    end,
+  }
+end
+
 --- Writes rows with these columns as they come. The file has its name when the writer is closed.
 ---@param path string
 ---@param names string[]
@@ -36,19 +66,18 @@ end
 ---@return { add: fun(row: table), close: fun() }
 function files.new_writer(path, names, format)
   local writer = core.csv_writer { columns = names, delimiter = format.columnDelimiter, line_ending = format.lineEnding }
-  local out = files.open(path .. ".part", "wb")
+  local out = files.begin(path)
   writer:header()
   return {
     add = function(row)
       files.check(writer:row(row))
       if writer:size() > PIECE then
-        files.check(out:write(writer:take()))
+        out.write(writer:take())
       end
     end,
     close = function()
-      files.check(out:write(writer:take()))
-      files.check(out:close())
-      files.publish(path .. ".part", path)
+      out.write(writer:take())
+      out.publish()
     end,
   }
 end

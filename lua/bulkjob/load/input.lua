@@ -10,24 +10,6 @@ local wait = require "bulkjob.wait"
 
 local input = {}
 
---- The bytes from `first` to `last` of a file, counted from 1, or fewer if it is shorter.
-function input.read_range(path, first, last)
-  local file, why = io.open(path, "rb")
-  if not file then
-    return nil, core.error("io", why)
-  end
-  local text
-  if last >= first then
-    file:seek("set", first - 1)
-    text, why = file:read(last - first + 1)
-  end
-  file:close()
-  if why then
-    return nil, core.error("io", path .. ": " .. why)
-  end
-  return text or ""
-end
-
 local function write_chunks(path, chunks, breathe)
   local file = files.open(path, "wb")
   while true do
@@ -66,7 +48,7 @@ local function spool_without(load, facts)
 end
 
 local function check_file(load)
-  local facts, err = csv.check({ file = load.file }, { part_bytes = load.part_bytes }, wait.breather(load.client))
+  local facts, err = csv.check({ file = load.file }, { part_bytes = load.part_bytes, sha256 = true }, wait.breather(load.client))
   if err and err.kind == "csv" then -- others say where already
     err.message = (load.options.file or "rows") .. ": " .. err.message
   end

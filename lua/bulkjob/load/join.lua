@@ -115,21 +115,22 @@ local function write_all(this)
   end
   local writer = core.csv_writer { columns = columns, delimiter = this.delimiter, line_ending = this.line_ending }
   writer:header()
-  local matched, out = open_buckets(this, "matched", "rb"), files.open(this.path .. ".part", "wb")
+  local matched = open_buckets(this, "matched", "rb")
   walk(this, this.file, function(row, _, bucket)
     local found = core.json_decode(matched[bucket]:read "*l")
     for i, name in ipairs(join.columns) do
       row[name] = found[i + 1]
     end
     files.check(writer:row(row))
-    files.check(out:write(writer:take()))
+    this.out.write(writer:take())
   end)
-  files.check(out:write(writer:take()))
-  files.check(out:close())
+  this.out.write(writer:take())
   close_all(matched)
+  this.out.publish()
 end
 
 local function run(this)
+  this.out = files.begin(this.path)
   split(this)
   for i = 1, this.buckets do
     match(this, i)
@@ -152,9 +153,10 @@ function join.files(options)
     end
   end
   if good then
-    return core.publish(this.path .. ".part", this.path)
+    return true
+  elseif this.out then
+    this.out.discard()
   end
-  os.remove(this.path .. ".part")
   if core.is_error(err) then
     return nil, err
   end

@@ -1,27 +1,34 @@
 --- What a load has come to: its results on the disk, and the report. Errors are raised, as error tables.
 local columns = require "bulkjob.load.columns"
 local core = require "bulkjob.core"
+local file = require "bulkjob.file"
 local files = require "bulkjob.load.files"
-local input = require "bulkjob.load.input"
 local join = require "bulkjob.load.join"
+local outfile = require "bulkjob.outfile"
 local results = require "bulkjob.results"
 local run = require "bulkjob.run"
 local second_pass = require "bulkjob.load.second_pass"
 
 local outcome = {}
 
+local ALL = { "successful", "failed", "unprocessed", "joined" }
+
 --- Looks whether results can be put where they shall go, and takes that directory for this load alone.
 function outcome.open(load)
-  local directory, file = load.options.results, load.options.file
+  local directory, source = load.options.results, load.options.file
   if not directory then
     return
   end
   local journal = load.options.journal
   files.check(core.make_directory(directory))
-  if file and core.same_file(directory, file:match "^(.*/)[^/]*$" or ".") then
-    files.check(nil, "results: " .. directory .. " holds the input, " .. file .. ": results need a directory of their own")
+  if source and core.same_file(directory, source:match "^(.*/)[^/]*$" or ".") then
+    files.check(nil, "results: " .. directory .. " holds the input, " .. source .. ": results need a directory of their own")
   elseif journal and core.same_file(directory, journal) then
     files.check(nil, "results: " .. directory .. " is the directory of the journal: results need a directory of their own")
+  end
+  for _, name in ipairs(ALL) do
+    local path = directory .. "/" .. name .. ".csv"
+    files.check(not core.is_direct(path), path .. ": a regular file expected")
   end
   load.results_lock = files.check(core.lock(directory))
   os.remove(files.check(core.temporary_directory(directory .. "/.bulkjob-"))) -- can something be made there?
@@ -33,7 +40,7 @@ local HEADER_BYTES = 256 * 1024
 -- The names in the header of a file.
 local function read_columns(path)
   local check = core.csv_check {}
-  check:feed(files.check(input.read_range(path, 1, HEADER_BYTES)))
+  check:feed(files.check(file.read(path, 1, HEADER_BYTES)))
   local names = check:facts().columns
   check:close()
   return files.check(names, core.error("protocol", path .. ": no header"))
@@ -74,7 +81,7 @@ local function save(load, name)
     end
     files.new_writer(path, names, load.plan).close()
   end
-  files.check(results.end_last_line(path))
+  files.check(core.end_last_line(path))
   return core.sync(path)
 end
 
@@ -186,8 +193,6 @@ local function sum_up(load)
   return sums
 end
 
-local ALL = { "successful", "failed", "unprocessed", "joined" }
-
 -- Gives the files of this run their names, and takes those of another away, so that the two never lie side by side. Going on, what is
 -- no longer in the run has its name already, and may be gone by the user's own hand.
 local function publish(load)
@@ -202,7 +207,7 @@ local function publish(load)
     local stat = core.stat(from)
     if stat then
       files.check(stat.size == facts.size, from .. ": it was changed since it was written")
-      files.check(run.publish(load.client, from, noted.report.results[name]))
+      files.check(outfile.publish(load.client, from, noted.report.results[name]))
     end
   end
   return noted.report

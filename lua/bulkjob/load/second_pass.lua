@@ -1,7 +1,7 @@
 --- The failed rows of a load that may do better the second time, such as those that met a lock.
 local columns = require "bulkjob.load.columns"
+local core = require "bulkjob.core"
 local files = require "bulkjob.load.files"
-local results = require "bulkjob.results"
 local wait = require "bulkjob.wait"
 
 local second_pass = {}
@@ -36,8 +36,8 @@ end
 
 --- Writes `first` and, without its header, `second` to `path`. Raises an error table.
 function second_pass.merge(client, first, second, path)
-  local out = files.open(path .. ".part", "wb")
-  files.check(results.end_last_line(first))
+  local out = files.begin(path)
+  files.check(core.end_last_line(first))
   for _, from in ipairs { first, second } do
     local file = files.open(from, "rb")
     if from == second then
@@ -45,15 +45,14 @@ function second_pass.merge(client, first, second, path)
     end
     local piece, why = file:read(PIECE)
     while piece do
-      files.check(out:write(piece))
+      out.write(piece)
       wait.breathe(client)
       piece, why = file:read(PIECE)
     end
     files.check(not why, why)
     file:close()
   end
-  files.check(out:close())
-  files.publish(path .. ".part", path)
+  out.publish()
 end
 
 return second_pass

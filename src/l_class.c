@@ -1,13 +1,8 @@
-/* require "bulkjob.core" */
-#include "l_bulkjob.h"
+#include "l_class.h"
 
-#include "bulkjob.h"
-#include "version.h"
-
+#include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
-#ifdef __linux__
-#include <dlfcn.h>
-#endif
 
 void bj_new_class(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta)
 {
@@ -53,37 +48,31 @@ void bj_kept(lua_State *L, int i, const char *name)
     lua_remove(L, -2);
 }
 
-/* A thread of ours may outlive the Lua state that loaded us (libcurl's resolver threads do when a name server hangs),
- * so the code must stay where it is. Where the core is linked into the program this finds nothing to pin. */
-static void pin_shared_object(void)
+/* lua_error does not return, but is not declared so. */
+_Noreturn static void raise_top(lua_State *L)
 {
-#ifdef __linux__
-    Dl_info info;
-    static const char here = 0;
-    if (dladdr(&here, &info) && info.dli_fname)
-        dlopen(info.dli_fname, RTLD_NOW | RTLD_NODELETE | RTLD_NOLOAD);
-#endif
+    lua_error(L);
+    abort();
 }
 
-__attribute__((visibility("default"))) int luaopen_bulkjob_core(lua_State *L)
+void bj_misuse(lua_State *L, const char *format, ...)
 {
-    pin_shared_object();
-    lua_newtable(L);
-    bj_open_error(L);
-    bj_open_json(L);
-    bj_open_schema(L);
-    bj_open_csv(L);
-    bj_open_csv_check(L);
-    bj_open_file(L);
-    bj_open_directory(L);
-    bj_open_engine(L);
-    bj_open_channel(L);
-    bj_open_client(L);
-    bj_open_job(L);
-    bj_open_call(L);
-    bj_open_auth(L);
-    bj_open_terminal(L);
-    lua_pushliteral(L, BULKJOB_VERSION);
-    lua_setfield(L, -2, "version");
-    return 1;
+    va_list args;
+    luaL_where(L, 1);
+    va_start(args, format);
+    lua_pushvfstring(L, format, args);
+    va_end(args);
+    lua_concat(L, 2);
+    raise_top(L);
+}
+
+void bj_raise(lua_State *L, const char *message)
+{
+    lua_pushstring(L, message);
+    raise_top(L);
+}
+
+void bj_no_memory(lua_State *L)
+{
+    bj_raise(L, "not enough memory");
 }
