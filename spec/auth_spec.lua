@@ -696,6 +696,10 @@ describe("signing in", function()
       assert.are.equal(org.token, post_claims().access_token)
     end)
 
+    it("claims in the manner of the Salesforce CLI give a token", function()
+      assert.are.equal(org.token, post_claims({ aud = "https://login.salesforce.com/", exp = os.time() * 1000 + 180000 }).access_token)
+    end)
+
     for name, claims in pairs {
       ["have ended"] = { exp = os.time() - 60 }, ["end too late"] = { exp = os.time() + 3600 }, ["end at a text"] = { exp = "soon" },
       ["are for others"] = { aud = "https://elsewhere.example" }, ["are of another user"] = { sub = "nobody@example.com" },

@@ -3,6 +3,7 @@
 local ffi = require "ffi"
 local faults = require "faults"
 local jobs = require "jobs"
+local late = require "late"
 local loader = require "loader"
 local query_run = require "query_run"
 local quota = require "quota"
@@ -61,6 +62,7 @@ function M.reset()
   os.execute("rm -rf '" .. jobs.dir .. "/jobs' && mkdir '" .. jobs.dir .. "/jobs'")
   jobs.reset()
   faults.clear()
+  late.reset()
   results.reset()
   query_run.make_up_all(nil)
   request_log.clear()
@@ -74,6 +76,7 @@ end
 function M.start(info, options)
   info.pid, info.launcher_pid = ngx.worker.pid(), options.launcher
   M.info = info
+  late.url = info.url
   M.launcher, M.owner, M.keep = options.launcher, options.owner, options.keep
   M.start_settings = options.settings
   assert(settings.set(options.settings))

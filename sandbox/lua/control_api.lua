@@ -60,6 +60,8 @@ function commands.set(args)
   local ok, err = settings.set(args)
   if not ok then
     error(err, 0)
+  elseif args.username then
+    records.rename_user(args.username)
   end
   return settings.values
 end

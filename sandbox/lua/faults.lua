@@ -7,8 +7,9 @@ local list, last_id = {}, 0
 -- Key -> type. README.md says what each does.
 local KEYS = {
   method = "string", path = "string", count = "number", after = "number", chance = "number", seed = "number",
-  status = "number", body = "string", headers = "table", effect = "boolean", early = "boolean",
-  reset = "string", close = "string", body_bytes = "number",
+  status = "number", body = "string", headers = "table", effect = "any", early = "boolean",
+  reset = "string", close = "string", body_bytes = "number", seconds = "number", gone = "string",
+  body_times = "number", encoding = "string", header_bytes = "number", informational = "number", trailers = "number",
   stall = "number", stall_when = "string",
   cut = "number", framing = "string", content_length = "number", length_off = "number", drop_header = "any",
   drop_field = "any", repeats = "boolean",
@@ -16,8 +17,11 @@ local KEYS = {
 }
 
 local CHOICES = {
-  reset = { before = true, after = true, body = true },
-  close = { before = true, after = true, body = true },
+  effect = { [true] = true, [false] = true, late = true },
+  gone = { before = true, after = true },
+  encoding = { gzip = true, deflate = true, br = true, zstd = true, identity = true },
+  reset = { before = true, after = true, body = true, idle = true },
+  close = { before = true, after = true, body = true, idle = true },
   stall_when = { before = true, after = true },
   framing = { length = true, chunked = true },
 }
@@ -30,8 +34,11 @@ function M.check(fault)
     elseif wanted ~= "any" and type(value) ~= wanted then
       return nil, ("%s must be a %s"):format(key, wanted)
     elseif CHOICES[key] and not CHOICES[key][value] then
-      return nil, ("bad value for %s: %s"):format(key, value)
+      return nil, ("bad value for %s: %s"):format(key, tostring(value))
     end
+  end
+  if fault.effect == "late" and not (fault.status or fault.reset == "after" or fault.close == "after") then
+    return nil, "effect = \"late\" needs a status, or reset or close = \"after\""
   end
   return true
 end

@@ -37,6 +37,9 @@ local function check_create(fields, version)
     return errors.entity(fields.object)
   end
   local object = schema.find(fields.object)
+  if object.read_only then
+    return errors.entity(fields.object)
+  end
   if fields.operation == "upsert" then
     local name = fields.externalIdFieldName
     local field = name and object:field(name)
@@ -135,11 +138,15 @@ function M.create(request)
   return respond.json(jobs.view(job, "create"))
 end
 
+-- The sentence of a second upload, refused at the upload or, with the service's own spelling, at the close (fact sheet 11.9).
+local CONTENTS = " contents for job: <%s>, please 'Close' / 'Abort' / 'Delete' the current Job then create a new Job and make sure you only "
+  .. "do 'PUT' once on a given Job."
+
 local function check_upload(job)
   if job.state ~= "Open" then
     return errors.job_state(("Data cannot be uploaded to a job in state %s"):format(job.state))
-  elseif job.uploads > 0 then
-    return errors.job_state(("Found multiple contents for job: <%s>"):format(job.id))
+  elseif job.uploads > 0 and settings.values.second_upload == "refused" then
+    return errors.job_state("Found multiple" .. CONTENTS:format(job.id:sub(1, 15)))
   end
 end
 
@@ -160,7 +167,7 @@ function M.upload(request)
   if kind ~= "text/csv" then
     return nil, errors.media_type(content_type, "text/csv")
   end
-  local err = check_upload(job) or check_size(tonumber(ngx.var.http_content_length))
+  local err = body.check_encoding() or check_upload(job) or check_size(tonumber(ngx.var.http_content_length))
   if err then
     return nil, err
   end
@@ -184,6 +191,8 @@ end
 local function close(job)
   if job.state ~= "Open" then
     return errors.job_state "Closing already Completed Job not allowed"
+  elseif job.uploads > 1 then
+    return errors.job("Found multipe" .. CONTENTS:format(job.id:sub(1, 15)))
   end
   jobs.transition(job, "UploadComplete")
   loader.enqueue(job)
@@ -193,8 +202,7 @@ local function abort(job)
   if jobs.is_terminal(job) then
     return errors.job_state "Aborting already Completed Job not allowed"
   end
-  loader.stop(job)
-  jobs.transition(job, "Aborted")
+  loader.abort(job)
 end
 
 local changes = { UploadComplete = close, Aborted = abort }

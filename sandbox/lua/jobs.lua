@@ -135,7 +135,7 @@ function M.view(job, answer)
   local is_query = job.kind == "query"
   local full = answer == "get" or answer == "list"
   local settled = answer ~= "patch"
-  local counted = answer == "get" and not NO_COUNTERS[job.state]
+  local counted = answer == "get" and not NO_COUNTERS[job.state] and settings.values.counters
   local got = answer == "get"
   local fields = {
     { "id", job.id },

@@ -7,6 +7,7 @@ local jobs = require "jobs"
 local plain_coroutine = require "plain_coroutine"
 local quota = require "quota"
 local records = require "records"
+local results = require "results"
 local scheduler = require "scheduler"
 local schema = require "schema"
 local settings = require "settings"
@@ -49,11 +50,18 @@ local function close_files(job)
   end
 end
 
+--- A job that was aborted stays so, although rows of it are still processed.
+local function move(job, state)
+  if job.state ~= "Aborted" then
+    jobs.transition(job, state)
+  end
+end
+
 local function finish(job, state, message)
   close_files(job)
   job.error_message = message
   job.finished = clock.now()
-  jobs.transition(job, state)
+  move(job, state)
 end
 
 --- A first look over the whole file, before anything is written. Line ends that differ from the job's fail it as a whole (fact sheet
@@ -117,7 +125,7 @@ local function read_header(job, names, n)
         context.key_column = i
       end
     end
-    if not context.key_column then
+    if not context.key_column and context.key.name ~= "Id" then -- without Ids all rows are new (fact sheet 11.8)
       return nil, header_error(job.external_id_field)
     end
   end
@@ -151,9 +159,9 @@ local function process_row(job, context, cells, n)
     write_row(job, "successful", ('"%s"%s"%s"%s'):format(id, job.delimiter, created and "true" or "false", job.delimiter), cells, n)
   else
     job.failed = job.failed + 1
-    -- sf__Id is in this file from v53.0 (fact sheet 6.2); where the row named a record, it is that one.
+    -- Where the row named a record, sf__Id is that one.
     local head = csv.quote(created) .. job.delimiter
-    if tonumber(job.api_version) >= 53 then
+    if tonumber(job.api_version) >= results.ERROR_ID_SINCE then
       local own = context.id_column and cells[context.id_column] or ""
       head = csv.quote(own) .. job.delimiter .. head
     end
@@ -164,6 +172,7 @@ end
 
 --- A slice of at most count rows in one transaction. Returns how many it was; large rows make it shorter.
 local function process_slice(job, context, count)
+  context.seen = {} -- the external ids of this slice
   local discard = job.discard or settings.values.discard
   if discard then
     job.discard = true
@@ -187,7 +196,23 @@ local function process_slice(job, context, count)
     records.db:commit()
   end
   job.next_offset = job.reader:offset()
+  for _, file in pairs(job.files) do
+    file:flush() -- the results of an aborted job can be read while rows of it are still processed
+  end
   return done
+end
+
+local LAST_STEPS = 10
+
+--- The rows that are processed although the job was aborted: the last of them when the time is over.
+local function last_slices(job, context, done, total)
+  local began, span, from = clock.now(), settings.values.abort_goes_on_seconds, done
+  local step = math.max(math.ceil((total - from) / LAST_STEPS), 1)
+  while done < total do
+    local size = math.min(step, settings.values.slice_rows, total - done)
+    plain_coroutine.yield(began + span * (done + size - from) / (total - from) - clock.now())
+    done = done + process_slice(job, context, size)
+  end
 end
 
 local function slices(job, context, total)
@@ -207,6 +232,9 @@ local function slices(job, context, total)
         size = math.min(size, rest)
       end
     end
+    if job.last_row then
+      return last_slices(job, context, done, math.min(total, job.last_row))
+    end
     if done >= total then
       break
     end
@@ -221,7 +249,7 @@ end
 
 local function work(job)
   hold.wait(job, "UploadComplete")
-  jobs.transition(job, "InProgress")
+  move(job, "InProgress")
   job.started = clock.now()
   if (job.bytes or 0) == 0 then
     hold.wait(job, "InProgress")
@@ -256,6 +284,19 @@ function M.enqueue(job)
   scheduler.start(job, function()
     work(job)
   end, settings.values.queue_seconds)
+end
+
+--- Abort the job. Its rows end between two slices, or go on for a while (setting abort_goes_on_rows) if it had been closed.
+function M.abort(job)
+  local rows = settings.values.abort_goes_on_rows
+  if job.state == "Open" or rows <= 0 then
+    M.stop(job)
+  end
+  jobs.transition(job, "Aborted")
+  if job.ticket then
+    job.last_row = job.processed + rows
+    scheduler.poke(job)
+  end
 end
 
 --- Stop at once, between two slices: rows already processed stay, the rest is unprocessed.

@@ -50,7 +50,7 @@ function M.create(request)
   fields.object = plan.object.name
   local job = jobs.create("query", fields, request.version)
   job.plan = plan
-  job.pk_chunking_supported = plan.chunkable
+  job.pk_chunking_supported = true -- of the object, whatever the query (fact sheet 11.13)
   query_run.enqueue(job)
   return respond.json(jobs.view(job, "create"))
 end
@@ -175,8 +175,19 @@ function M.results(request)
   }
 end
 
+-- The names of a page's link and of the list of them, in the shapes that were seen (fact sheet 11.1).
+local PAGE_NAMES = {
+  resultUrl = { "resultPages", "resultUrl" }, resultLink = { "resultPages", "resultLink" }, resultChunks = { "resultChunks", "resultLink" },
+}
+
 --- Q4
 function M.pages(request)
+  local values = settings.values
+  local names = PAGE_NAMES[values.result_pages]
+  if not names then
+    return nil, values.result_pages == "403" and errors.new(403, "API_DISABLED_FOR_ORG", "Parallel results are not enabled for this org")
+      or errors.not_found()
+  end
   local job, err = finished_job(request)
   local from
   if not err then
@@ -185,18 +196,23 @@ function M.pages(request)
   if err then
     return nil, err
   end
-  local base = ("/services/data/v%s/jobs/query/%s/"):format(job.api_version, job.id)
-  local size = settings.values.query_page_records
+  -- Chunks are named from the version on, and the first has no locator.
+  local chunks = values.result_pages == "resultChunks"
+  local base = ("/jobs/query/%s/"):format(job.id)
+  local root = ("/services/data/v%s"):format(job.api_version)
+  local size = values.query_page_records
   local links, begin = {}, from
   while #links < PAGE_LINKS and (from < job.processed or (#links == 0 and from == 0)) do
-    links[#links + 1] = json.object { { "resultUrl", base .. "results?locator=" .. locator_of(job, from) } }
+    local locator = (not chunks or from > 0) and "?locator=" .. locator_of(job, from) or ""
+    links[#links + 1] = json.object { { names[2], (chunks and "" or root) .. base .. "results" .. locator } }
     from = from + size
   end
   local repeats = ngx.ctx.fault.repeats
   local done = from >= job.processed and not repeats
+  local following = root .. base .. "resultPages?locator=" .. locator_of(job, repeats and begin or from)
   return respond.json(json.object {
-    { "resultPages", json.array(links) },
-    { "nextRecordsUrl", not done and base .. "resultPages?locator=" .. locator_of(job, repeats and begin or from) or nil },
+    { names[1], json.array(links) },
+    { values.result_pages_next, not done and following or chunks and json.null or nil },
     { "done", done },
   })
 end

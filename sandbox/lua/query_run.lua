@@ -21,12 +21,28 @@ local all_made_up -- what the control command "synthetic_query" said of all quer
 
 local writers = {}
 
+--- As Java writes a double: 23.0, 1.6147805824397E13.
+local function java(text, value)
+  local size = math.abs(value)
+  if size ~= 0 and (size >= 1e7 or size < 1e-3) then
+    local mantissa, exponent
+    for digits = 14, 16 do
+      mantissa, exponent = ("%." .. digits .. "e"):format(value):match "^(.-)0*e([+-]%d+)$"
+      if tonumber(mantissa .. "e" .. exponent) == value then
+        break
+      end
+    end
+    return mantissa .. (mantissa:find "%.$" and "0" or "") .. "E" .. tonumber(exponent)
+  end
+  return text:find(".", 1, true) and text or text .. ".0"
+end
+
 function writers.number(value)
   -- The shortest form that reads back the same.
   for digits = 15, 17 do
     local text = ("%." .. digits .. "g"):format(value)
     if tonumber(text) == value then
-      return text
+      return settings.values.query_numbers == "java" and java(text, value) or text
     end
   end
 end

@@ -3,6 +3,8 @@
 local clock = require "clock"
 local ids = require "ids"
 local schema = require "schema"
+local settings = require "settings"
+local soql_dates = require "soql_dates"
 local sqlite = require "sqlite"
 
 local M = {}
@@ -50,7 +52,15 @@ end
 
 local function add_users()
   db:run('INSERT INTO "User"(Id, Username, FirstName, LastName, IsActive, IsDeleted) VALUES(?, ?, ?, ?, 1, 0)',
-    { ids.USER, "admin@sandbox.example", "Ada", "Admin" })
+    { ids.USER, settings.values.username, "Ada", "Admin" })
+  local org = ids.ORG .. ids.suffix(ids.ORG)
+  db:run('INSERT INTO "Organization"(Id, Name, InstanceName, OrganizationType, IsSandbox, IsDeleted) VALUES(?, ?, ?, ?, 1, 0)',
+    { org, "Sandbox", "LOCAL", "Developer Edition" })
+end
+
+--- The user has another name from now on.
+function M.rename_user(name)
+  db:run('UPDATE "User" SET Username = ? WHERE Id = ?', { name, ids.USER })
 end
 
 function M.open(path)
@@ -159,8 +169,8 @@ function readers.boolean(field, value)
 end
 
 function readers.date(field, value)
-  local month, day = value:match "^%d%d%d%d%-(%d%d)%-(%d%d)$"
-  if not month or tonumber(month) < 1 or tonumber(month) > 12 or tonumber(day) < 1 or tonumber(day) > 31 then
+  local year, month, day = value:match "^(%d%d%d%d)%-(%d%d)%-(%d%d)$"
+  if not year or not soql_dates.exists(tonumber(year), tonumber(month), tonumber(day)) then
     return bad_value(field, value, "Date")
   end
   return value
@@ -168,7 +178,8 @@ end
 
 --- Date-times are kept as UTC text, the form the service answers with.
 function readers.datetime(field, value)
-  local seconds = value:find "^%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d" and (value:find "Z$" or value:find "[+-]%d%d:?%d%d$")
+  local day = value:match "^[^T]+"
+  local seconds = readers.date(field, day or "") and value:find "^%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d" and (value:find "Z$" or value:find "[+-]%d%d:?%d%d$")
     and clock.parse(value)
   if not seconds then
     return bad_value(field, value, "Datetime")
@@ -346,6 +357,10 @@ local function update(object, id, values)
   return id, false
 end
 
+function M.is_living(object, id)
+  return exists(object, id) == 0
+end
+
 --- The id in a row, if a living record of this object has it.
 local function living(object, cell, verb)
   if not cell or cell == "" or cell == "#N/A" then
@@ -417,7 +432,7 @@ end
 
 function operations.upsert(context, cells)
   local object, key = context.object, context.key
-  local cell = cells[context.key_column]
+  local cell = cells[context.key_column or 0] or ""
   if key.name == "Id" then
     if cell == "" then
       return operations.insert(context, cells)
@@ -431,9 +446,14 @@ function operations.upsert(context, cells)
   if not values then
     return nil, err
   end
+  local value = values[key.name]
+  local seen = type(value) == "string" and value:lower() or value
+  if context.seen[seen] then -- rows that are worked together must differ in it (fact sheet 11.10)
+    return row_error("DUPLICATE_VALUE", ("Duplicate external id specified: %s"):format(cell), key.name)
+  end
+  context.seen[seen] = true
   local found = {}
   local sql = ("SELECT Id FROM %s WHERE %s = ? AND IsDeleted = 0 LIMIT 2"):format(q(object.name), q(key.name))
-  local value = values[key.name]
   local first = db:first(sql, { value })
   if first and not key.unique then
     for row in db:rows(sql, { value }) do

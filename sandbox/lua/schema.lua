@@ -73,7 +73,7 @@ local function system()
   }
 end
 
-local FULL_NAME = [[trim(coalesce("FirstName", '') || ' ' || coalesce("LastName", ''))]]
+local FULL_NAME = [[trim(coalesce(@."FirstName", '') || ' ' || coalesce(@."LastName", ''))]] -- @: the table
 
 local function person()
   return {
@@ -89,7 +89,10 @@ local OWNER = reference("OwnerId", "Owner", { "User" })
 local STANDARD = {
   Account = { "001", list(text("Name", 255, { required = true }), text("Type"), reference("ParentId", "Parent", { "Account" }),
     text("Industry"), text("Phone", 40), text("Fax", 40), text("Website", 255), text("Description", 32000), text("AccountNumber", 40),
-    text("Site", 80), text("AccountSource"), text("Rating"), text("Ownership"), text("Sic", 20), text("TickerSymbol", 20),
+    text("Site", 80), text("AccountSource"), text("Rating"), text("Ownership"), text("Sic", 20), text("SicDesc", 80), text("TickerSymbol", 20),
+    text("Jigsaw", 20), text("JigsawCompanyId", 20, { read_only = true }), text("CleanStatus"), text("PhotoUrl", 255, { read_only = true }),
+    date("LastActivityDate", { read_only = true }), datetime("LastViewedDate", { read_only = true }),
+    datetime("LastReferencedDate", { read_only = true }),
     number "AnnualRevenue", integer "NumberOfEmployees", text("CustomerPriority__c"), text("SLA__c"), OWNER,
     address "Billing", address "Shipping", custom()) },
   Contact = { "003", list(person(), reference("AccountId", "Account", { "Account" }), reference("ReportsToId", "ReportsTo", { "Contact" }),
@@ -109,8 +112,17 @@ local STANDARD = {
     reference("WhatId", "What", { "Account", "Opportunity", "Case" }), OWNER, custom()) },
   User = { "005", list(text("Username", 80, { required = true, id_lookup = true }), text("FirstName", 40), text("LastName", 80),
     { name = "Name", type = "text", length = 121, read_only = true, formula = FULL_NAME },
-    text("Email", 80, { id_lookup = true }), boolean "IsActive") },
+    text("Email", 80, { id_lookup = true }), boolean "IsActive", text("Alias", 8), text("ProfileId", 18), text("UserType", 40),
+    text("TimeZoneSidKey", 40), text("LocaleSidKey", 40), text("LanguageLocaleKey", 40)) },
+  Organization = { "00D", list(text("Name", 80, { read_only = true }), text("InstanceName", 5, { read_only = true }),
+    text("NamespacePrefix", 15, { read_only = true }), text("OrganizationType", 40, { read_only = true }),
+    boolean("IsSandbox", { read_only = true }), datetime("TrialExpirationDate", { read_only = true }),
+    text("LanguageLocaleKey", 40, { read_only = true }), text("DefaultLocaleSidKey", 40, { read_only = true }),
+    text("TimeZoneSidKey", 40, { read_only = true })) },
 }
+
+-- Objects that no row can be written to.
+local READ_ONLY = { Organization = true }
 
 local Object = {}
 Object.__index = Object
@@ -144,7 +156,7 @@ end
 
 function M.define(name, prefix, fields)
   assert(type(name) == "string" and name:find "^%a[%w_]*$", "bad object name")
-  local object = setmetatable({ name = name, prefix = prefix or ids.new_prefix(), fields = {}, by_name = {} }, Object)
+  local object = setmetatable({ name = name, prefix = prefix or ids.new_prefix(), fields = {}, by_name = {}, read_only = READ_ONLY[name] }, Object)
   for _, field in ipairs(system()) do
     add_field(object, field)
   end
@@ -161,13 +173,18 @@ end
 
 M.add_field = add_field
 
+--- Is it one that exists, but is closed to the Bulk API?
+function M.is_closed(name)
+  return UNSUPPORTED[name:lower()] == true
+end
+
 --- The object of that name, in any letter case; nil when it is unknown or closed to the Bulk API.
 function M.find(name)
   return M.objects[name:lower()]
 end
 
 function M.is_unsupported(name)
-  return UNSUPPORTED[name:lower()] or not M.find(name)
+  return M.is_closed(name) or not M.find(name)
 end
 
 function M.reset()

@@ -24,14 +24,15 @@ function M.kill()
   M.token = nil
 end
 
---- What is wrong with the request's authorization, if anything (fact sheet 4.3).
+--- What is wrong with the request's authorization, if anything (fact sheet 4.3, 11.4).
 function M.check(header)
   if not header then
     return errors.session()
   end
-  local token = header:match "^[Bb]earer%s+(%S.*)$"
-  if not token or not token:find "^00D" then
-    return errors.auth_header()
+  local scheme, token = header:match "^(%a+)%s+(%S+)%s*$"
+  scheme = scheme and scheme:lower()
+  if scheme ~= "bearer" and scheme ~= "oauth" then
+    return errors.auth_header() -- another scheme, or more than a token
   elseif token ~= M.token then
     return errors.session()
   end

@@ -16,8 +16,18 @@ local DEFAULTS = {
   discard = false, -- true: rows are read and counted, but not stored
   empty_close = "JobComplete", -- how a job that was closed without data ends (or "Failed")
   strict_inner_line_ends = false, -- true: line breaks inside quotes must match lineEnding as well
+  abort_goes_on_rows = 0, -- so many rows of an aborted job are still processed after the abort was answered
+  abort_goes_on_seconds = 0, -- spread over so much time, the last at its end
+  second_upload = "refused", -- or "taken": then the close is refused (fact sheet 11.9)
   reformat_numbers = false, -- true: numbers come back in result files as 9.12260031E8
   -- answers
+  counters = true, -- false: job info has none (fact sheet 11.14)
+  result_pages = "resultUrl", -- the shape of that answer, or "resultChunks", "resultLink", "403", "404" (fact sheet 11.1)
+  result_pages_next = "nextRecordsUrl", -- or "nextRecordUrl"
+  query_list_next = "query", -- or "ingest": the listing that the next page of queries is said to be in, as in the guide's example
+  query_numbers = "plain", -- or "java": 23.0 and 1.6147805824397E13 in results of queries
+  unknown_object = "INVALIDENTITY", -- or "INVALID_TYPE": the error of a query on one
+  shuffle_results = false, -- true: the rows of a result set come in another order each time
   gzip = true, -- compress answers when the client asks for it
   list_page_size = 1000, -- jobs on one page of a listing
   query_page_records = 100000, -- rows on one result page when the client names no maxRecords
@@ -51,6 +61,12 @@ local DEFAULTS = {
 
 local CHOICES = {
   hold = { [false] = true, [true] = true, UploadComplete = true, InProgress = true },
+  second_upload = { refused = true, taken = true },
+  result_pages = { resultUrl = true, resultChunks = true, resultLink = true, ["403"] = true, ["404"] = true },
+  result_pages_next = { nextRecordsUrl = true, nextRecordUrl = true },
+  query_list_next = { query = true, ingest = true },
+  query_numbers = { plain = true, java = true },
+  unknown_object = { INVALIDENTITY = true, INVALID_TYPE = true },
   empty_close = { JobComplete = true, Failed = true },
 }
 
