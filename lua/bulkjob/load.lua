@@ -88,7 +88,7 @@ local function check_options(given)
     end
   end
   if problem then
-    error("bulkjob: load: " .. problem, 4)
+    error("bulkjob: load: " .. problem, 3)
   end
 end
 

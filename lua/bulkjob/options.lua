@@ -47,11 +47,11 @@ end
 ---@param known table<string, string|string[]> what each option takes: types of Lua such as "table or function", "any", "text",
 ---  "count", "seconds", or a list of words
 ---@param needed string[]|nil the options that must be there
----@param level integer|nil whose fault it is, as error() takes it: 3, who called who called this, if not said
+---@param level integer|nil whose fault it is, as error() takes it: 3, who called who called this, if not said; 0: nobody is named
 ---@return table given
 function options.check(name, given, known, needed, level)
   local function misuse(text)
-    error((name:find "^bulkjob%." and "" or "bulkjob: ") .. name .. ": " .. text, (level or 3) + 1)
+    error((name:find "^bulkjob%." and "" or "bulkjob: ") .. name .. ": " .. text, level == 0 and 0 or (level or 3) + 1)
   end
   if type(given) ~= "table" then
     misuse("a table expected, got " .. type(given))

@@ -162,9 +162,18 @@ local function fail(self, err)
   error(err, 0)
 end
 
---- The next row, or nil at the end. Raises an error table.
----@return table<string, string>|nil row
-function methods:next()
+local MAIN = {} -- the main program, where Lua 5.1 gives it no coroutine
+
+-- A set is read by one at a time: two would wait for the same page, and each for the other.
+local function enter(self)
+  local me = yieldable.running() or MAIN
+  if self.reader_is and self.reader_is ~= me then
+    error("bulkjob: another task is reading this result set; each takes a set of its own", 3)
+  end
+  self.reader_is = me
+end
+
+local function read_row(self)
   while not self.closed do
     local row, err
     if not self.call then
@@ -194,15 +203,27 @@ function methods:next()
   return nil
 end
 
+--- The next row, or nil at the end. Raises an error table. While one task waits for a row no other may ask for one.
+---@return table<string, string>|nil row
+function methods:next()
+  enter(self)
+  local row = read_row(self)
+  self.reader_is = nil
+  return row
+end
+
 --- The names of the columns, in their order. Before the first row this begins the download.
 ---@return string[]|nil names, bulkjob.Error|nil err
 function methods:columns()
+  enter(self)
+  local ok, err = true, nil
   if not self.names then
-    local ok, err = open_page(self)
-    if not ok then
-      self:close()
-      return nil, err
-    end
+    ok, err = open_page(self)
+  end
+  self.reader_is = nil
+  if not ok then
+    self:close()
+    return nil, err
   end
   return self.names
 end
@@ -442,7 +463,7 @@ end
 
 --- Ends the download, if there is one. Twice is harmless.
 function methods:close()
-  self.closed = true
+  self.closed, self.reader_is = true, nil
   close_page(self)
 end
 

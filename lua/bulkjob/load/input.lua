@@ -31,7 +31,7 @@ end
 local function spool(load, rows, format)
   local breathe = wait.breather(load.client)
   local chunks, err = source.chunks(rows, format, breathe)
-  files.check(chunks, err)
+  files.check(chunks, core.is_error(err) and err or "the source failed: " .. tostring(err))
   local path = load.run:file "rows.csv"
   write_chunks(path, chunks, breathe)
   if not load.run.temporary then
