@@ -17,7 +17,8 @@ local MULTIPART_CHARACTERS = 100000
 local NEEDS_OBJECT = { insert = true, update = true, upsert = true, delete = true, hardDelete = true }
 
 local SPEC = {
-  object = "string", operation = "string", externalIdFieldName = "string", assignmentRuleId = "string", contentType = "string", query = "string", data = "any",
+  object = "string", operation = "string", externalIdFieldName = "string", assignmentRuleId = "string", contentType = "string",
+  query = "string", data = "any",
   columnDelimiter = { "BACKQUOTE", "CARET", "COMMA", "PIPE", "SEMICOLON", "TAB" }, lineEnding = { "LF", "CRLF" },
 }
 

@@ -282,10 +282,10 @@ end)
 
 --- Waits for a query to be complete. One that failed or was aborted is an error.
 ---@param self bulkjob.Job
----@param options { on_progress: fun(info: table)|nil }|nil
+---@param given { on_progress: fun(info: table)|nil }|nil
 ---@return table|nil info, bulkjob.Error|nil err
-function job.complete(self, options)
-  local info, err = self:wait(options)
+function job.complete(self, given)
+  local info, err = self:wait(given)
   if info and info.state ~= "JobComplete" then
     return nil, core.error("job", "the query " .. (info.state == "Failed" and "failed" or "was aborted")
       .. (info.errorMessage and ": " .. info.errorMessage or ""), { job_id = info.id, state = info.state })

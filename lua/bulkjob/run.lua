@@ -100,8 +100,10 @@ local function take_directory(self)
   self.existed = core.list_directory(path) ~= nil
   for _ = 1, TRIES do
     ok, err = core.make_directory(path)
-    if not ok then
-      return core.stat(path) and io_error(path, "a run has a directory, and this is a file. Nothing was done to it") or nil, err
+    if not ok and core.stat(path) then
+      return io_error(path, "a run has a directory, and this is a file. Nothing was done to it")
+    elseif not ok then
+      return nil, err
     end
     ok, err = check_directory(path)
     if ok then
