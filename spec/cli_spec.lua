@@ -185,6 +185,65 @@ describe("the command", function()
       assert.are.equal(0, #org:requests())
     end)
 
+    it("keeps its run until the report is printed, and tells what it did when it is called again", function()
+      local status, out = run("load " .. rows(20) .. " --object Account --no-wait")
+      assert.are.equal(0, status)
+      status, out = run("load " .. rows(20) .. " --object Account --results " .. path "results")
+      assert.are.equal(0, status)
+      assert.matches("an earlier call had begun it", out)
+      assert.are.equal(20, org:count "Account")
+      assert.is_nil(core.list_directory(path "rows.csv.bulkjob"))
+      -- Killed where it prints: the same command prints the report again, and sends nothing.
+      local line = command.line("load " .. rows(30) .. " --object Account --operation upsert --external-id Ext__c")
+      local program = ("local run = require 'bulkjob.run' run.remove = function() os.exit(9) end arg = { [0] = 'bin/bulkjob', %s } "
+        .. "os.exit(require('bulkjob.cli')(arg), true)"):format("'-q', " .. line:match "bin/bulkjob (.*)$":gsub("%S+", "'%0',"))
+      helper.shell(environment() .. os.getenv "LUA" .. " -e " .. helper.quote(program))
+      assert.is_truthy(core.stat(path "rows.csv.bulkjob/log"))
+      org:clear_requests()
+      status, out = run("load " .. rows(30) .. " --object Account --operation upsert --external-id Ext__c")
+      assert.are.equal(0, status)
+      assert.matches("nothing was sent", out)
+      assert.are.equal(0, #org:requests())
+    end)
+
+    it("is not locked by a typo, and begins anew by --restart", function()
+      local status, _, err = run("load " .. rows(10) .. " --object Acount")
+      assert.are.equal(3, status)
+      assert.matches("nothing was done", err)
+      assert.are.equal(0, (run("load " .. rows(10) .. " --object Account --no-wait")))
+      org:fault { method = "PUT", after = 1, status = 400 }
+      status, _, err = run("load " .. rows(300) .. " --object Account --part-bytes 1k --jobs 1")
+      assert.are.equal(3, status)
+      assert.matches("what was committed is kept; to go on: bin/bulkjob load", err)
+      status, _, err = run("load " .. rows(10) .. " --object Account")
+      assert.are.equal(3, status)
+      assert.matches("records 1 to %d+: committed.*%-%-restart", err)
+      assert.is_nil(err:find "to go on:")
+      assert.are.equal(1, (run("load " .. rows(10) .. " --object Account --restart"))) -- their ids are there
+    end)
+
+    for name, closed in pairs { ["standard error"] = "2>&-", ["standard output"] = ">&-", ["all three"] = "<&- >&- 2>&-" } do
+      it("lets nothing that is printed get into its run when it is started without " .. name, function()
+        org:fault { method = "PUT", after = 1, status = 400, count = -1 }
+        local line = command.line("load " .. rows(300) .. " --object Account --part-bytes 1k --jobs 1")
+        os.execute("{ " .. environment() .. line .. "; } " .. closed)
+        for text in helper.content(path "rows.csv.bulkjob/log"):gmatch "[^\n]+" do
+          assert(core.json_decode(text), text)
+        end
+        org:clear_faults()
+        assert.are.equal(0, (run("load " .. rows(300) .. " --object Account --part-bytes 1k --jobs 1")))
+      end)
+    end
+
+    it("refuses a name that is empty", function()
+      for _, arguments in ipairs { "extract x -o ''", "load x --object Account --results ''", "load '' --object Account" } do
+        local status, _, err = run(arguments)
+        assert.are.equal(2, status)
+        assert.matches("empty text is no name", err)
+      end
+      assert.are.equal("err\nout\n", (helper.shell("ls -A " .. directory)))
+    end)
+
     it("warns when certificates are not verified", function()
       local status, _, err = run("--insecure load " .. rows(10) .. " --object Account")
       assert.are.equal(0, status)
@@ -380,14 +439,14 @@ describe("the command", function()
     assert.are.same({ Aborted = 1 }, helper.states(org))
   end)
 
-  it("takes SIGTERM as a Ctrl-C", function()
+  for _, signal in ipairs { "TERM", "HUP" } do it("takes SIG" .. signal .. " as a Ctrl-C", function()
     org:hold(true)
-    local pipe = assert(io.popen(environment() .. "timeout -s TERM 2 " .. command.line("load " .. rows(10) .. " --object Account 2>&1")
+    local pipe = assert(io.popen(environment() .. "timeout -s " .. signal .. " 2 " .. command.line("load " .. rows(10) .. " --object Account 2>&1")
       .. "; echo status $?"))
     local text = pipe:read "*a"
     pipe:close()
     assert.matches("to go on: bin/bulkjob load", text)
     assert.are.same({ UploadComplete = 1 }, helper.states(org))
     assert(client:job(org:jobs()[1].id):abort())
-  end)
+  end) end
 end)
