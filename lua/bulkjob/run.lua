@@ -119,13 +119,13 @@ local function take_directory(self)
 end
 
 local function take_in(self, line)
+  self.strays = self.strays + (line.lost or 0)
   if line.part then
     local part = self.parts[line.part] or {}
     self.parts[line.part] = part
     if line.step == "created" then
       part.info = nil
       self.pages, self.said.whole = {}, nil
-      self.strays = self.strays + (line.lost or 0)
     elseif line.step == "left" then
       self.left_open[#self.left_open + 1] = line.job
     end

@@ -29,6 +29,9 @@ function actions.create(load, part)
     assignmentRuleId = load.options.assignmentRuleId, columnDelimiter = spec.columnDelimiter, lineEnding = spec.lineEnding,
   }
   if not handle then
+    if (err.strays or 0) > 0 then
+      load.run:note { lost = err.strays }
+    end
     return nil, err
   end
   part.handle = handle
