@@ -32,7 +32,7 @@ describe("signing in", function()
 
   local function client_with(source, more)
     return bulkjob.client(helper.with({
-      auth = source, ca_file = org.ca_file, retry = { tries = 4, base = 0.01, cap = 0.05 }, timeout = 5,
+      auth = source, ca_file = org.ca_file, retry = { tries = 4, base = 0.01, cap = 0.05 }, timeout = helper.HANG_SECONDS,
     }, more))
   end
 
@@ -288,7 +288,7 @@ describe("signing in", function()
     it("is called once for all that wait for it, of any client", function()
       local other, clients, calls = client_with(auth.client_credentials(app())), {}, 0
       assert(other:limits())
-      org:fault { path = "/limits", stall = 0.2 }
+      org:fault { path = "/limits", stall = 1 }
       local function vault()
         calls = calls + 1
         assert(other:limits()) -- others run meanwhile
@@ -474,7 +474,7 @@ describe("signing in", function()
 
     it("that nobody can have fails all that wait for it, with one request", function()
       org:set { run_as_user = false }
-      org:fault { path = "oauth2/token", stall = 0.2 }
+      org:fault { path = "oauth2/token", stall = 1 }
       local failed, errors = 0, {}
       for _ = 1, 20 do
         client:spawn(function()
@@ -489,7 +489,7 @@ describe("signing in", function()
 
     -- Sends a task of the client for a token, which takes a while.
     local function send_for_token()
-      org:fault { path = "oauth2/token", stall = 0.3 }
+      org:fault { path = "oauth2/token", stall = 1 }
       local sent = client:spawn(client.limits, client)
       repeat
         client:poll(0.01)
@@ -524,7 +524,7 @@ describe("signing in", function()
 
     it("is not waited for any more by a client that is closed: cancelled", function()
       local another, begun, err = client_with(source), false, nil
-      org:fault { path = "oauth2/token", stall = 0.3 }
+      org:fault { path = "oauth2/token", stall = 1 }
       client:spawn(client.limits, client)
       client:spawn(function()
         begun = true
@@ -539,7 +539,7 @@ describe("signing in", function()
     end)
 
     it("comes to the other tasks when the one that went for it is cancelled", function()
-      org:fault { path = "oauth2/token", stall = 0.3 }
+      org:fault { path = "oauth2/token", stall = 1 }
       local begun = false
       local first = client:spawn(client.limits, client)
       local second = client:spawn(function()
@@ -564,7 +564,7 @@ describe("signing in", function()
     end)
 
     it("is not waited for by a task that is cancelled", function()
-      org:fault { path = "oauth2/token", stall = 0.3 }
+      org:fault { path = "oauth2/token", stall = 1 }
       local first = client:spawn(client.limits, client)
       local second = client:spawn(client.limits, client)
       repeat
@@ -601,7 +601,7 @@ describe("signing in", function()
 
       it("in the middle of an upload: the body is sent again", function()
         local job = new_job()
-        org:fault { method = "PUT", stall = 0.2, stall_when = "before" }
+        org:fault { method = "PUT", stall = 1, stall_when = "before" }
         local uploading = client:spawn(job.upload, job, ROWS)
         repeat
           client:poll(0.01)

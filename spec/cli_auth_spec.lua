@@ -148,9 +148,15 @@ describe("the command signs in", function()
   end)
 
   it("and leaves no core file", function()
-    org:fault { path = "/limits", stall = 20 }
-    local out = helper.shell("ulimit -c unlimited 2>/dev/null; " .. environment "SF_CLIENT_SECRET" .. command.line(app()) .. " & sleep 0.7; "
-      .. "grep 'core file' /proc/$!/limits; kill -9 $!; wait $! 2>/dev/null; true")
+    org:fault { path = "/limits", stall = helper.NEVER_SECONDS }
+    local pipe = assert(io.popen("ulimit -c unlimited 2>/dev/null; " .. environment "SF_CLIENT_SECRET" .. command.line(app())
+      .. " >/dev/null 2>&1 & echo $!"))
+    local pid = pipe:read "*l"
+    pipe:close()
+    helper.wait_until(function()
+      return #org:requests { path = "/limits" } > 0
+    end)
+    local out = helper.shell(("grep 'core file' /proc/%d/limits; kill -9 %d"):format(pid, pid))
     assert.matches("Max core file size +0 +0", out)
   end)
 end)

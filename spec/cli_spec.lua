@@ -59,7 +59,7 @@ describe("the command", function()
       org:set { query_page_records = 3 }
       local status, out = run("extract " .. SOQL .. " -o " .. path "rows.csv")
       assert.are.equal(0, status)
-      assert.matches("^20 rows, %d+ B, 0:0%d: " .. path("rows.csv"):gsub("%p", "%%%0") .. "\n$", out)
+      assert.matches("^20 rows, %d+ B, %d+:%d%d: " .. path("rows.csv"):gsub("%p", "%%%0") .. "\n$", out)
       assert.are.equal(expected(), helper.content(path "rows.csv"))
       assert.are.equal("err\nout\nrows.csv\n", (helper.shell("ls " .. directory)))
     end)
@@ -150,7 +150,7 @@ describe("the command", function()
     it("loads a file, says what came of it, and leaves no journal", function()
       local status, out = run("load " .. rows(100) .. " --object Account --part-bytes 1k")
       assert.are.equal(0, status)
-      assert.matches("^100 rows in 2 jobs, 0:00: 100 good, 0 failed, 0 not processed\n$", out)
+      assert.matches("^100 rows in 2 jobs, %d+:%d%d: 100 good, 0 failed, 0 not processed\n$", out)
       assert.are.equal(100, org:count "Account")
       assert.is_nil(core.stat(path "rows.csv.bulkjob"))
     end)
@@ -362,11 +362,12 @@ describe("the command", function()
 
     for _, columns in ipairs { 80, 40, 12 } do
       it("draws a bar that fits into " .. columns .. " columns", function()
-        org:set { processing_seconds = 1 }
+        org:hold(true)
         start(columns, "load " .. rows() .. " --object Account")
         local text = screen:wait_for "%d+ %%"
         assert.are.equal(1, select(2, text:gsub("%%", "")))
         assert.are.equal(columns >= 40, text:find "%[[#-]+%]" ~= nil)
+        org:release(true)
         text = screen:wait_for "status 0"
         assert.is_nil(text:find "%%")
       end)
@@ -393,7 +394,7 @@ describe("the command", function()
     end)
 
     it("takes a Ctrl-C in the upload, and rolls that back", function()
-      org:fault { method = "PUT", stall = 30 }
+      org:fault { method = "PUT", stall = helper.NEVER_SECONDS }
       start(200, "load " .. rows() .. " --object Account --jobs 1")
       helper.wait_until(function()
         return #org:requests { method = "PUT" } > 0
@@ -404,8 +405,8 @@ describe("the command", function()
     end)
 
     it("leaves at once at the second Ctrl-C", function()
-      org:fault { method = "PUT", stall = 30 }
-      org:fault { method = "PATCH", stall = 30, count = -1 }
+      org:fault { method = "PUT", stall = helper.NEVER_SECONDS }
+      org:fault { method = "PATCH", stall = helper.NEVER_SECONDS, count = -1 }
       start(200, "load " .. rows() .. " --object Account --jobs 1")
       helper.wait_until(function()
         return #org:requests { method = "PUT" } > 0
@@ -423,16 +424,14 @@ describe("the command", function()
 
   it("takes two signals at once for one, as timeout(1) sends its own to the program and to its group", function()
     local out = path "out"
-    org:fault { method = "PUT", stall = 30 }
+    org:fault { method = "PUT", stall = helper.NEVER_SECONDS }
     org:fault { method = "PATCH", stall = 0.5 } -- the rollback
     os.execute(environment() .. command.line("load " .. rows(10) .. " --object Account") .. (" >%s 2>&1 & echo $! >%s.pid"):format(out, out))
     helper.wait_until(function()
       return #org:requests { method = "PUT" } > 0
     end)
     local pid = helper.content(out .. ".pid")
-    os.execute("kill -TERM " .. pid)
-    helper.sleep(0.05)
-    os.execute("kill -TERM " .. pid)
+    os.execute(("kill -TERM %d; sleep 0.05; kill -TERM %d"):format(pid, pid))
     helper.wait_until(function()
       return helper.content(out):find "to go on: bin/bulkjob load"
     end)
@@ -441,8 +440,16 @@ describe("the command", function()
 
   for _, signal in ipairs { "TERM", "HUP" } do it("takes SIG" .. signal .. " as a Ctrl-C", function()
     org:hold(true)
-    local pipe = assert(io.popen(environment() .. "timeout -s " .. signal .. " 2 " .. command.line("load " .. rows(10) .. " --object Account 2>&1")
-      .. "; echo status $?"))
+    local pipe = assert(io.popen(environment() .. command.line("load " .. rows(10) .. " --object Account 2>&1") .. " & echo $!; wait"))
+    local pid = pipe:read "*l"
+    helper.wait_until(function()
+      return helper.states(org).UploadComplete
+    end)
+    -- Not before it waits for the job.
+    helper.wait_until(function()
+      return #org:requests { method = "GET", path = "/jobs/ingest/" } > 0
+    end)
+    os.execute("kill -" .. signal .. " " .. pid)
     local text = pipe:read "*a"
     pipe:close()
     assert.matches("to go on: bin/bulkjob load", text)

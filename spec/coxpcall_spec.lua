@@ -7,7 +7,7 @@ local bulkjob = require "bulkjob"
 local CSV = "Name\nOne\nTwo\n"
 
 local function client(loop)
-  return bulkjob.client { instance_url = ORG, access_token = TOKEN, ca_file = CA_FILE, timeout = 5, loop = loop }
+  return bulkjob.client { instance_url = ORG, access_token = TOKEN, ca_file = CA_FILE, loop = loop }
 end
 
 local function new_job(client)

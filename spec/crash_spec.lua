@@ -6,9 +6,6 @@ local was_over = require "spec.crash.was_over"
 
 local ROWS, PARTS = 30, 3
 
--- Under a sanitizer a process takes long to start, and it is the same code: there one job at a time, and each fault once.
-local SANITIZED = os.getenv "ASAN_OPTIONS" or os.getenv "TSAN_OPTIONS"
-
 describe("a load that is broken off", function()
   local directory = helper.directory() ()
   local org, file, part_bytes
@@ -90,7 +87,8 @@ describe("a load that is broken off", function()
     each_row_once(kill)
   end
 
-  for _, jobs in ipairs(SANITIZED and { 1 } or { 1, 3 }) do
+  -- Under a sanitizer a process takes long to start, and it is the same code: there one job at a time, and each fault once.
+  for _, jobs in ipairs(helper.SANITIZED and { 1 } or { 1, 3 }) do
     describe("with " .. jobs .. " job(s) at a time", function()
       local more = { JOBS = jobs }
 
@@ -271,9 +269,9 @@ describe("a load that is broken off", function()
     { stall = 2, stall_when = "before" }, { stall = 2, stall_when = "after" }, { drop_header = "Content-Type" },
   }
 
-  local function load_once(requests)
+  local function load_once(timeout, requests)
     local client = helper.client(org, {
-      timeout = 0.15, instance_url = org.url, retry = { tries = 2, base = 0.001, cap = 0.002 },
+      timeout = timeout, instance_url = org.url, retry = { tries = 2, base = 0.001, cap = 0.002 },
       on_event = requests and function(event)
         if event.type == "request" then
           requests.count = (requests.count or 0) + 1
@@ -297,20 +295,17 @@ describe("a load that is broken off", function()
     it("by the fault " .. i .. " (" .. table.concat(names, ", ") .. ") at every request, once and for a while", function()
       begin_anew()
       local seen = {}
-      assert(load_once(seen))
+      assert(load_once(nil, seen))
       for n = 1, seen.count do
-        for _, count in ipairs((fault.stall or SANITIZED) and { 1 } or { 1, 4 }) do
+        for _, count in ipairs((fault.stall or helper.SANITIZED) and { 1 } or { 1, 4 }) do
           begin_anew()
           org:fault(helper.with(fault, { after = n - 1, count = count }))
           local report
-          for _ = 1, 6 do
-            report = load_once()
-            if report then
-              break
-            end
-          end
+          helper.wait_until(function()
+            report = load_once(fault.stall and 0.15)
+            return report
+          end)
           local what = ("request %d, %d times"):format(n, count)
-          assert(report, what)
           assert.are.equal(ROWS, report.processed, what)
           each_row_once(what)
         end

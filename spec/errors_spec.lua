@@ -507,7 +507,7 @@ describe("errors", function()
         options[key] = value
       end
       local renewer = bulkjob.client {
-        instance_url = org.tls_url, ca_file = org.ca_file, retry = { tries = 4, base = 0.01, cap = 0.05 }, timeout = 5,
+        instance_url = org.tls_url, ca_file = org.ca_file, retry = { tries = 4, base = 0.01, cap = 0.05 }, timeout = helper.HANG_SECONDS,
         auth = options.auth, on_event = helper.recorder(events),
       }
       return renewer, asked
@@ -776,7 +776,7 @@ describe("errors", function()
     it("silence past the time-out: kind timeout", function()
       local mine = helper.client(org, { instance_url = org.url, timeout = 0.3, retry = { tries = 1 } })
       local job = open_job()
-      org:fault { method = "GET", stall = 3 }
+      org:fault { method = "GET", stall = helper.NEVER_SECONDS }
       local info, err = mine:job(job.id, "ingest"):info()
       assert.is_nil(info)
       assert.are.equal("timeout", err.kind)

@@ -431,7 +431,7 @@ describe("a query of many pages", function()
     end)
 
     it("fails when somebody aborts the job", function()
-      org:set { queue_seconds = 5 }
+      org:set { queue_seconds = helper.NEVER_SECONDS }
       local path = target()
       local running = client:spawn(client.extract, client, { query = SOQL, file = path })
       repeat
@@ -445,7 +445,7 @@ describe("a query of many pages", function()
     end)
 
     it("aborts its query when it is cancelled, and leaves nothing", function()
-      org:set { queue_seconds = 5 }
+      org:set { queue_seconds = helper.NEVER_SECONDS }
       local path = target()
       local running = client:spawn(client.extract, client, { query = SOQL, file = path })
       repeat
@@ -475,10 +475,10 @@ describe("a query of many pages", function()
     end)
 
     it("refuses a file that another extract writes", function()
-      org:set { queue_seconds = 0.3 }
+      org:set { queue_seconds = 1 }
       local path = target()
       local first = client:spawn(client.extract, client, { query = SOQL, file = path })
-      org:fault { path = "/results", stall = 0.3 }
+      org:fault { path = "/results", stall = 1 }
       repeat
         client:poll(0.01)
       until left_beside(path) ~= ""

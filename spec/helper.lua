@@ -5,6 +5,15 @@ local core = require "bulkjob.core"
 
 local helper = {}
 
+--- Is the core that is tested built with a sanitizer? Then all takes several times as long.
+helper.SANITIZED = (os.getenv "BUILD" or ""):find "%-[^/]*$" ~= nil -- build/asan-lua5.4
+
+--- Seconds after which whatever a test waits for will not come: far more than a busy machine takes, so that it only ends what hangs.
+helper.HANG_SECONDS = helper.SANITIZED and 240 or 60
+
+--- Seconds for what must not end by itself while a test waits for something else: the stall of a request, the time-out of a client.
+helper.NEVER_SECONDS = 10 * helper.HANG_SECONDS
+
 local clients = {}
 
 --- Starts an org; it ends with `org:stop()`, or with this process.
@@ -12,14 +21,14 @@ function helper.org(options)
   return control.start(options or {})
 end
 
---- A client for the org, over HTTPS, with short pauses. `options` override.
+--- A client for the org, over HTTPS, with short pauses between tries. `options` override.
 function helper.client(org, options)
   local client = bulkjob.client(helper.with({
     instance_url = org.tls_url,
     access_token = org.token,
     ca_file = org.ca_file,
     retry = { tries = 4, base = 0.01, cap = 0.05 },
-    timeout = 5,
+    timeout = helper.HANG_SECONDS,
   }, options))
   clients[#clients + 1] = client
   return client
@@ -134,16 +143,37 @@ function helper.finished(job)
   end
 end
 
---- Looks every 25 ms whether `ready()` answers something, and answers that; after ten seconds it raises what `why` gives.
+--- Looks again and again, every 10 ms, whether `ready()` answers something true, and answers that. Raises what `why()` gives when
+--- that has not come after HANG_SECONDS.
+---@param ready fun(): any
+---@param why nil|fun(): string
 function helper.wait_until(ready, why)
-  for _ = 1, 400 do
-    local value = ready()
-    if value then
-      return value
+  local till = core.now() + helper.HANG_SECONDS
+  local value = ready()
+  while not value do
+    if core.now() > till then
+      error(why and why() or "it did not come", 2)
     end
-    helper.sleep(0.025)
+    helper.sleep(0.01)
+    value = ready()
   end
-  error(why and why() or "it did not come", 2)
+  return value
+end
+
+--- The shortest of three times is long enough on an idle machine, and the longest on a busy one: calls `attempt` with each until
+--- it answers more than `least`. For what is counted while something else takes so long, such as the turns of a loop beside a
+--- request that is not answered: where nothing goes on beside it, the longest time brings no more than the shortest.
+---@param least integer
+---@param attempt fun(seconds: number): integer
+function helper.more_than(least, attempt)
+  local counts = {}
+  for i, seconds in ipairs { 0.5, 3, 20 } do
+    counts[i] = attempt(seconds)
+    if counts[i] > least then
+      return
+    end
+  end
+  error(("%s in 0.5, 3 and 20 seconds, not more than %d"):format(table.concat(counts, ", "), least), 2)
 end
 
 --- Blocks this program for so many seconds.
@@ -169,9 +199,9 @@ function helper.quote(text)
   return "'" .. tostring(text):gsub("'", "'\\''") .. "'"
 end
 
---- Runs a shell command that ends by itself within 20 seconds, or is ended. What it printed, and its status.
+--- Runs a shell command that ends by itself, or is ended after HANG_SECONDS. What it printed, and its status.
 function helper.shell(command)
-  local pipe = assert(io.popen(("timeout -k 1 20 sh -c %s 2>&1 </dev/null; echo STATUS $?"):format(helper.quote(command))))
+  local pipe = assert(io.popen(("timeout -k 1 %d sh -c %s 2>&1 </dev/null; echo STATUS $?"):format(helper.HANG_SECONDS, helper.quote(command))))
   local out, status = pipe:read("*a"):match "^(.*)STATUS (%d+)\n$"
   pipe:close()
   return out, tonumber(status)

@@ -4,16 +4,15 @@ local helper = require "spec.helper"
 
 local BUILD = assert(os.getenv "BUILD", "this is run by make test")
 local LUA = BUILD:match "[^/-]*$" -- build/lua5.4, build/asan-lua5.4
-local SANITIZED = BUILD:find "%-[^/]*$" ~= nil
 
 local ROUNDS = 100
-local STALL_SECONDS = 10 -- longer than any state lives
 local MOST_GROWTH = 512 -- kilobytes, over ROUNDS - 10 states
 
 local function shell(command)
   local err = helper.file ""
   local began = core.now()
-  local pipe = assert(io.popen(("{ timeout -k 1 120 %s; } 2>%s </dev/null; echo STATUS $?"):format(command, err)))
+  local pipe = assert(io.popen(("{ timeout -k 1 %d %s; } 2>%s </dev/null; echo STATUS $?"):format(
+    5 * helper.HANG_SECONDS, command, err)))
   local out = pipe:read "*a"
   pipe:close()
   return {
@@ -63,11 +62,11 @@ describe("a C program that hosts Lua", function()
     end)
 
     it("closes the state in the middle of uploads: nothing was processed", function()
-      org:fault { method = "PUT", stall = 60, count = -1 }
+      org:fault { method = "PUT", stall = helper.NEVER_SECONDS, count = -1 }
       local result = run_example(program, "10")
       is_clean(result)
       assert.matches("\nbeat 10, 4 tasks left\nprocessed: 0\ncreated: 0\n$", result.out)
-      assert.is_true(result.seconds < 10)
+      assert.is_true(result.seconds < helper.HANG_SECONDS)
       assert.is_true(#org:requests { method = "PUT" } > 0)
       assert.are.same({ Open = #org:jobs() }, helper.states(org))
       assert.are.equal(0, org:count "Account")
@@ -91,7 +90,7 @@ describe("a C program that hosts Lua", function()
     assert.matches("^%s*libbulkjob.o:\n%x+ T luaopen_bulkjob_core\n$", result.out)
   end)
 
-  if not SANITIZED then
+  if not helper.SANITIZED then
     it("is built with what is installed, which can be taken away again", function()
       local root = shell("mktemp -d").out:gsub("\n", "")
       finally(function()
@@ -120,8 +119,8 @@ describe("a C program that hosts Lua", function()
       local job = assert(client:create { object = "Account", operation = "insert" })
       local stalled = assert(client:create { object = "Account", operation = "insert" })
       org:synthetic(job.id, "failed", 3 * 1000 * 1000)
-      org:fault { method = "GET", path = "/jobs/ingest/" .. stalled.id .. "$", stall = STALL_SECONDS, count = -1 }
-      org:fault { method = "PUT", stall = STALL_SECONDS, count = -1 }
+      org:fault { method = "GET", path = "/jobs/ingest/" .. stalled.id .. "$", stall = helper.NEVER_SECONDS, count = -1 }
+      org:fault { method = "PUT", stall = helper.NEVER_SECONDS, count = -1 }
       -- Each thread has its own heap in glibc, which keeps it for the next one: with one heap for all, what stays is ours.
       settings = environment { JOB = job.id, STALLED = stalled.id, MALLOC_ARENA_MAX = 1 }
     end)
@@ -145,7 +144,7 @@ describe("a C program that hosts Lua", function()
       it("a hundred in a row, " .. name, function()
         local start, warm, last = (table.unpack or unpack)(run_states(program, ROUNDS, 1))
         assert.are.same(start.open, last.open)
-        if not SANITIZED then -- a sanitizer keeps what was freed
+        if not helper.SANITIZED then -- a sanitizer keeps what was freed
           assert.is_true(last.memory - warm.memory < MOST_GROWTH,
             ("%d kB after ten states, %d kB after %d"):format(warm.memory, last.memory, ROUNDS))
         end

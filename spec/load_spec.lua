@@ -126,7 +126,7 @@ describe("client:load", function()
   end)
 
   it("comes back when all is closed, if it need not wait", function()
-    org:set { queue_seconds = 600 }
+    org:set { queue_seconds = helper.NEVER_SECONDS }
     local report = assert(client:load(options { file = make_file(20), wait = false, results = path "results" }))
     assert.are.equal("UploadComplete", report.jobs[1].state)
     assert.is_nil(report.results)
@@ -463,6 +463,56 @@ describe("client:load", function()
       assert.are.equal(100, report.processed + report.unprocessed)
     end)
   end)
+
+  -- The parts are cut by what the check has seen.
+  for name, rewrite in pairs {
+    ["with as many bytes"] = function(text)
+      return (text:gsub("Row 7", "ROW 7"))
+    end,
+    ["shorter"] = function()
+      return "Name,Ext__c\nOther,E1\n"
+    end,
+    ["longer"] = function(text)
+      return (text:gsub("\n", "\nA row more,E0\n", 1))
+    end,
+  } do
+    it("is not done when the file is rewritten meanwhile, " .. name, function()
+      local lines = { "Name,Ext__c\n" }
+      for i = 1, 9 do
+        lines[#lines + 1] = ("Row %d,E%d\n"):format(i, i)
+      end
+      local text = table.concat(lines)
+      local file = helper.file(text)
+      helper.shell(("touch -d '2 minutes ago' %s; touch -r %s %s"):format(file, file, path "was"))
+      local rewritten
+      client = helper.client(org, { on_event = function(event)
+        if event.type == "request" and event.method == "PUT" and not rewritten then
+          rewritten = true
+          local out = assert(io.open(file, "r+b"))
+          out:write(rewrite(text))
+          out:close()
+          helper.shell(("truncate -s %d %s; touch -r %s %s"):format(#rewrite(text), file, path "was", file))
+        end
+      end })
+      local report, err = client:load(options { file = file, part_bytes = 24, jobs = 1 })
+      assert.is_nil(report)
+      assert.are.same({ "io", "CONTENT_CHANGED" }, { err.kind, err.code })
+      assert.truthy(err.message:find(file, 1, true), err.message)
+      assert.are.equal("Aborted", org:job(err.job_id).state)
+      local states = helper.states(org)
+      assert.are.same({ 1, nil }, { states.Aborted, states.Open })
+      -- What was closed had the rows that were checked.
+      for value, times in pairs(org:times "Account") do
+        assert.are.equal(1, times)
+        assert.is_true(tonumber(value:match "E(%d)") < 9)
+      end
+      for _, job in ipairs(org:jobs()) do
+        if job.state == "JobComplete" then
+          assert.truthy(text:find(helper.received(org, job):sub(#"Name,Ext__c\n" + 1), 1, true))
+        end
+      end
+    end)
+  end
 
   it("works in tasks, several at a time", function()
     local tasks = {}

@@ -1,8 +1,8 @@
 --- The event loops that we wait in, each in the same words:
 ---   go(fn)        starts a coroutine of the loop
 ---   sleep(s)      lets time pass in one
----   run(limit)    runs the loop until its coroutines have ended or `limit` seconds have passed; answers the errors that came to
----                 the loop's own handler. Raises after LIMIT seconds when no limit is given
+---   run(limit)    runs the loop until its coroutines have ended or `limit` seconds have passed; answers the errors that they
+---                 raised. Without a limit it raises after LIMIT seconds, and drops what waits if it can
 ---   drop()        forgets the loop and all that wait in it; not all loops can
 ---   option        what a client needs as `loop`, where it does not find out by itself
 
@@ -20,14 +20,20 @@ local cqueues = require "cqueues"
 local uv = require "luv"
 local socket = require "socket"
 local core = require "bulkjob.core"
+local helper = require "spec.helper"
 local loop = require "bulkjob.loop"
 local yieldable = require "bulkjob.yieldable"
 
-local LIMIT = 30
+local LIMIT = helper.HANG_SECONDS
 local STEP = 0.002
 
-local function ended(done, limit)
-  assert(done or limit, "the loop has not ended")
+local function check_ended(this, done, limit)
+  if not done and not limit then
+    if this.drop then
+      this.drop()
+    end
+    error("the loop has not ended", 3)
+  end
 end
 
 ---- cqueues ----
@@ -43,7 +49,7 @@ local function new_cqueues()
     for err in controller:errors(limit or LIMIT) do
       errors[#errors + 1] = err
     end
-    ended(controller:empty(), limit)
+    check_ended(this, controller:empty(), limit)
     return errors
   end
   function this.drop()
@@ -61,7 +67,10 @@ end
 
 local function new_luv()
   local this = { name = "luv" }
+  local errors = {}
   local function after(seconds, fn)
+    -- Else the time would count from when the loop last ran, and be over at once if that is long ago.
+    uv.update_time()
     local timer = uv.new_timer()
     timer:start(math.ceil(seconds * 1000), 0, function()
       timer:close()
@@ -69,7 +78,19 @@ local function new_luv()
     end)
     return timer
   end
+  -- What `fn` raises must not come to luv, which would end the program, and with it all other tests.
   function this.go(fn)
+    after(0, function()
+      resume(coroutine.create(function()
+        local ok, why = yieldable.pcall(fn)
+        if not ok then
+          errors[#errors + 1] = why
+        end
+      end))
+    end)
+  end
+  -- Lets it come to luv.
+  function this.go_unprotected(fn)
     after(0, function()
       resume(coroutine.create(fn))
     end)
@@ -90,8 +111,10 @@ local function new_luv()
       guard:close()
     end
     uv.run "nowait" -- luv 1.44 crashes at the end of the program when a handle is half closed
-    ended(done, limit)
-    return {} -- there is no handler, and no program after an error
+    check_ended(this, done, limit)
+    local all = errors
+    errors = {}
+    return all
   end
   function this.drop()
     uv.walk(function(handle)
@@ -145,7 +168,7 @@ local function new_copas()
     while alive > 0 and core.now() < till do
       copas.step(STEP)
     end
-    ended(alive == 0, limit)
+    check_ended(this, alive == 0, limit)
     local all = errors
     errors = {}
     return all
@@ -212,7 +235,7 @@ local function new_own()
         end
       end
     end
-    ended(not next(waiting), limit)
+    check_ended(this, not next(waiting), limit)
     local all = errors
     errors = {}
     return all

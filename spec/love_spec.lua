@@ -39,7 +39,8 @@ describe("the game in LÖVE", function()
   -- Answers what it prints, with its exit status behind.
   local function play(arguments)
     local command = ("SF_INSTANCE_URL=%s SF_ACCESS_TOKEN='%s' SSL_CERT_FILE='%s' DISPLAY= WAYLAND_DISPLAY= "
-      .. "timeout -k 1 60 examples/love/run %s 2>&1; echo \"status $?\""):format(org.tls_url, org.token, org.ca_file, arguments)
+      .. "timeout -k 1 %d examples/love/run %s 2>&1; echo \"status $?\""):format(org.tls_url, org.token, org.ca_file,
+      2 * helper.HANG_SECONDS, arguments)
     local pipe = assert(io.popen(command))
     local out = pipe:read "*a"
     pipe:close()

@@ -14,7 +14,6 @@ local nginx = {}
 local Server = {}
 Server.__index = Server
 
-local START_SECONDS = 10
 local FIRST_PORT, PORTS = 10240, 22000 -- below the range that outgoing connections take
 
 local TEMPLATE = [[
@@ -44,7 +43,7 @@ http {
     ORG = { url = "@ORG_URL@", tls_url = "@ORG_TLS_URL@", token = "@ORG_TOKEN@", ca_file = "@ORG_CA_FILE@" }
     function client(more)
       local options = { instance_url = ORG.tls_url, access_token = ORG.token, ca_file = ORG.ca_file,
-        retry = { tries = 4, base = 0.01, cap = 0.05 }, timeout = 30 }
+        retry = { tries = 4, base = 0.01, cap = 0.05 }, timeout = @NEVER_SECONDS@ }
       for name, value in pairs(more or {}) do
         options[name] = value
       end
@@ -145,11 +144,11 @@ function nginx.start(options)
     FILES = options.files or 8192, CONNECTIONS = options.connections or 4096,
     ROOT = lfs.currentdir(), PORT = self.port, TLS_PORT = self.tls_port,
     ORG_URL = org.url or "", ORG_TLS_URL = org.tls_url or "", ORG_TOKEN = org.token or "", ORG_CA_FILE = org.ca_file or "",
-    ORG_DIR = org.dir or "",
+    ORG_DIR = org.dir or "", NEVER_SECONDS = tostring(helper.NEVER_SECONDS),
   }))
   write(dir .. "/run", RUN)
   self.pipe = assert(io.popen("cd " .. quote(dir) .. " && exec sh run " .. quote(path), "w"))
-  local ready = nginx.eventually(START_SECONDS, function()
+  local ready = nginx.eventually(function()
     return self:exit_code() or #self:log "start worker process %d+" > 0
   end)
   if not ready or self:exit_code() then
@@ -226,8 +225,8 @@ function Server:open(path, port)
 end
 
 --- The body of the answer, without a line break at its end, and the status; nil, why if there is no whole one.
-function nginx.read(connection, seconds)
-  connection:settimeout(seconds or 20)
+function nginx.read(connection)
+  connection:settimeout(helper.HANG_SECONDS)
   local text, why = connection:receive "*a"
   connection:close()
   local status, body = (text or ""):match "^HTTP/1.1 (%d+).-\r\n\r\n(.-)\n?$"
@@ -239,9 +238,9 @@ function Server:get(path)
   return nginx.read(self:open(path))
 end
 
---- Looks again and again until `fn` answers something true, but not longer than `seconds`. Answers what it answered last.
-function nginx.eventually(seconds, fn)
-  local till = socket.gettime() + seconds
+--- Looks again and again until `fn` answers something true, but not longer than HANG_SECONDS. Answers what it answered last.
+function nginx.eventually(fn)
+  local till = socket.gettime() + helper.HANG_SECONDS
   local answer = fn()
   while not answer and socket.gettime() < till do
     socket.sleep(0.01)

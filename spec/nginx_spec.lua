@@ -64,7 +64,7 @@ describe("in nginx", function()
 
   -- Until the org has got so many requests for its limits.
   local function org_has(n)
-    assert.is_true(nginx.eventually(10, function()
+    assert.is_true(nginx.eventually(function()
       return #org:requests { path = "/limits" } >= n
     end))
   end
@@ -219,13 +219,13 @@ describe("in nginx", function()
         org:clear_requests()
         org:fault { path = "oauth2/token", stall = 1 }
         local connections = { server:open("/limits?source=" .. leaver) }
-        assert.is_true(nginx.eventually(5, function()
+        assert.is_true(nginx.eventually(function()
           return #org:requests { path = "oauth2/token" } == 1
         end))
         connections[2] = server:open("/limits?source=" .. leaver)
         helper.sleep(0.3)
         connections[leaver]:close()
-        assert.are.equal(LIMIT, (nginx.read(connections[3 - leaver], 10)))
+        assert.are.equal(LIMIT, (nginx.read(connections[3 - leaver])))
       end
     end)
 
@@ -257,7 +257,7 @@ describe("in nginx", function()
 
   describe("other requests are answered while one", function()
     it("waits for an answer", function()
-      stall(1)
+      stall(3)
       serve(LIMITS)
       local slow = server:open "/limits"
       org_has(1)
@@ -266,7 +266,7 @@ describe("in nginx", function()
     end)
 
     it("waits for the next try", function()
-      org:fault { method = "GET", path = "/limits", status = 503, headers = { ["Retry-After"] = "1" } }
+      org:fault { method = "GET", path = "/limits", status = 503, headers = { ["Retry-After"] = "3" } }
       serve(LIMITS)
       local slow = server:open "/limits"
       org_has(1)
@@ -282,7 +282,7 @@ describe("in nginx", function()
         ngx.say(assert(job:wait()).state)
       } } ]]
       local slow = server:open "/job"
-      assert.is_true(nginx.eventually(10, function()
+      assert.is_true(nginx.eventually(function()
         return #org:requests { method = "GET" } >= 2
       end))
       others_run_beside(slow)
@@ -291,7 +291,7 @@ describe("in nginx", function()
     end)
 
     it("waits for tasks", function()
-      stall(1)
+      stall(3)
       serve [[ location = /tasks { content_by_lua_block {
         local mine, n = client(), 0
         for _ = 1, 5 do
@@ -322,7 +322,7 @@ describe("in nginx", function()
       local _, status = server:get(path)
       assert.are.equal(200, status)
       local said
-      nginx.eventually(5, function()
+      nginx.eventually(function()
         said = server:get("/said?key=" .. key)
         return said ~= "nothing"
       end)
@@ -412,13 +412,13 @@ describe("in nginx", function()
 
       local function replace()
         server:signal "HUP"
-        assert.is_true(nginx.eventually(10, function()
+        assert.is_true(nginx.eventually(function()
           return #server:workers() == 2
         end))
       end
 
       local function old_one_goes()
-        assert.is_true(nginx.eventually(10, function()
+        assert.is_true(nginx.eventually(function()
           return #server:workers() == 1 and server:workers()[1] ~= old
         end))
         org:clear_faults()
@@ -426,8 +426,8 @@ describe("in nginx", function()
       end
 
       for name, fault in pairs {
-        ["waits for an answer"] = { stall = 1 },
-        ["waits for the next try"] = { status = 503, headers = { ["Retry-After"] = "1" } },
+        ["waits for an answer"] = { stall = 3 },
+        ["waits for the next try"] = { status = 503, headers = { ["Retry-After"] = "3" } },
       } do
         it("first answers whoever " .. name, function()
           org:fault(helper.with({ method = "GET", path = "/limits", count = 10 }, fault))
@@ -452,12 +452,12 @@ describe("in nginx", function()
     end)
 
     it("that is ended leaves what is pending", function()
-      stall(60)
+      stall(helper.NEVER_SECONDS)
       serve(LIMITS)
       local connections = open_many(50, "/limits")
       org_has(50)
       server:signal "TERM"
-      assert.are.equal(0, nginx.eventually(5, function()
+      assert.are.equal(0, nginx.eventually(function()
         return server:exit_code()
       end))
       assert.are.equal(1, #server:log "worker process %d+ exited with code 0")
@@ -479,7 +479,7 @@ describe("in nginx", function()
       assert.are.equal(LIMIT, (server:get "/limits"))
       local worker = server:workers()[1]
       local fds, threads = nginx.count(worker, "fd"), nginx.count(worker, "task")
-      stall(60)
+      stall(helper.NEVER_SECONDS)
       local connections = open_many(30, "/abort")
       org_has(31)
       assert.is_true(nginx.count(worker, "fd") >= fds + 4 * 30 - 1) -- the client, the org, and two ends of a cosocket
@@ -487,7 +487,7 @@ describe("in nginx", function()
         connection:close()
       end
       -- What is left may be one kept connection to the org.
-      assert.is_true(nginx.eventually(10, function()
+      assert.is_true(nginx.eventually(function()
         return nginx.count(worker, "fd") <= fds + 1
       end))
       assert.are.equal(threads, nginx.count(worker, "task"))
@@ -500,13 +500,14 @@ describe("in nginx", function()
       assert.are.equal(LIMIT, (server:get "/limits"))
       local worker = server:workers()[1]
       local fds = nginx.count(worker, "fd")
-      org:fault { method = "GET", path = "/limits", status = 503, headers = { ["Retry-After"] = "5" }, count = 20 }
+      org:fault { method = "GET", path = "/limits", status = 503, headers = { ["Retry-After"] = "300" }, count = 20 }
       local connections = open_many(20, "/limits")
       org_has(1 + 20)
       local kept = 16 -- connections to the org
-      assert.is_true(nginx.eventually(3, function()
+      assert.is_true(nginx.eventually(function()
         return nginx.count(worker, "fd") <= fds + kept + #connections
       end))
+      assert.are.equal(1 + 20, #org:requests { path = "/limits" }) -- all of them still wait
       for _, connection in ipairs(connections) do
         connection:close()
       end
@@ -517,14 +518,14 @@ describe("in nginx", function()
       serve { http = "lua_code_cache off;", server = LIMITS }
       local worker = server:workers()[1]
       assert.are.equal(LIMIT, (server:get "/limits")) -- by now the worker has opened what it keeps
-      assert.is_true(nginx.eventually(5, function()
+      assert.is_true(nginx.eventually(function()
         return nginx.count(worker, "task") == 1
       end))
       local fds, threads = nginx.count(worker, "fd"), nginx.count(worker, "task")
       for _ = 1, 50 do
         assert.are.equal(LIMIT, (server:get "/limits"))
       end
-      assert.is_true(nginx.eventually(5, function()
+      assert.is_true(nginx.eventually(function()
         return nginx.count(worker, "task") <= threads and nginx.count(worker, "fd") <= fds
       end))
     end)
@@ -564,14 +565,14 @@ describe("in nginx", function()
         assert.are.equal(LIMIT, (server:get "/limits"))
         local worker = server:workers()[1]
         local fds = nginx.count(worker, "fd")
-        stall(0.2) -- so that it has to wait
+        stall(0.5) -- so that it has to wait
         for spare = 0, 1 do
           local said = get_with(spare)
           assert.truthy(said:lower():find("io error: nothing to wait on: too many open files", 1, true), said)
         end
         org:clear_faults()
         assert.are.equal(LIMIT, (server:get "/limits"))
-        assert.is_true(nginx.eventually(5, function()
+        assert.is_true(nginx.eventually(function()
           return nginx.count(worker, "fd") <= fds
         end))
       end)

@@ -5,6 +5,7 @@ local busted = require "busted"
 local cjson = require "cjson"
 local socket = require "socket"
 local control = require "sandbox.control"
+local helper = require "spec.helper"
 
 local VERSION = "66.0"
 local DATA = "/services/data/v" .. VERSION
@@ -38,7 +39,7 @@ local function call(method, path, options)
   options = options or {}
   local host, port = org.url:match "//([^:]+):(%d+)"
   local connection = assert(socket.connect(host, tonumber(port)))
-  connection:settimeout(options.timeout or 10)
+  connection:settimeout(options.timeout or helper.HANG_SECONDS)
   local body = options.body
   local lines = { method .. " " .. path .. " HTTP/1.1", "Host: sandbox", "Connection: close" }
   if options.token ~= false then
@@ -135,7 +136,7 @@ end
 local FINAL = { JobComplete = true, Failed = true, Aborted = true }
 
 local function wait(id, base, state)
-  local deadline = socket.gettime() + 10
+  local deadline = socket.gettime() + helper.HANG_SECONDS
   while true do
     local job = info(id, base)
     if job.state == state or (not state and FINAL[job.state]) then

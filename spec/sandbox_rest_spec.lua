@@ -270,6 +270,15 @@ describe("the sandbox and its clients:", function()
       assert.are.equal("Row 1", contacts[1].Account.Name)
       assert.are.equal("Ada Admin", contacts[1].Account.Owner.Name)
       assert.are.equal(cjson.null, contacts[2].Account)
+      local columns = good(call("GET", DATA .. "/query?columns=true&q=" .. escape "SELECT Id, Owner.Name, Owner.Email, Name FROM Account"))
+      local shown = {}
+      for i, column in ipairs(columns.columnMetadata) do
+        shown[i] = column.columnName
+        for _, inner in ipairs(column.joinColumns) do
+          shown[i] = shown[i] .. " " .. inner.columnName
+        end
+      end
+      assert.are.same({ "Id", "Owner Name Email", "Name" }, shown)
       load("Name\nGone\n")
       local id = good(rest_query "SELECT Id FROM Account WHERE Name = 'Gone'").records[1].Id
       load("Id\n" .. id .. "\n", { operation = "delete" })

@@ -4,6 +4,7 @@
 local cjson = require "cjson"
 local socket = require "socket"
 local calls = require "spec.sandbox_calls"
+local helper = require "spec.helper"
 
 local DATA, INGEST, QUERY, call, json, good = calls.DATA, calls.INGEST, calls.QUERY, calls.call, calls.json, calls.good
 local refused, create, upload, patch, info, wait = calls.refused, calls.create, calls.upload, calls.patch, calls.info, calls.wait
@@ -261,16 +262,11 @@ describe("sandbox", function()
       socket.sleep(0.05)
       assert.are.equal("UploadComplete", info(id).state)
       org:hold(id, "InProgress", 200)
-      local running
-      for _ = 1, 500 do
-        running = info(id)
-        if running.numberRecordsProcessed >= 200 then
-          break
-        end
-        socket.sleep(0.01)
-      end
+      helper.wait_until(function()
+        return info(id).numberRecordsProcessed >= 200
+      end)
       socket.sleep(0.05)
-      running = info(id) -- it is still there
+      local running = info(id) -- it is still there
       assert.are.equal("InProgress", running.state)
       assert.are.equal(200, running.numberRecordsProcessed)
       assert.are.equal(0, running.totalProcessingTime)
@@ -915,13 +911,13 @@ describe("sandbox", function()
 
     it("stall before and after the effect", function()
       local id = create()
-      org:fault { method = "PATCH", stall = 0.5, stall_when = "after" }
+      org:fault { method = "PATCH", stall = helper.NEVER_SECONDS, stall_when = "after" }
       local answer, err = call("PATCH", INGEST .. "/" .. id, { body = json { state = "Aborted" }, timeout = 0.2 })
       assert.is_nil(answer)
       assert.are.equal("timeout", err)
-      assert.are.equal("Aborted", info(id).state)
+      assert.are.equal("Aborted", wait(id).state)
       id = create()
-      org:fault { method = "PATCH", stall = 0.8 }
+      org:fault { method = "PATCH", stall = 3 }
       call("PATCH", INGEST .. "/" .. id, { body = json { state = "Aborted" }, timeout = 0.1 })
       assert.are.equal("Open", info(id).state)
       assert.are.equal("Aborted", wait(id).state) -- the effect comes although the client has gone
@@ -1221,18 +1217,6 @@ describe("sandbox", function()
       assert.are.equal(os.date("!%Y-%m-%d", os.time() - 86400 * 8), created:sub(1, 10))
     end)
 
-    it("is started by hand too", function()
-      local pipe = assert(io.popen "timeout -s TERM 1 sandbox/run --processing-seconds 0.1 2>&1")
-      local text = pipe:read "*a"
-      pipe:close()
-      local dir = text:match "running in (%S+)%. Ctrl%-C"
-      assert.is_string(dir, text)
-      assert.matches("export SF_INSTANCE_URL=https://localhost:%d+\n", text)
-      assert.matches("export SF_ACCESS_TOKEN='00D%w+!%S+'\n", text)
-      local left = io.open(dir)
-      assert.is_nil(left)
-    end)
-
     it("ends with the process that started it", function()
       local script = os.tmpname()
       local file = assert(io.open(script, "w"))
@@ -1248,23 +1232,17 @@ describe("sandbox", function()
       local pid, dir = pipe:read("*l"):match "^(%d+) (.*)$"
       pipe:close()
       os.remove(script)
-      local gone = false
-      for _ = 1, 100 do
+      helper.wait_until(function()
         local stat = io.open("/proc/" .. pid .. "/stat")
         local left = io.open(dir .. "/nginx.conf")
-        gone = not stat and not left
         if stat then
           stat:close()
         end
         if left then
           left:close()
         end
-        if gone then
-          break
-        end
-        socket.sleep(0.05)
-      end
-      assert.is_true(gone)
+        return not stat and not left
+      end)
     end)
   end)
 end)

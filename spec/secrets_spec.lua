@@ -55,7 +55,7 @@ describe("secrets", function()
       refresh_token = SECRETS.refresh_token,
     }
     events = {}
-    client = helper.client(org, { timeout = 0.5, retry = { tries = 2, base = 0.001, cap = 0.002 }, on_event = helper.recorder(events) })
+    client = helper.client(org, { timeout = 2, retry = { tries = 2, base = 0.001, cap = 0.002 }, on_event = helper.recorder(events) })
   end)
 
   local looked_at = 0
@@ -100,7 +100,7 @@ describe("secrets", function()
   end
 
   local BREAKS = {
-    { reset = "before" }, { reset = "after" }, { close = "after" }, { cut = 5 }, { gzip_cut = 5 }, { stall = 0.7 },
+    { reset = "before" }, { reset = "after" }, { close = "after" }, { cut = 5 }, { gzip_cut = 5 }, { stall = 3 },
     { drop_header = "Content-Type" },
   }
 
@@ -307,6 +307,107 @@ describe("secrets", function()
       assert.is_false(good)
       clean("user_agent", err)
     end
+  end)
+
+  describe("that come back as the name of a place", function()
+    -- As it is, and as a careful service would write it into a link or a header.
+    local function each_form(use)
+      for _, form in ipairs { org.token, escape(org.token, "%%%02X") } do
+        org:clear_faults()
+        use(form)
+        clean("place", events)
+      end
+    end
+
+    it("are not in the error of a job list that leads in a circle, nor in its events", function()
+      each_form(function(form)
+        org:fault { method = "GET", path = "/jobs/ingest", status = 200, count = -1,
+          body = core.json_encode { done = false, records = {}, nextRecordsUrl = "/services/data/v66.0/jobs/ingest?queryLocator=" .. form } }
+        local good, err = pcall(function()
+          for _ in client:jobs() do
+            error "there is none"
+          end
+        end)
+        assert.is_false(good)
+        assert.are.equal("protocol", err.kind)
+        assert.truthy(err.message:find("leads in a circle", 1, true))
+        clean("list", err)
+      end)
+    end)
+
+    it("are not in the error of a job list whose next page is refused", function()
+      each_form(function(form)
+        org:fault { method = "GET", path = "queryLocator", status = 400, count = -1 }
+        org:fault { method = "GET", path = "/jobs/ingest", status = 200, count = -1,
+          body = core.json_encode { done = false, records = {}, nextRecordsUrl = "/services/data/v66.0/jobs/ingest?queryLocator=" .. form } }
+        local good, err = pcall(function()
+          for _ in client:jobs() do
+            error "there is none"
+          end
+        end)
+        assert.is_false(good)
+        assert.are.equal(400, err.status)
+        assert.truthy(err.url:find("queryLocator=***", 1, true), err.url)
+        clean("list", err, err.url)
+      end)
+    end)
+
+    it("are not in the error of results that lead in a circle, nor in that of a page that is refused", function()
+      org:set { query_rows = 4, query_page_records = 2 }
+      local query = assert(client:create { operation = "query", query = "SELECT Id FROM Account" })
+      helper.finished(query)
+      each_form(function(form)
+        org:fault { method = "GET", path = "/results", headers = { ["Sforce-Locator"] = form } }
+        org:fault { method = "GET", path = "/results", headers = { ["Sforce-Locator"] = form }, status = 200, count = -1,
+          body = '"Id"\n"1"\n"2"\n', effect = false }
+        for _, read in ipairs {
+          function()
+            return query:results():read()
+          end,
+          function()
+            return query:results():save(directory .. "/rows.csv")
+          end,
+        } do
+          local text, err = read()
+          assert.is_nil(text)
+          clean("results", err, err.url)
+        end
+        org:clear_faults()
+        org:fault { method = "GET", path = "/results", headers = { ["Sforce-Locator"] = form } }
+        org:fault { method = "GET", path = "/results", status = 400, count = -1 }
+        local text, err = query:results():read()
+        assert.is_nil(text)
+        assert.are.equal(400, err.status)
+        assert.truthy(err.url:find("***", 1, true), err.url)
+        clean("page", err, err.url)
+      end)
+    end)
+
+    it("are not in what the program says for itself with core.error", function()
+      clean("core.error", core.error("io", "the token is " .. org.token), core.error("job", escape(org.token, "%%%02x", ".") .. " it is"))
+      local file, err = client:create({ object = "Account", operation = "insert" }):upload { file = directory .. "/" .. org.token }
+      assert.is_nil(file)
+      clean("upload", err)
+    end)
+  end)
+
+  it("of more than 64 KB are refused at once, and not shown", function()
+    local token = SECRETS.password .. ("x"):rep(65536)
+    local good, err = pcall(bulkjob.client, { instance_url = org.tls_url, access_token = token })
+    assert.is_false(good)
+    assert.truthy(err:find("bytes", 1, true), err)
+    assert.is_nil(err:find("memory", 1, true), err)
+    clean("access_token", err)
+    local one = helper.client(org, { access_token = false and "" or nil, auth = function()
+      return token
+    end, on_event = helper.recorder(events) })
+    core.set_token(one, "00Dxx!dead")
+    local limits
+    limits, err = one:limits()
+    assert.is_nil(limits)
+    assert.are.equal("auth", err.kind)
+    assert.truthy(tostring(err):find("bytes", 1, true), tostring(err))
+    clean("auth", err, events)
   end)
 
   it("are not in journals, nor in what lies beside them", function()

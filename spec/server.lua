@@ -27,15 +27,14 @@ function server.start(command, port)
   local pipe = assert(io.popen(("exec %s >%s 2>&1 </dev/null & echo $!"):format(command, self.log)))
   self.pid = tonumber(pipe:read "*l")
   pipe:close()
-  for _ = 1, 200 do
-    if listens(port) then
-      return self
-    end
-    helper.sleep(0.02)
-  end
-  local said = self:said()
-  self:stop()
-  error(command .. " does not listen: " .. said)
+  helper.wait_until(function()
+    return listens(port)
+  end, function()
+    local said = self:said()
+    self:stop()
+    return command .. " does not listen: " .. said
+  end)
+  return self
 end
 
 --- What it has said so far.
@@ -47,13 +46,11 @@ end
 function server:stop()
   os.execute("kill " .. self.pid .. " 2>/dev/null")
   os.remove(self.log)
-  for _ = 1, 200 do
-    if not listens(self.port) then
-      return
-    end
-    helper.sleep(0.02)
-  end
-  error("a server on port " .. self.port .. " does not end")
+  helper.wait_until(function()
+    return not listens(self.port)
+  end, function()
+    return "a server on port " .. self.port .. " does not end"
+  end)
 end
 
 return server

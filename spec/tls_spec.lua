@@ -51,7 +51,7 @@ describe("TLS", function()
   local function ask(options)
     local client = bulkjob.client(helper.with({
       instance_url = "https://localhost:" .. running.port, access_token = "00Dxx!marked", ca_file = path "ca.pem",
-      retry = { tries = 3, base = 0.01, cap = 0.01 }, timeout = 5,
+      retry = { tries = 3, base = 0.01, cap = 0.01 }, timeout = helper.HANG_SECONDS,
     }, options))
     local limits, err = client:limits()
     client:close()
@@ -83,7 +83,7 @@ describe("TLS", function()
 
   it("refuses a certificate of another name", function()
     serve "elsewhere"
-    refused("CURLE_PEER_FAILED_VERIFICATION", "no alternative certificate subject name matches target host name 'localhost'")
+    refused("CURLE_PEER_FAILED_VERIFICATION", "no alternative certificate subject name matches target host ?name 'localhost'")
   end)
 
   it("refuses one that has expired", function()

@@ -1,3 +1,4 @@
+local core = require "bulkjob.core"
 local helper = require "spec.helper"
 
 local CSV = "Name,Ext__c\nOne,A-1\n,A-2\nThree,A-3\n"
@@ -30,6 +31,32 @@ describe("wait", function()
     end
   end)
 
+  it("ends at its own time-out, whatever the client's other limits", function()
+    local job = closed()
+    org:fault { method = "GET", stall = 30, count = -1 }
+    local began = core.now()
+    local info, err = job:wait { timeout = 1 }
+    local took = core.now() - began
+    assert.is_nil(info)
+    assert.are.equal("timeout", err.kind)
+    assert.are.equal(job.id, err.job_id)
+    assert.truthy(tostring(err):find("could not be read within 1 seconds", 1, true))
+    assert.is_true(took >= 1)
+    assert.is_true(took < 20) -- the client's own time-out is 120 s
+  end)
+
+  it("gives the reason at once when no time is left for another try", function()
+    local job = closed()
+    local slow = helper.client(org, { retry = { tries = 5, base = 60, cap = 60 } })
+    org:fault { method = "GET", status = 503, headers = { ["Retry-After"] = "50" }, count = -1 }
+    local began = core.now()
+    local info, err = slow:job(job.id, "ingest"):wait { timeout = 5 }
+    assert.is_nil(info)
+    assert.are.equal(503, err.status)
+    assert.is_true(core.now() - began < 5)
+    slow:close()
+  end)
+
   it("takes one look at a job that is over", function()
     local job = closed()
     assert(job:wait())
@@ -54,7 +81,7 @@ describe("wait", function()
   it("works for any job, by its id alone", function()
     local id = closed().id
     assert.are.equal("JobComplete", assert(client:job(id):wait()).state)
-    assert.are.equal("JobComplete", assert(client:job(id, "ingest"):wait { timeout = 5 }).state)
+    assert.are.equal("JobComplete", assert(client:job(id, "ingest"):wait { timeout = helper.HANG_SECONDS }).state)
   end)
 
   it("works over plain HTTP to this machine", function()
@@ -67,7 +94,7 @@ describe("wait", function()
     org:set { hold = "UploadComplete", processing_seconds = 600, slice_rows = 1 }
     local job = closed()
     local seen = {}
-    local info = assert(job:wait { timeout = 20, on_progress = function(look)
+    local info = assert(job:wait { timeout = helper.HANG_SECONDS, on_progress = function(look)
       assert.are.equal(job.id, look.id)
       assert.are.equal("66.0", look.apiVersion)
       if seen[#seen] ~= look.state then

@@ -21,4 +21,10 @@ static inline int clock_poll_ms(double seconds)
     return ms > 60000 ? 60000 : (int)ms + 1;
 }
 
+/* The sooner of two moments, of which a negative one is none. */
+static inline double clock_sooner(double a, double b)
+{
+    return a < 0 || (b >= 0 && b < a) ? b : a;
+}
+
 #endif

@@ -3,12 +3,14 @@
 #include "clock.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #ifdef __linux__
 #include <sys/resource.h>
@@ -17,17 +19,8 @@
 
 enum {
     KEPT_CONNECTIONS = 16, /* idle ones; libcurl's own default grows with the number of transfers */
-    FIRST_SOCKETS = 16,
+    FIRST_SOCKETS = 4,
     WAKE_SLOT = 0, /* of the poll array */
-};
-
-/* One to each host: what runs there, and what waits until it may. */
-struct lane {
-    struct lane *next;
-    char *origin; /* "https://host:port" */
-    long active;
-    struct transfer *first; /* waiting, oldest first */
-    struct transfer **last;
 };
 
 struct engine {
@@ -53,9 +46,11 @@ struct engine {
     nfds_t socket_count;
     nfds_t socket_room;
     double timer; /* when libcurl wants to be called; negative: not at all */
-    struct lane *lanes;
-    struct transfer *active;
-    double look_at; /* when to look whether somebody at the other end of a socket is gone */
+    struct lanes lanes;
+    struct transfer *transfers; /* a reference to each that was handed over and is not done, latest first */
+    long running;               /* how many of them libcurl has */
+    double check_at;            /* when to look which of them are over; negative: no need */
+    double look_at;             /* when to look whether somebody at the other end of a socket is gone */
 
     struct engine *next; /* in the list of all engines */
 };
@@ -86,6 +81,7 @@ void engine_watch(struct transfer *t, struct channel *c, double tag)
     if (before && channel_remove(before, t))
         t->missed = true;
     t->channel = channel_ref(c);
+    t->unwatch = channel_unref;
     t->missed = t->missed && !channel_put(c, t);
     pthread_mutex_unlock(&t->lock);
     channel_unref(before);
@@ -152,28 +148,7 @@ void engine_unpause(struct engine *e, struct transfer *t)
 
 /* ---- the engine's thread: transfers ---- */
 
-static struct lane *find_lane(struct engine *e, const char *url)
-{
-    const char *host = strstr(url, "://");
-    size_t n = host ? (size_t)(host - url) + 3 + strcspn(host + 3, "/?#") : strlen(url);
-    for (struct lane *l = e->lanes; l; l = l->next)
-        if (strncmp(l->origin, url, n) == 0 && l->origin[n] == '\0')
-            return l;
-    struct lane *l = calloc(1, sizeof *l);
-    char *origin = strndup(url, n);
-    if (!l || !origin) {
-        free(l);
-        free(origin);
-        return NULL;
-    }
-    l->origin = origin;
-    l->last = &l->first;
-    l->next = e->lanes;
-    e->lanes = l;
-    return l;
-}
-
-/* The end of every transfer. Gives up the reference that the running or waiting list held. */
+/* The end of every transfer. Gives up the reference that the list held. */
 static void finish(struct transfer *t, CURLcode code)
 {
     transfer_finish(t, code);
@@ -182,92 +157,105 @@ static void finish(struct transfer *t, CURLcode code)
     transfer_unref(t);
 }
 
+/* Has the transfer looked at when it may be over. */
+static void check_later(struct engine *e, double when)
+{
+    e->check_at = clock_sooner(e->check_at, when);
+}
+
+/* The same for one that was not looked at while it waited or was paused. */
+static void check_from_now(struct engine *e, struct transfer *t)
+{
+    double again;
+    check_later(e, transfer_is_over(t, clock_now(), &again) ? 0 : again);
+}
+
+/* Ends it at the next check; so this is allowed anywhere. */
+static void give_up(struct engine *e, struct transfer *t, enum stop_reason why, CURLcode code)
+{
+    t->failed = true;
+    t->stop = why;
+    t->code = code;
+    check_later(e, 0);
+}
+
+/* libcurl counts the connections in use as kept ones, and would keep none beside many of these. */
+static void count_running(struct engine *e, long more)
+{
+    e->running += more;
+    curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, e->running + KEPT_CONNECTIONS);
+}
+
 static void run(struct engine *e, struct transfer *t)
 {
     t->started = t->last_byte = clock_now();
-    if (!transfer_setup(t) || curl_multi_add_handle(e->multi, t->easy) != CURLM_OK) {
-        t->stop = STOP_NO_MEMORY;
-        finish(t, CURLE_OUT_OF_MEMORY);
-        return;
-    }
-    t->lane->active++;
-    t->active_next = e->active;
-    t->active_at = &e->active;
-    if (e->active)
-        e->active->active_at = &t->active_next;
-    e->active = t;
+    CURLcode code = transfer_setup(t);
+    if (code == CURLE_OK && curl_multi_add_handle(e->multi, t->easy) != CURLM_OK)
+        code = CURLE_OUT_OF_MEMORY;
+    if (t->easy)
+        count_running(e, 1);
+    if (code != CURLE_OK)
+        give_up(e, t, code == CURLE_OUT_OF_MEMORY ? STOP_NO_MEMORY : STOP_NONE, code);
+    check_from_now(e, t);
 }
 
 static void run_waiting(struct engine *e, struct lane *l)
 {
-    while (l->first && l->active < l->first->settings->max_connections) {
-        struct transfer *t = l->first;
-        l->first = t->next;
-        if (!l->first)
-            l->last = &l->first;
-        run(e, t);
-    }
+    struct place *p;
+    while (l && !atomic_load(&e->stopping) && (p = lane_next(l)))
+        run(e, p->owner);
 }
 
-/* Takes a running transfer out of libcurl. */
-static void end_running(struct engine *e, struct transfer *t, CURLcode code)
+/* Ends a transfer that is not done, running or waiting. */
+static void end(struct engine *e, struct transfer *t, CURLcode code)
 {
-    struct lane *l = t->lane;
-    curl_multi_remove_handle(e->multi, t->easy);
-    *t->active_at = t->active_next;
-    if (t->active_next)
-        t->active_next->active_at = t->active_at;
-    t->active_at = NULL;
-    l->active--;
+    if (t->easy) {
+        curl_multi_remove_handle(e->multi, t->easy);
+        count_running(e, -1);
+    }
+    *t->at = t->next;
+    if (t->next)
+        t->next->at = t->at;
+    t->at = NULL;
+    struct lane *l = t->place.lane ? lane_leave(&e->lanes, &t->place) : NULL;
     finish(t, code);
     run_waiting(e, l);
 }
 
 static void start(struct engine *e, struct transfer *t)
 {
-    transfer_ref(t);
-    t->lane = find_lane(e, t->url);
-    if (!t->lane) {
-        t->stop = STOP_NO_MEMORY;
-        finish(t, CURLE_OUT_OF_MEMORY);
-        return;
-    }
-    /* A transfer that the host can hold up must not wait for a place: the one that has it may be waiting for the host
-     * to read from this one. */
-    if (transfer_is_paced(t)) {
+    t->next = e->transfers;
+    t->at = &e->transfers;
+    if (t->next)
+        t->next->at = &t->next;
+    e->transfers = transfer_ref(t);
+    t->place.owner = t;
+    check_later(e, t->deadline);
+    /* A transfer that the host can hold up must not take a place: it may keep it for as long as the program likes, and
+     * what waits for the place may be what the program waits for. */
+    if (transfer_is_paced(t))
         run(e, t);
-        return;
-    }
-    t->next = NULL;
-    *t->lane->last = t;
-    t->lane->last = &t->next;
-    run_waiting(e, t->lane);
+    else if (lane_enter(&e->lanes, &t->place, t->url, t->settings->max_connections))
+        run_waiting(e, t->place.lane);
+    else
+        give_up(e, t, STOP_NO_MEMORY, CURLE_OUT_OF_MEMORY);
 }
 
-static void cancel(struct engine *e, struct transfer *t, enum stop_reason why)
+static void cancel(struct engine *e, struct transfer *t)
 {
-    if (atomic_load(&t->done) || !t->lane)
+    if (!t->at)
         return;
-    t->stop = why;
-    if (t->active_at) {
-        end_running(e, t, CURLE_ABORTED_BY_CALLBACK);
-        return;
-    }
-    struct transfer **at = &t->lane->first;
-    while (*at != t)
-        at = &(*at)->next;
-    *at = t->next;
-    if (!*at)
-        t->lane->last = at;
-    finish(t, CURLE_ABORTED_BY_CALLBACK);
+    t->stop = STOP_CANCELLED;
+    end(e, t, CURLE_ABORTED_BY_CALLBACK);
 }
 
-static void unpause(struct transfer *t)
+static void unpause(struct engine *e, struct transfer *t)
 {
     if (!t->easy || !(t->in_paused || t->out_paused))
         return;
     t->in_paused = t->out_paused = false;
     t->last_byte = clock_now();
+    check_from_now(e, t);
     curl_easy_pause(t->easy, CURLPAUSE_CONT);
 }
 
@@ -293,37 +281,31 @@ static bool take_commands(struct engine *e)
         if (what & TRANSFER_START)
             start(e, t);
         if (what & TRANSFER_UNPAUSE)
-            unpause(t);
+            unpause(e, t);
         if (what & TRANSFER_CANCEL)
-            cancel(e, t, STOP_CANCELLED);
+            cancel(e, t);
         transfer_unref(t);
     }
     return !atomic_load(&e->stopping);
 }
 
-/* The sooner of two moments, of which a negative one is none. */
-static double sooner(double a, double b)
-{
-    return a < 0 || (b >= 0 && b < a) ? b : a;
-}
-
-/* Ends what has been silent for too long; answers when to look again (negative: no need). */
-static double check_silence(struct engine *e)
+/* Ends what is over; answers when to look again (negative: no need). */
+static double check_transfers(struct engine *e)
 {
     double now = clock_now();
-    double soonest = -1;
+    if (e->check_at < 0 || e->check_at > now)
+        return e->check_at;
+    e->check_at = -1;
     struct transfer *next;
-    for (struct transfer *t = e->active; t; t = next) {
-        next = t->active_next;
-        if (t->in_paused || t->out_paused)
-            continue;
-        double at = t->last_byte + t->settings->timeout;
-        if (at <= now)
-            cancel(e, t, STOP_SILENCE);
-        else if (soonest < 0 || at < soonest)
-            soonest = at;
+    for (struct transfer *t = e->transfers; t; t = next) {
+        double again;
+        next = t->next; /* the end of one may start others, but ends none */
+        if (transfer_is_over(t, now, &again))
+            end(e, t, t->failed ? t->code : CURLE_ABORTED_BY_CALLBACK);
+        else
+            check_later(e, again);
     }
-    return soonest;
+    return e->check_at;
 }
 
 static bool is_deserted(struct transfer *t)
@@ -334,19 +316,13 @@ static bool is_deserted(struct transfer *t)
     return deserted;
 }
 
-static struct transfer *find_deserted(struct engine *e)
+static void end_deserted(struct engine *e)
 {
-    struct transfer *found = NULL;
     pthread_mutex_lock(&e->lock);
-    for (struct transfer *t = e->active; t && !found; t = t->active_next)
+    for (struct transfer *t = e->transfers; t; t = t->next)
         if (is_deserted(t))
-            found = t;
-    for (struct lane *l = e->lanes; l && !found; l = l->next)
-        for (struct transfer *t = l->first; t && !found; t = t->next)
-            if (is_deserted(t))
-                found = t;
+            give_up(e, t, STOP_CANCELLED, CURLE_ABORTED_BY_CALLBACK);
     pthread_mutex_unlock(&e->lock);
-    return found;
 }
 
 /* Rings where a deadline has come. A coroutine that was killed while it waited has left its socket: what it waited for
@@ -372,13 +348,20 @@ static double check_minded(struct engine *e)
             channel_unref(c); /* the host has another reference until engine_leave */
             continue;
         }
-        soonest = sooner(soonest, sooner(c->deadline, c->has_socket ? e->look_at : -1));
+        soonest = clock_sooner(soonest, clock_sooner(c->deadline, c->has_socket ? e->look_at : -1));
         at = &c->minded_next;
     }
     pthread_mutex_unlock(&e->lock);
-    for (struct transfer *t; deserted && (t = find_deserted(e));)
-        cancel(e, t, STOP_CANCELLED);
+    if (deserted)
+        end_deserted(e);
     return soonest;
+}
+
+static struct transfer *transfer_of(CURL *easy)
+{
+    char *t = NULL;
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &t);
+    return (struct transfer *)(void *)t;
 }
 
 static void collect(struct engine *e)
@@ -388,21 +371,39 @@ static void collect(struct engine *e)
     while ((m = curl_multi_info_read(e->multi, &left))) {
         if (m->msg != CURLMSG_DONE)
             continue;
-        char *t = NULL;
         CURLcode code = m->data.result;
-        curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &t);
-        end_running(e, (struct transfer *)(void *)t, code);
+        end(e, transfer_of(m->easy_handle), code);
     }
 }
 
 /* ---- the engine's thread: sockets ---- */
 
+/* A place in the poll array; 0: out of memory. */
+static nfds_t add_slot(struct engine *e, curl_socket_t fd)
+{
+    if (e->socket_count == e->socket_room) {
+        nfds_t room = e->socket_room * 2;
+        struct pollfd *more = realloc(e->sockets, room * sizeof *more);
+        if (!more)
+            return 0;
+        e->sockets = more;
+        e->socket_room = room;
+    }
+    nfds_t slot = e->socket_count++;
+    e->sockets[slot].fd = fd;
+    e->sockets[slot].revents = 0;
+    curl_multi_assign(e->multi, fd, (void *)(size_t)slot);
+    return slot;
+}
+
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *socket_user)
 {
     struct engine *e = user;
+    struct transfer *t = transfer_of(easy);    /* NULL: libcurl's own, which closes a connection */
     nfds_t slot = (nfds_t)(size_t)socket_user; /* 0, the wake slot, means that libcurl has not told us of it yet */
-    (void)easy;
     if (what == CURL_POLL_REMOVE) {
+        if (t && t->socket == fd)
+            t->socket = CURL_SOCKET_BAD;
         if (slot) {
             e->sockets[slot] = e->sockets[--e->socket_count];
             if (slot < e->socket_count)
@@ -410,19 +411,18 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *s
         }
         return 0;
     }
+    if (t)
+        t->socket = fd;
     if (!slot) {
-        if (e->socket_count == e->socket_room) {
-            nfds_t room = e->socket_room * 2;
-            struct pollfd *more = realloc(e->sockets, room * sizeof *more);
-            if (!more)
-                return -1;
-            e->sockets = more;
-            e->socket_room = room;
-        }
-        slot = e->socket_count++;
-        e->sockets[slot].fd = fd;
-        e->sockets[slot].revents = 0;
-        curl_multi_assign(e->multi, fd, (void *)(size_t)slot);
+        fcntl(fd, F_SETFD, FD_CLOEXEC); /* one that libcurl made to hear from its resolver */
+        slot = add_slot(e, fd);
+    }
+    if (!slot) {
+        /* An error from here would end all that libcurl does, for good. A connection that libcurl itself closes is
+         * given up by it after a while. */
+        if (t)
+            give_up(e, t, STOP_NO_MEMORY, CURLE_OUT_OF_MEMORY);
+        return 0;
     }
     e->sockets[slot].events = (short)((what & CURL_POLL_IN ? POLLIN : 0) | (what & CURL_POLL_OUT ? POLLOUT : 0));
     return 0;
@@ -481,7 +481,10 @@ static void *engine_main(void *arg)
     pthread_mutex_lock(&e->busy);
     while (take_commands(e)) {
         collect(e);
-        double at = sooner(check_silence(e), sooner(e->timer, check_minded(e)));
+        /* Each of these may change what the next one reads, the timer as well. */
+        double at = check_minded(e);
+        at = clock_sooner(at, check_transfers(e));
+        at = clock_sooner(at, e->timer);
         pthread_mutex_unlock(&e->busy);
         int ready = sleep_till(e, at);
         pthread_mutex_lock(&e->busy);
@@ -497,12 +500,8 @@ static void *engine_main(void *arg)
             curl_multi_socket_action(e->multi, CURL_SOCKET_TIMEOUT, 0, &running);
         }
     }
-    /* The waiting ones first: the end of a running one would start them. */
-    for (struct lane *l = e->lanes; l; l = l->next)
-        while (l->first)
-            cancel(e, l->first, STOP_CANCELLED);
-    while (e->active)
-        cancel(e, e->active, STOP_CANCELLED);
+    while (e->transfers)
+        cancel(e, e->transfers);
     pthread_mutex_unlock(&e->busy);
     return NULL;
 }
@@ -567,12 +566,6 @@ static void register_handlers(void)
 
 static void release(struct engine *e)
 {
-    while (e->lanes) {
-        struct lane *l = e->lanes;
-        e->lanes = l->next;
-        free(l->origin);
-        free(l);
-    }
     for (struct channel *c; (c = e->minded);) {
         e->minded = c->minded_next;
         channel_unref(c);
@@ -591,27 +584,62 @@ static void release(struct engine *e)
     free(e);
 }
 
+enum { NEAR = 32 };
+
+static bool is_open(int fd)
+{
+    return fcntl(fd, F_GETFD) >= 0;
+}
+
+static bool is_local_socket(int fd)
+{
+    struct sockaddr_storage address;
+    socklen_t n = sizeof address;
+    return getsockname(fd, (struct sockaddr *)&address, &n) == 0 && address.ss_family == AF_UNIX;
+}
+
+/* The multi handle of libcurl 7.88 comes with a pair of sockets for curl_multi_wakeup, which programs that the host
+ * starts would inherit. Nobody tells which two these are; they are local sockets that were not there before, close to
+ * the lowest descriptor that was free. */
+static CURLM *new_multi(const struct engine *e)
+{
+    bool before[NEAR];
+    int lowest = fcntl(e->bell.out, F_DUPFD_CLOEXEC, 0);
+    if (lowest < 0)
+        return NULL;
+    close(lowest);
+    for (int i = 0; i < NEAR; i++)
+        before[i] = is_open(lowest + i);
+    CURLM *multi = curl_multi_init();
+    for (int i = 0; i < NEAR; i++)
+        if (!before[i] && is_open(lowest + i) && is_local_socket(lowest + i))
+            fcntl(lowest + i, F_SETFD, FD_CLOEXEC);
+    return multi;
+}
+
 static bool prepare(struct engine *e, const char **why)
 {
     e->sockets = calloc(FIRST_SOCKETS, sizeof *e->sockets);
-    e->multi = curl_multi_init();
-    if (!e->sockets || !e->multi)
+    if (!e->sockets)
         return false;
     if (!bell_open(&e->bell)) {
         *why = strerror(errno);
         return false;
     }
+    e->multi = new_multi(e);
+    if (!e->multi)
+        return false;
     e->socket_room = FIRST_SOCKETS;
     e->socket_count = 1;
     e->sockets[WAKE_SLOT].fd = e->bell.out;
     e->sockets[WAKE_SLOT].events = POLLIN;
     e->timer = -1;
-    curl_multi_setopt(e->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
-    curl_multi_setopt(e->multi, CURLMOPT_SOCKETDATA, e);
-    curl_multi_setopt(e->multi, CURLMOPT_TIMERFUNCTION, on_timer);
-    curl_multi_setopt(e->multi, CURLMOPT_TIMERDATA, e);
-    curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, (long)KEPT_CONNECTIONS);
-    return true;
+    e->check_at = -1;
+    return curl_multi_setopt(e->multi, CURLMOPT_SOCKETFUNCTION, on_socket) == CURLM_OK &&
+           curl_multi_setopt(e->multi, CURLMOPT_SOCKETDATA, e) == CURLM_OK &&
+           curl_multi_setopt(e->multi, CURLMOPT_TIMERFUNCTION, on_timer) == CURLM_OK &&
+           curl_multi_setopt(e->multi, CURLMOPT_TIMERDATA, e) == CURLM_OK &&
+           curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, (long)KEPT_CONNECTIONS) == CURLM_OK;
 }
 
 static bool start_thread(struct engine *e)

@@ -95,8 +95,8 @@ static enum plan after_read_back(struct verb_run *r, const struct answer *a, dou
         return again(r, a, now, dice);
     if (is_before(r, a->state)) {
         /* A request that was lost may still arrive, so it stays in doubt. */
-        if (r->refused || r->sends >= r->policy.tries)
-            return r->wrong_state ? PLAN_FAIL_STATE : PLAN_FAIL;
+        if (r->spent)
+            return PLAN_FAIL;
         /* After a lost request the pause was before this look. */
         if (r->wrong_state && !may_retry(r, r->sends, a, now, dice, &pause))
             return PLAN_FAIL_STATE;
@@ -111,7 +111,6 @@ static enum plan after_patch(struct verb_run *r, const struct answer *a, double 
 {
     double pause = 0;
     r->wrong_state = a->wrong_state;
-    r->refused = a->outcome != OUTCOME_OK && a->outcome != OUTCOME_RETRY && !a->lost && !a->wrong_state;
     if (a->outcome == OUTCOME_OK) {
         r->in_doubt = false;
         return PLAN_DONE;
@@ -120,7 +119,10 @@ static enum plan after_patch(struct verb_run *r, const struct answer *a, double 
         return again(r, a, now, dice);
     /* The state tells more than another try. After the last send there is nothing to repeat, but the state is still
      * worth a look. */
-    if (a->wrong_state || !may_retry(r, r->sends, a, now, dice, &pause))
+    bool more = may_retry(r, r->sends, a, now, dice, &pause);
+    bool refused = a->outcome != OUTCOME_RETRY && !a->lost;
+    r->spent = !a->wrong_state && (!more || refused);
+    if (a->wrong_state || !more)
         pause = 0;
     return send_step(r, STEP_READ_BACK, pause);
 }

@@ -79,7 +79,7 @@ struct verb_run {
     int failures;         /* of the step at hand, in a row */
     bool token_renewed;
     bool wrong_state; /* the service refused the last send with INVALIDJOBSTATE */
-    bool refused;     /* it refused the last send for good, for another reason */
+    bool spent;       /* a close or abort is not sent again: it was refused for good, or there are no more tries */
     bool gone;        /* the job is not there any more */
     bool in_doubt;    /* a close, an abort or a create with data was sent and may still have its effect */
     double pause;     /* seconds before the next request */

@@ -325,6 +325,13 @@ static void push_failure(lua_State *L, const struct transfer *t)
         bj_push_error(L, BJ_ERR_TIMEOUT, "CURLE_OPERATION_TIMEDOUT", "not a byte in either direction for %s seconds",
                       seconds);
         return;
+    case STOP_DEADLINE:
+        bj_push_error(L, BJ_ERR_TIMEOUT, "CURLE_OPERATION_TIMEDOUT",
+                      "the call took longer than it may (total_timeout)");
+        return;
+    case STOP_HEADERS:
+        protocol_error(L, "the headers of the response are longer than any that are expected");
+        return;
     case STOP_RESEND:
         bj_push_error(L, BJ_ERR_NETWORK, "CURLE_GOT_NOTHING", "the connection was closed before a response came");
         return;

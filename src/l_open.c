@@ -35,7 +35,7 @@ __attribute__((visibility("default"))) int luaopen_bulkjob_core(lua_State *L)
     bj_open_channel(L);
     bj_open_client(L);
     bj_open_job(L);
-    bj_open_call(L);
+    bj_open_drive(L);
     bj_open_verbs(L);
     bj_open_auth(L);
     bj_open_terminal(L);

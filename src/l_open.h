@@ -6,7 +6,7 @@
 #include "compat.h"
 
 void bj_open_auth(lua_State *L);
-void bj_open_call(lua_State *L);
+void bj_open_drive(lua_State *L);
 void bj_open_channel(lua_State *L);
 void bj_open_client(lua_State *L);
 void bj_open_csv(lua_State *L);

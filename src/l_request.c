@@ -101,5 +101,7 @@ int bj_make_transfer(lua_State *L, const struct request *rq, const struct client
         return why;
     add_headers(L, rq, cl, t);
     t->bulk = !rq->small;
+    t->fresh = rq->fresh;
+    t->deadline = rq->deadline;
     return 0;
 }

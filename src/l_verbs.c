@@ -229,8 +229,11 @@ static int upload(lua_State *L)
         bj_call_body(L, 5);
     } else if (form == 1) {
         int failed = open_range(L);
-        if (failed)
+        if (failed) {
+            bj_job_id(L, 1);
+            lua_setfield(L, -2, "job_id");
             return failed;
+        }
         lua_settop(L, 5);
     } else {
         bj_call_queue(c, lua_toboolean(L, 3));

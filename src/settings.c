@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const double SMALL_CALL_SECONDS = 600;
+
 struct settings *settings_new(void)
 {
     struct settings *s = calloc(1, sizeof *s);
@@ -14,6 +16,11 @@ struct settings *settings_new(void)
     s->max_connections = 8;
     s->compress = true;
     return s;
+}
+
+double settings_total_timeout(const struct settings *s, bool bulk)
+{
+    return s->total_timeout > 0 || bulk ? s->total_timeout : SMALL_CALL_SECONDS;
 }
 
 struct settings *settings_ref(struct settings *s)

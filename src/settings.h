@@ -8,8 +8,8 @@
 struct settings {
     atomic_int refs;
     double timeout;         /* seconds without a byte in either direction */
+    double total_timeout;   /* seconds for one call, retries and pauses included; 0: not given */
     double connect_timeout; /* seconds */
-    double total_timeout;   /* seconds for a whole call; 0: not given */
     long max_connections;   /* transfers under way to one host at the same time */
     bool insecure;          /* certificates are not verified */
     bool compress;          /* ask for gzip answers */
@@ -21,6 +21,10 @@ struct settings {
     char *client_key;
     char *user_agent;
 };
+
+/* The seconds that one call may take; 0: any number. Where no total_timeout was given, small calls get 10 minutes and
+ * those with bulk data have no limit. */
+double settings_total_timeout(const struct settings *s, bool bulk);
 
 /* With all the defaults; NULL: out of memory. */
 struct settings *settings_new(void);

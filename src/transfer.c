@@ -1,6 +1,5 @@
 #include "transfer.h"
 
-#include "channel.h"
 #include "clock.h"
 
 #include <fcntl.h>
@@ -10,12 +9,15 @@
 #include <sys/socket.h>
 
 enum {
-    HEADERS_MAX = 256 * 1024,
+    HEADERS_MAX = 256 * 1024, /* of an answer, with those of interim answers and trailers */
     ERROR_BODY_MAX = 64 * 1024,
     JSON_MAX = 16 * 1024 * 1024,
     BUFFER_BYTES = 128 * 1024,
     UPLOAD_BUFFER_BYTES = 256 * 1024,
 };
+
+/* While a request goes out, the peer is looked at so often within the time that it may be silent. */
+static const double LOOKS = 8;
 
 struct transfer *transfer_new(struct settings *settings, const char *method, const char *url)
 {
@@ -32,6 +34,8 @@ struct transfer *transfer_new(struct settings *settings, const char *method, con
     sink_init_memory(&t->sink, JSON_MAX);
     buf_init(&t->headers_in, HEADERS_MAX);
     t->method = method;
+    t->deadline = -1;
+    t->socket = CURL_SOCKET_BAD;
     t->settings = settings_ref(settings);
     t->url = strdup(url);
     if (!t->url) {
@@ -64,7 +68,8 @@ void transfer_unref(struct transfer *t)
     sink_free(&t->sink);
     buf_free(&t->headers_in);
     settings_unref(t->settings);
-    channel_unref(t->channel);
+    if (t->channel)
+        t->unwatch(t->channel);
     pthread_mutex_destroy(&t->lock);
     pthread_mutex_destroy(&t->source_lock);
     free(t);
@@ -135,7 +140,6 @@ static size_t on_read(char *out, size_t size, size_t n, void *user)
     struct transfer *t = user;
     size_t got = 0;
     bool wake = false;
-    t->last_byte = clock_now();
     pthread_mutex_lock(&t->source_lock);
     enum source_event event = t->detached ? SOURCE_FAILED : source_read(&t->source, out, size * n, &got, &wake);
     pthread_mutex_unlock(&t->source_lock);
@@ -157,7 +161,13 @@ static size_t on_read(char *out, size_t size, size_t n, void *user)
 
 /* libcurl sends a request again on its own when a kept connection turns out dead. Whether that is safe depends on the
  * verb (the service may have received the first one), so it never happens behind our back: the transfer fails, and the
- * layers above decide. */
+ * layers above decide.
+ *
+ * HTTP/2 says of a stream that was refused, or lies above the last one of a GOAWAY, that it was not processed. libcurl
+ * sends such a request again in the same way, and nothing in its interface tells the two apart (seen in lib/transfer.c
+ * and lib/http2.c of 7.88.1 and 8.14.1: on a connection used before, even the text for CURLOPT_DEBUGFUNCTION is the
+ * same). So such a request counts as one whose answer was lost, which is safe: the state is read before it is sent
+ * again. */
 static int on_connected(void *user, char *to_ip, char *from_ip, int to_port, int from_port)
 {
     struct transfer *t = user;
@@ -170,14 +180,19 @@ static int on_connected(void *user, char *to_ip, char *from_ip, int to_port, int
         return CURL_PREREQFUNC_ABORT;
     }
     t->connected = true;
+    t->last_byte = clock_now();
     return CURL_PREREQFUNC_OK;
 }
 
-/* The same for the body: it is read once. */
+/* The same for the body: it is read once. libcurl asks for this when it is about to send a request again. */
 static int on_seek(void *user, curl_off_t offset, int origin)
 {
-    const struct transfer *t = user;
-    return origin == SEEK_SET && offset == 0 && t->source.sent == 0 ? CURL_SEEKFUNC_OK : CURL_SEEKFUNC_FAIL;
+    struct transfer *t = user;
+    (void)offset;
+    (void)origin;
+    if (t->connected)
+        t->stop = STOP_RESEND;
+    return CURL_SEEKFUNC_FAIL;
 }
 
 static size_t on_header(char *data, size_t size, size_t n, void *user)
@@ -185,6 +200,11 @@ static size_t on_header(char *data, size_t size, size_t n, void *user)
     struct transfer *t = user;
     size_t len = size * n;
     t->last_byte = clock_now();
+    t->header_bytes += len;
+    if (t->header_bytes > HEADERS_MAX) {
+        t->stop = STOP_HEADERS;
+        return 0;
+    }
     if (t->body_begun) /* trailers say nothing that we ask for, and the host may be reading the headers by now */
         return len;
     /* An interim answer (100, 103) or a proxy's is followed by another block; only the last one counts. */
@@ -195,7 +215,7 @@ static size_t on_header(char *data, size_t size, size_t n, void *user)
     if (len <= 2 && (data[0] == '\r' || data[0] == '\n'))
         t->header_ended = true;
     if (!buf_add(&t->headers_in, data, len)) {
-        t->stop = t->headers_in.overflown ? STOP_SINK : STOP_NO_MEMORY;
+        t->stop = STOP_NO_MEMORY;
         return 0;
     }
     return len;
@@ -218,8 +238,8 @@ static bool begin_body(struct transfer *t)
     curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &t->status);
     t->body_begun = true;
     if (t->status / 100 != 2) {
-        /* The body of a refusal is kept whole only up to a size; its start says what is wrong. One that cannot be
-         * unpacked says nothing. */
+        /* The body of a refusal is read only up to a size; its start says what is wrong. One that cannot be unpacked
+         * says nothing. */
         sink_free(&t->sink);
         sink_init_memory(&t->sink, packing == PACKING_FOREIGN ? 0 : ERROR_BODY_MAX);
     } else if (packing == PACKING_FOREIGN) {
@@ -256,8 +276,9 @@ static size_t on_write(char *data, size_t size, size_t n, void *user)
         return CURL_WRITEFUNC_PAUSE;
     case SINK_TOO_LONG:
         if (t->status / 100 != 2)
-            return len;
-        t->stop = STOP_SINK;
+            t->cut = true;
+        else
+            t->stop = STOP_SINK;
         break;
     case SINK_IO:
         t->stop = STOP_SINK;
@@ -288,108 +309,176 @@ static curl_socket_t open_socket(void *user, curlsocktype purpose, struct curl_s
 #endif
 }
 
+/* An easy handle that is given its options. The first one that libcurl refuses ends it: a transfer without its proxy or
+ * its CA would go where it must not. */
+struct setup {
+    CURL *easy;
+    CURLcode code;
+};
+
+#define SET(s, option, value) ((s)->code = (s)->code ? (s)->code : curl_easy_setopt((s)->easy, option, value))
+
 /* The same for the service and for a proxy that speaks TLS. */
-static void setup_trust(CURL *c, const struct settings *s)
+static void setup_trust(struct setup *o, const struct settings *s)
 {
-    curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, s->insecure ? 0L : 1L);
-    curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, s->insecure ? 0L : 2L);
-    curl_easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-    curl_easy_setopt(c, CURLOPT_PROXY_SSL_VERIFYPEER, s->insecure ? 0L : 1L);
-    curl_easy_setopt(c, CURLOPT_PROXY_SSL_VERIFYHOST, s->insecure ? 0L : 2L);
-    curl_easy_setopt(c, CURLOPT_PROXY_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    SET(o, CURLOPT_SSL_VERIFYPEER, s->insecure ? 0L : 1L);
+    SET(o, CURLOPT_SSL_VERIFYHOST, s->insecure ? 0L : 2L);
+    SET(o, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    SET(o, CURLOPT_PROXY_SSL_VERIFYPEER, s->insecure ? 0L : 1L);
+    SET(o, CURLOPT_PROXY_SSL_VERIFYHOST, s->insecure ? 0L : 2L);
+    SET(o, CURLOPT_PROXY_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     if (s->ca_file || s->ca_path) { /* none in place of the system's: who names one authority means no other */
-        curl_easy_setopt(c, CURLOPT_CAINFO, s->ca_file);
-        curl_easy_setopt(c, CURLOPT_CAPATH, s->ca_path);
-        curl_easy_setopt(c, CURLOPT_PROXY_CAINFO, s->ca_file);
-        curl_easy_setopt(c, CURLOPT_PROXY_CAPATH, s->ca_path);
+        SET(o, CURLOPT_CAINFO, s->ca_file);
+        SET(o, CURLOPT_CAPATH, s->ca_path);
+        SET(o, CURLOPT_PROXY_CAINFO, s->ca_file);
+        SET(o, CURLOPT_PROXY_CAPATH, s->ca_path);
     }
 }
 
-static void setup_tls_and_proxy(CURL *c, const struct settings *s, const char *url)
+static void setup_tls_and_proxy(struct setup *o, const struct settings *s, const char *url)
 {
-    setup_trust(c, s);
-    curl_easy_setopt(c, CURLOPT_KEYPASSWD, ""); /* else OpenSSL asks for it on the terminal, and this thread hangs */
+    setup_trust(o, s);
+    SET(o, CURLOPT_KEYPASSWD, ""); /* else OpenSSL asks for it on the terminal, and this thread hangs */
     if (s->client_cert)
-        curl_easy_setopt(c, CURLOPT_SSLCERT, s->client_cert);
+        SET(o, CURLOPT_SSLCERT, s->client_cert);
     if (s->client_key)
-        curl_easy_setopt(c, CURLOPT_SSLKEY, s->client_key);
+        SET(o, CURLOPT_SSLKEY, s->client_key);
     if (s->proxy)
-        curl_easy_setopt(c, CURLOPT_PROXY, s->proxy);
+        SET(o, CURLOPT_PROXY, s->proxy);
     if (s->no_proxy)
-        curl_easy_setopt(c, CURLOPT_NOPROXY, s->no_proxy);
+        SET(o, CURLOPT_NOPROXY, s->no_proxy);
     /* Without TLS only this machine gets the token, and a proxy may be another one. */
     if (!s->insecure && strncasecmp(url, "http:", 5) == 0)
-        curl_easy_setopt(c, CURLOPT_NOPROXY, "*");
+        SET(o, CURLOPT_NOPROXY, "*");
 }
 
-static void setup_body(CURL *c, struct transfer *t)
+static void setup_body(struct setup *o, struct transfer *t)
 {
     if (t->source.kind == SOURCE_NONE) {
         if (strcmp(t->method, "GET") != 0)
-            curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, t->method);
+            SET(o, CURLOPT_CUSTOMREQUEST, t->method);
         return;
     }
-    curl_easy_setopt(c, CURLOPT_UPLOAD, 1L);
-    curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, t->method);
-    curl_easy_setopt(c, CURLOPT_INFILESIZE_LARGE, (curl_off_t)source_size(&t->source));
-    curl_easy_setopt(c, CURLOPT_READFUNCTION, on_read);
-    curl_easy_setopt(c, CURLOPT_READDATA, t);
-    curl_easy_setopt(c, CURLOPT_SEEKFUNCTION, on_seek);
-    curl_easy_setopt(c, CURLOPT_SEEKDATA, t);
+    SET(o, CURLOPT_UPLOAD, 1L);
+    SET(o, CURLOPT_CUSTOMREQUEST, t->method);
+    SET(o, CURLOPT_INFILESIZE_LARGE, (curl_off_t)source_size(&t->source));
+    SET(o, CURLOPT_READFUNCTION, on_read);
+    SET(o, CURLOPT_READDATA, t);
+    SET(o, CURLOPT_SEEKFUNCTION, on_seek);
+    SET(o, CURLOPT_SEEKDATA, t);
     if (t->bulk)
-        curl_easy_setopt(c, CURLOPT_UPLOAD_BUFFERSIZE, (long)UPLOAD_BUFFER_BYTES);
+        SET(o, CURLOPT_UPLOAD_BUFFERSIZE, (long)UPLOAD_BUFFER_BYTES);
 }
 
-bool transfer_setup(struct transfer *t)
+/* HTTP/2 for small calls, where TLS can tell of it: many share a connection then. A paused stream would hold up the
+ * others, so what the host may pause gets HTTP/1.1.
+ *
+ * CURLOPT_PIPEWAIT stays off. With it, calls wait for a connection that is being made, to share it, and libcurl
+ * (8.14.1; lib/multi.c) takes them up again only when some other transfer ends or an HTTP/2 connection stands: beside a
+ * server that speaks HTTP/1.1 they wait for the end of the first call, or of an upload. Without it, a cold start makes
+ * at most max_connections connections, and later calls share one of them. */
+static void setup_version(struct setup *o, const struct transfer *t)
 {
-    CURL *c = curl_easy_init();
-    if (!c)
-        return false;
-    t->easy = c;
-    curl_easy_setopt(c, CURLOPT_PRIVATE, t);
-    curl_easy_setopt(c, CURLOPT_URL, t->url);
-    curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
-    curl_easy_setopt(c, CURLOPT_HTTPHEADER, t->headers);
-    curl_easy_setopt(c, CURLOPT_ERRORBUFFER, t->error);
-    curl_easy_setopt(c, CURLOPT_OPENSOCKETFUNCTION, open_socket);
-    curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(c, CURLOPT_QUICK_EXIT, 1L);
-    curl_easy_setopt(c, CURLOPT_NOPROGRESS, 1L);
-    curl_easy_setopt(c, CURLOPT_TCP_KEEPALIVE, 1L);
-    curl_easy_setopt(c, CURLOPT_BUFFERSIZE, (long)BUFFER_BYTES);
-    curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)(t->settings->connect_timeout * 1000));
-    curl_easy_setopt(c, CURLOPT_PREREQFUNCTION, on_connected);
-    curl_easy_setopt(c, CURLOPT_PREREQDATA, t);
-    curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
-    curl_easy_setopt(c, CURLOPT_HEADERDATA, t);
-    curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_write);
-    curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
-    if (t->bulk) {
-        /* A paused stream would hold up the other requests of an HTTP/2 connection. */
-        curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    } else {
-        curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-        /* One connection for many small calls. Without TLS there is nothing that could tell libcurl of HTTP/2, and all
-         * would wait for the first answer. */
-        curl_easy_setopt(c, CURLOPT_PIPEWAIT, strncasecmp(t->url, "https:", 6) == 0 ? 1L : 0L);
+    if (!t->bulk && o->code == CURLE_OK) {
+        o->code = curl_easy_setopt(o->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+        if (o->code != CURLE_UNSUPPORTED_PROTOCOL)
+            return;
+        o->code = CURLE_OK; /* this libcurl was built without HTTP/2 */
     }
+    SET(o, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+}
+
+CURLcode transfer_setup(struct transfer *t)
+{
+    struct setup o = {curl_easy_init(), CURLE_OK};
+    if (!o.easy)
+        return CURLE_OUT_OF_MEMORY;
+    t->easy = o.easy;
+    t->delivered = t->source.kind == SOURCE_NONE;
+    SET(&o, CURLOPT_PRIVATE, t);
+    SET(&o, CURLOPT_URL, t->url);
+    SET(&o, CURLOPT_PROTOCOLS_STR, "http,https");
+    SET(&o, CURLOPT_FOLLOWLOCATION, 0L);
+    SET(&o, CURLOPT_HTTPHEADER, t->headers);
+    SET(&o, CURLOPT_ERRORBUFFER, t->error);
+    SET(&o, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+    SET(&o, CURLOPT_NOSIGNAL, 1L);
+    SET(&o, CURLOPT_QUICK_EXIT, 1L);
+    SET(&o, CURLOPT_NOPROGRESS, 1L);
+    SET(&o, CURLOPT_TCP_KEEPALIVE, 1L);
+    SET(&o, CURLOPT_BUFFERSIZE, (long)BUFFER_BYTES);
+    SET(&o, CURLOPT_CONNECTTIMEOUT_MS, (long)(t->settings->connect_timeout * 1000));
+    SET(&o, CURLOPT_FRESH_CONNECT, t->fresh ? 1L : 0L);
+    SET(&o, CURLOPT_PREREQFUNCTION, on_connected);
+    SET(&o, CURLOPT_PREREQDATA, t);
+    SET(&o, CURLOPT_HEADERFUNCTION, on_header);
+    SET(&o, CURLOPT_HEADERDATA, t);
+    SET(&o, CURLOPT_WRITEFUNCTION, on_write);
+    SET(&o, CURLOPT_WRITEDATA, t);
     if (t->settings->user_agent)
-        curl_easy_setopt(c, CURLOPT_USERAGENT, t->settings->user_agent);
-    setup_tls_and_proxy(c, t->settings, t->url);
-    setup_body(c, t);
-    return true;
+        SET(&o, CURLOPT_USERAGENT, t->settings->user_agent);
+    setup_version(&o, t);
+    setup_tls_and_proxy(&o, t->settings, t->url);
+    setup_body(&o, t);
+    return o.code;
+}
+
+/* Has the peer taken something since the last look? What libcurl has taken may lie in the buffers of the kernel, of
+ * megabytes, for minutes: it is no progress when it goes in there, and it is when it leaves. */
+static bool has_moved(struct transfer *t)
+{
+    struct peer_state peer;
+    if (!t->connected)
+        return false;
+    if (!peer_look(t->socket, &peer)) {
+        peer.taken = (unsigned long long)t->source.sent;
+        peer.pending = false;
+    }
+    bool moved = peer.taken != t->taken;
+    t->taken = peer.taken;
+    t->delivered = t->source.whole_sent && !peer.pending;
+    return moved;
+}
+
+bool transfer_is_over(struct transfer *t, double now, double *again)
+{
+    *again = t->deadline;
+    if (t->failed)
+        return true;
+    if (t->deadline >= 0 && t->deadline <= now) {
+        t->stop = STOP_DEADLINE;
+        return true;
+    }
+    if (!t->easy || t->in_paused || t->out_paused)
+        return false;
+    double timeout = t->settings->timeout;
+    if (!t->delivered && has_moved(t))
+        t->last_byte = now;
+    if (t->last_byte + timeout <= now) {
+        t->stop = STOP_SILENCE;
+        return true;
+    }
+    *again = clock_sooner(*again, t->last_byte + timeout);
+    if (!t->delivered)
+        *again = clock_sooner(*again, now + timeout / LOOKS);
+    return false;
 }
 
 void transfer_finish(struct transfer *t, CURLcode code)
 {
     t->code = code;
+    if (t->cut && t->stop == STOP_NONE) { /* a refusal, of which we have all that we want */
+        t->code = CURLE_OK;
+        t->error[0] = '\0';
+    }
     if (t->easy) {
         long request_bytes = 0;
         long proxy_status = 0;
         long proxy_error = 0;
         if (t->status == 0)
             curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &t->status);
+        if (t->status < 200) /* an interim answer is none */
+            t->status = 0;
         curl_easy_getinfo(t->easy, CURLINFO_REQUEST_SIZE, &request_bytes);
         curl_easy_getinfo(t->easy, CURLINFO_SIZE_UPLOAD_T, &t->bytes_out);
         curl_easy_getinfo(t->easy, CURLINFO_HTTP_CONNECTCODE, &proxy_status);

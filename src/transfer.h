@@ -3,6 +3,8 @@
 #define BULKJOB_TRANSFER_H
 
 #include "buf.h"
+#include "lane.h"
+#include "peer.h"
 #include "settings.h"
 #include "sink.h"
 #include "source.h"
@@ -13,18 +15,19 @@
 #include <stdbool.h>
 
 struct channel;
-struct lane;
 
 /* Why the engine itself ended a transfer; libcurl's own reasons are in `code`. */
 enum stop_reason {
     STOP_NONE,
     STOP_CANCELLED,
-    STOP_SILENCE, /* no byte for settings->timeout seconds */
-    STOP_SOURCE,  /* the source could not be read */
-    STOP_SINK,    /* the sink could not be written, or took no more */
-    STOP_RESEND,  /* libcurl was about to send it a second time */
-    STOP_CORRUPT, /* the gzip body is broken or cut */
-    STOP_PACKING, /* the body is packed in a way that nobody asked for */
+    STOP_SILENCE,  /* no byte for settings->timeout seconds */
+    STOP_DEADLINE, /* not done when `deadline` came */
+    STOP_SOURCE,   /* the source could not be read */
+    STOP_SINK,     /* the sink could not be written, or took no more */
+    STOP_HEADERS,  /* the headers of the response do not end */
+    STOP_RESEND,   /* libcurl was about to send it a second time */
+    STOP_CORRUPT,  /* the gzip body is broken or cut */
+    STOP_PACKING,  /* the body is packed in a way that nobody asked for */
     STOP_NO_MEMORY,
 };
 
@@ -41,6 +44,8 @@ struct transfer {
     struct sink sink;          /* takes the body of a 2xx; that of any other answer goes to memory in its place */
     struct settings *settings; /* a reference */
     bool bulk;                 /* rows, not a small call: it gets a connection of its own */
+    bool fresh;                /* it must not go out over a kept connection, which may turn out to be dead */
+    double deadline; /* on the clock of clock_now: when it ends at the latest, wherever it is; negative: none */
 
     /* What came of it. The host reads these when `done` is set; `begun` says the same for status and headers. */
     atomic_bool done;
@@ -48,7 +53,7 @@ struct transfer {
     CURLcode code;
     enum stop_reason stop;
     char error[CURL_ERROR_SIZE];
-    long status;           /* 0: no answer */
+    long status;           /* of the answer, from 200 on; 0: no answer */
     struct buf headers_in; /* the lines of the last header block */
     bool request_sent;     /* at least a byte of the request went out */
     bool proxy_refused;    /* by what it answered, it would do so again */
@@ -58,18 +63,23 @@ struct transfer {
 
     /* The engine's own. */
     void (*news)(struct transfer *); /* tells the host that there are bytes to take or room to put */
-    CURL *easy;
-    struct lane *lane;
-    bool connected;    /* the request is on its way over a connection */
-    bool header_ended; /* the block in headers_in is complete */
+    CURL *easy;                      /* NULL: not running */
+    struct place place;              /* in the lane of its origin; in none when the host paces it */
+    bool failed;                     /* it has to be ended, for the reason in `stop` or `code` */
+    bool connected;                  /* the request is on its way over a connection */
+    bool header_ended;               /* the block in headers_in is complete */
+    size_t header_bytes;             /* of all blocks and trailers */
     bool body_begun;
+    bool cut; /* the body of a refusal was read as far as we want it */
     bool in_paused;
     bool out_paused;
     double started;
-    double last_byte;
-    struct transfer *next;        /* in the waiting list of its lane */
-    struct transfer *active_next; /* among the running ones */
-    struct transfer **active_at;
+    double last_byte;         /* when the peer last sent or took something */
+    curl_socket_t socket;     /* that libcurl has told of last */
+    bool delivered;           /* the peer has all of the request */
+    unsigned long long taken; /* by the peer, when we last looked */
+    struct transfer *next;    /* among those that were handed over and are not done */
+    struct transfer **at;
 
     /* In the engine's command list while `commands` is not 0. Whoever makes that so may write to command_next. */
     atomic_int commands; /* TRANSFER_… not yet taken */
@@ -78,9 +88,10 @@ struct transfer {
     pthread_mutex_t source_lock; /* held while the source is read */
     bool detached;               /* under it: the host has taken the texts of the source away */
 
-    pthread_mutex_t lock;    /* guards what follows; the host's thread alone writes to `channel` */
-    struct channel *channel; /* a reference; where its news go. NULL: nobody has waited for it yet */
-    bool missed;             /* there was news, and nowhere to go with it */
+    pthread_mutex_t lock;              /* guards what follows; the host's thread alone writes to `channel` */
+    struct channel *channel;           /* a reference; where its news go. NULL: nobody has waited for it yet */
+    void (*unwatch)(struct channel *); /* gives it up */
+    bool missed;                       /* there was news, and nowhere to go with it */
 
     /* Under the channel's lock. */
     bool listed;
@@ -104,11 +115,17 @@ bool transfer_add_header(struct transfer *t, const char *name, const char *value
 /* The value of a header of the answer, or NULL. It ends at *len; it is not NUL-terminated. */
 const char *transfer_header(const struct transfer *t, const char *name, size_t *len);
 
-/* Can the host hold it up, by not taking or not giving bytes? */
+/* Can the host hold it up, by not taking or not giving bytes? True only before the body of a refusal came. */
 bool transfer_is_paced(const struct transfer *t);
 
-/* The engine's thread: makes the easy handle ready to be added. False: out of memory. */
-bool transfer_setup(struct transfer *t);
+/* The engine's thread: makes the easy handle ready to be added. Anything but CURLE_OK: libcurl refused an option, or
+ * there was no memory, and the transfer must not be made. */
+CURLcode transfer_setup(struct transfer *t);
+
+/* The engine's thread: does it have to be ended, since it failed, its deadline came, or it was silent for too long?
+ * Then `stop` says why. Else *again is when to ask again (negative: no need), sooner only after it was started or
+ * unpaused. */
+bool transfer_is_over(struct transfer *t, double now, double *again);
 /* The engine's thread: the transfer is over; takes what libcurl knows and frees the easy handle. */
 void transfer_finish(struct transfer *t, CURLcode code);
 

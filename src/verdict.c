@@ -104,6 +104,8 @@ static enum outcome judge_failure(const struct transfer *t)
     case STOP_PACKING:
         return OUTCOME_RETRY;
     case STOP_CANCELLED:
+    case STOP_DEADLINE:
+    case STOP_HEADERS:
     case STOP_NO_MEMORY:
     case STOP_SOURCE:
     case STOP_SINK:
@@ -184,11 +186,12 @@ static enum fault judge_csv(const struct transfer *t, const struct reply *reply)
 static enum fault judge_success(const struct transfer *t, enum verb verb, enum step step, enum expect expect,
                                 const struct reply *reply, struct answer *a)
 {
-    if (t->status == 206) /* a part of something: nobody asked for parts */
+    /* A 1xx is no last word, and 206 is a part of something: nobody asked for parts. */
+    if (t->status / 100 != 2 || t->status == 206)
         return FAULT_UNEXPECTED;
     switch (expect) {
     case EXPECT_NOTHING:
-        return reply->form == FORM_EMPTY || reply->form == FORM_OBJECT ? FAULT_NONE : FAULT_UNEXPECTED;
+        return reply->form == FORM_EMPTY ? FAULT_NONE : FAULT_UNEXPECTED;
     case EXPECT_CSV:
     case EXPECT_FILE:
         return judge_csv(t, reply);
@@ -220,6 +223,7 @@ enum fault verdict(const struct transfer *t, enum verb verb, enum step step, enu
 {
     memset(a, 0, sizeof *a);
     a->sent = t->request_sent;
+    a->over = t->stop == STOP_DEADLINE;
     a->retry_after = reply->retry_after;
     bool whole = t->code == CURLE_OK && t->stop == STOP_NONE;
     enum fault fault = judge_download(t, expect, reply);

@@ -254,6 +254,9 @@ methods.wait = verb("wait", function(self, given)
   while true do
     local info, err = run(self, core.info(self, nil, deadline and math.max(deadline - core.now(), SHORTEST_LOOK)))
     if not info then
+      if deadline and err.kind == "timeout" and core.now() >= deadline then
+        err.message = "the state of the job could not be read within " .. options.timeout .. " seconds; it goes on without us"
+      end
       return nil, err
     end
     if given.on_progress then

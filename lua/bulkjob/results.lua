@@ -4,6 +4,7 @@ local core = require "bulkjob.core"
 local file = require "bulkjob.file"
 local outfile = require "bulkjob.outfile"
 local page = require "bulkjob.page"
+local task = require "bulkjob.task"
 local types = require "bulkjob.types"
 local wait = require "bulkjob.wait"
 local yieldable = require "bulkjob.yieldable"
@@ -37,16 +38,24 @@ function results.new(job, tail, options, ask)
     locator = options.locator,
     seen = { [options.locator or ""] = true },
     client = core.job_facts(job).client,
+    gate = {}, -- where tasks wait for the one that is reading
   }, set_meta)
+end
+
+local function closed_meanwhile(self)
+  return nil, core.error("cancelled", "the result set was closed while it was read", { job_id = self.job.id })
 end
 
 -- Brings more bytes into the reader, or tells it that there are no more. True, or nil, err.
 local function fill(self)
-  local moved, err = self.call:fill(self.reader)
+  local this = self.call
+  local moved, err = this:fill(self.reader)
   if not moved then
     return nil, err
-  elseif moved > 0 or call.advance(self.client, self.call) ~= "done" then
+  elseif moved > 0 or call.advance(self.client, this) ~= "done" then
     return true
+  elseif self.call ~= this then
+    return closed_meanwhile(self)
   end
   self.facts, err = page.finish(self)
   if not self.facts then
@@ -60,15 +69,15 @@ end
 -- Other rows have any columns: what looks like a delimiter there may be part of a name.
 local DELIMITER_SHOWS = { ["/successfulResults"] = true, ["/failedResults"] = true }
 
-local function settle_delimiter(self)
-  if not self.settled and not DELIMITER_SHOWS[self.tail] then
+local function find_delimiter(self)
+  if not self.delimiter_known and not DELIMITER_SHOWS[self.tail] then
     local info, err = self.ask.format(self.job)
     if not info then
       return nil, err
     end
     self.delimiter = info.columnDelimiter
   end
-  self.settled = true
+  self.delimiter_known = true
   return true
 end
 
@@ -90,7 +99,7 @@ local function take(self, method)
   end
 end
 
-local function settle_types(self, columns)
+local function set_types(self, columns)
   if not self.types then
     local info, err = self.ask.format(self.job)
     if info then
@@ -99,6 +108,9 @@ local function settle_types(self, columns)
     if not self.types then
       return nil, err
     end
+  end
+  if not self.reader then
+    return closed_meanwhile(self)
   end
   self.reader:types(self.types)
   return true
@@ -113,7 +125,7 @@ local function read_header(self)
   local ok
   ok, err = page.check_header(self, table.concat(self.names, "\0"))
   if ok and columns and self.options.typed then
-    ok, err = settle_types(self, columns)
+    ok, err = set_types(self, columns)
   end
   return ok, err
 end
@@ -123,10 +135,12 @@ local function open_page(self)
   local ok = call_made
   if ok then
     self.call = call_made
-    ok, err = settle_delimiter(self)
+    ok, err = find_delimiter(self)
   end
   if not ok then
     return nil, err
+  elseif self.call ~= call_made then
+    return closed_meanwhile(self)
   end
   self.reader = core.csv_reader { delimiter = self.delimiter }
   self.facts = nil
@@ -145,85 +159,102 @@ local function close_page(self)
   end
 end
 
--- The next row of the page at hand; false at its end; nil, err.
-local function next_row(self)
-  local row, err = take(self, self.reader.next)
-  if row then
-    self.count = self.count + 1
-    if self.count % BREATH_ROWS == 0 then
-      wait.breathe(self.client)
-    end
+local function call_plain(step, self)
+  return true, step(self)
+end
+
+-- Takes a step that waits. Meanwhile no other task gets at the set.
+local function alone(self, step)
+  self.reading = yieldable.running() or true
+  local good, ok, err = (yieldable.works and yieldable.pcall or call_plain)(step, self)
+  self.reading = nil
+  task.open(self.gate)
+  if not good then
+    error(ok, 0)
+  elseif not ok then
+    self.failed = err
+    self:close()
   end
-  return row, err
+  return ok, err
+end
+
+-- Waits until the task that takes such a step has taken it.
+local function wait_for_reader(self)
+  if self.reading == (yieldable.running() or true) then -- an error was raised through it
+    self.reading = nil
+  elseif not task.running() or not yieldable.works then
+    error("bulkjob: another coroutine is reading this result set, and only tasks of client:spawn can read one side by side", 0)
+  elseif not task.wait_at(self.gate) then
+    error(core.error("cancelled", "the wait for rows was cancelled", { job_id = self.job.id }), 0)
+  end
 end
 
 local function fail(self, err)
+  self.failed = err
   self:close()
   error(err, 0)
 end
 
-local MAIN = {} -- the main program, where Lua 5.1 gives it no coroutine
-
--- A set is read by one at a time: two would wait for the same page, and each for the other.
-local function enter(self)
-  local me = yieldable.running() or MAIN
-  if self.reader_is and self.reader_is ~= me then
-    error("bulkjob: another task is reading this result set; each takes a set of its own", 3)
+-- Behind the last row of a page: on to the next one, or to the end.
+local function leave_page(self)
+  local locator, err = page.next_locator(self, self.facts, self.count)
+  if locator == nil then
+    fail(self, err)
   end
-  self.reader_is = me
+  close_page(self)
+  self.locator = locator
+  if not locator then
+    self:close()
+  end
 end
 
-local function read_row(self)
-  while not self.closed do
-    local row, err
-    if not self.call then
-      local ok
-      ok, err = open_page(self)
-      if not ok then
-        fail(self, err)
-      end
-    end
-    row, err = next_row(self)
-    if row then
-      return row
-    elseif row == nil then
-      fail(self, err)
-    end
-    local locator
-    locator, err = page.next_locator(self, self.facts, self.count)
-    if locator == nil then
-      fail(self, err)
-    end
-    close_page(self)
-    self.locator = locator
-    if not locator then
-      self:close()
-    end
-  end
-  return nil
-end
-
---- The next row, or nil at the end. Raises an error table. While one task waits for a row no other may ask for one.
+--- The next row, or nil at the end. Raises an error table. Several tasks can read from one set: each row goes to one of them.
 ---@return table<string, string>|nil row
 function methods:next()
-  enter(self)
-  local row = read_row(self)
-  self.reader_is = nil
-  return row
+  while not self.closed do
+    local ok, err = true, nil
+    if self.reading then
+      wait_for_reader(self)
+    elseif not self.reader then
+      ok, err = alone(self, open_page)
+    else
+      local row, bad = self.reader:next()
+      if row then
+        self.count = self.count + 1
+        if self.count % BREATH_ROWS == 0 then
+          wait.breathe(self.client)
+        end
+        return row
+      elseif bad then
+        bad.job_id = self.job.id
+        fail(self, bad)
+      elseif row == false then
+        leave_page(self)
+      else
+        ok, err = alone(self, fill)
+      end
+    end
+    if not ok then
+      error(err, 0)
+    end
+  end
+  if self.failed then -- whoever asks again, or another task, is not told that this was the end
+    error(self.failed, 0)
+  end
+  return nil
 end
 
 --- The names of the columns, in their order. Before the first row this begins the download.
 ---@return string[]|nil names, bulkjob.Error|nil err
 function methods:columns()
-  enter(self)
-  local ok, err = true, nil
-  if not self.names then
-    ok, err = open_page(self)
+  while not self.names and self.reading do
+    wait_for_reader(self)
   end
-  self.reader_is = nil
-  if not ok then
-    self:close()
-    return nil, err
+  if not self.names then
+    local ok, err = alone(self, open_page)
+    if not ok then
+      return nil, err
+    end
   end
   return self.names
 end
@@ -463,7 +494,7 @@ end
 
 --- Ends the download, if there is one. Twice is harmless.
 function methods:close()
-  self.closed, self.reader_is = true, nil
+  self.closed = true
   close_page(self)
 end
 

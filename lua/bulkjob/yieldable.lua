@@ -1,6 +1,6 @@
 --- PUC Lua 5.1 cannot yield through `pcall`. There the library coxpcall can, if it is installed, by putting a coroutine of its own
 --- in between.
-local yieldable = { pcall = pcall, running = coroutine.running }
+local yieldable = { pcall = pcall, running = coroutine.running, works = true }
 
 local function explain(refused, good, ...)
   if not good and ... == refused then
@@ -18,6 +18,7 @@ if coroutine.status(probe) == "dead" then
   if found then
     yieldable.pcall, yieldable.running = coxpcall.pcall, coxpcall.running
   else
+    yieldable.works = false
     function yieldable.pcall(...)
       return explain(refused, pcall(...))
     end

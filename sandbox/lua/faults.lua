@@ -16,6 +16,15 @@ local KEYS = {
   gzip_cut = "number", rate = "number",
 }
 
+-- The least and the most that a number may be, and whether it must be a whole one; from 0 on and any if not said.
+local RANGES = {
+  count = { -math.huge, math.huge, true }, after = { 0, math.huge, true }, chance = { 0, 1 }, seed = { -math.huge, math.huge },
+  status = { 200, 599, true }, body_bytes = { 0, math.huge, true }, cut = { 0, math.huge, true }, gzip_cut = { 0, math.huge, true },
+  content_length = { 0, math.huge, true }, length_off = { -math.huge, math.huge, true }, rate = { 1, math.huge },
+  body_times = { -math.huge, math.huge, true }, informational = { -math.huge, math.huge, true }, trailers = { -math.huge, math.huge, true },
+  header_bytes = { 0, 10000000, true },
+}
+
 local CHOICES = {
   effect = { [true] = true, [false] = true, late = true },
   gone = { before = true, after = true },
@@ -35,6 +44,11 @@ function M.check(fault)
       return nil, ("%s must be a %s"):format(key, wanted)
     elseif CHOICES[key] and not CHOICES[key][value] then
       return nil, ("bad value for %s: %s"):format(key, tostring(value))
+    elseif type(value) == "number" then
+      local least, most, whole = unpack(RANGES[key] or { 0, math.huge }, 1, 3)
+      if not (value >= least and value <= most) or (whole and value % 1 ~= 0) then
+        return nil, ("bad value for %s: %s"):format(key, tostring(value))
+      end
     end
   end
   if fault.effect == "late" and not (fault.status or fault.reset == "after" or fault.close == "after") then
@@ -42,6 +56,9 @@ function M.check(fault)
   end
   return true
 end
+
+--- The keys of a fault and their types.
+M.KEYS = KEYS
 
 --- Add a fault. Returns its number.
 function M.add(fault)
@@ -56,6 +73,17 @@ end
 
 function M.clear()
   list = {}
+end
+
+--- Remove one fault. false when there is none of that number.
+function M.remove(id)
+  for i, fault in ipairs(list) do
+    if fault.id == id then
+      table.remove(list, i)
+      return true
+    end
+  end
+  return false
 end
 
 function M.all()

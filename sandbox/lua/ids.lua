@@ -15,6 +15,7 @@ file:close()
 
 -- Which users this org knows.
 M.counters = {}
+M.first = 41573000 -- where they begin; another place at each start of an org whose directory is kept
 
 local function base62(n, width)
   local out = {}
@@ -56,7 +57,7 @@ end
 
 --- A new id with the given three character prefix. Counters start high, so that ids look as they do in a real org.
 function M.new(prefix)
-  local n = (M.counters[prefix] or 41573000) + 1
+  local n = (M.counters[prefix] or M.first) + 1
   M.counters[prefix] = n
   local id15 = prefix .. "8d0" .. base62(n, 9)
   return id15 .. M.suffix(id15)

@@ -11,6 +11,7 @@ local respond = require "respond"
 local results = require "results"
 local schema = require "schema"
 local settings = require "settings"
+local store = require "store"
 local common = require "job_requests"
 
 local M = {}
@@ -185,6 +186,7 @@ function M.upload(request)
   end
   job.bytes = bytes
   job.uploads = job.uploads + 1
+  store.save_job(job)
   return { status = 201, headers = {}, body = "" }
 end
 

@@ -4,6 +4,7 @@ local clock = require "clock"
 local ids = require "ids"
 local json = require "json"
 local settings = require "settings"
+local store = require "store"
 
 local M = {}
 
@@ -27,6 +28,17 @@ function M.transition(job, state)
   job.state = state
   job.modified = clock.org_now()
   job.transitions[state] = (job.transitions[state] or 0) + 1
+  store.save_job(job)
+end
+
+local last_number = 0
+
+local function enter(job)
+  last_number = last_number + 1
+  job.number = last_number
+  by_id[job.id] = job
+  order[#order + 1] = job
+  return job
 end
 
 local function add(job)
@@ -36,9 +48,14 @@ local function add(job)
   job.processed, job.failed = job.processed or 0, job.failed or 0
   job.transitions = {}
   job.uploads = 0
+  return enter(job)
+end
+
+--- A job that the org remembers from before its last start.
+function M.restore(job)
+  last_number = math.max(last_number, job.number)
   by_id[job.id] = job
   order[#order + 1] = job
-  return job
 end
 
 --- A new job from the fields of a create request.
@@ -49,6 +66,8 @@ function M.create(kind, fields, version)
     job_type = kind == "query" and "V2Query" or "V2Ingest",
     operation = fields.operation,
     object = fields.object,
+    query_text = fields.query,
+    pk_chunking_supported = kind == "query", -- of the object, whatever the query (fact sheet 11.13)
     external_id_field = fields.externalIdFieldName,
     assignment_rule_id = fields.assignmentRuleId,
     content_type = "CSV",
@@ -67,8 +86,8 @@ function M.seed(fields)
   local is_query = fields.operation == "query" or fields.operation == "queryAll"
   local kind = fields.kind or is_query and "query" or "ingest"
   local classic = fields.jobType == "Classic"
-  local created = fields.createdDate and assert(clock.parse(fields.createdDate), "bad createdDate")
-  return add {
+  local created = fields.createdDate and (clock.parse(fields.createdDate) or error("bad createdDate: " .. fields.createdDate, 0))
+  local job = add {
     id = fields.id or ids.new "750",
     kind = kind,
     job_type = fields.jobType or (kind == "query" and "V2Query" or "V2Ingest"),
@@ -90,6 +109,8 @@ function M.seed(fields)
     failed = fields.numberRecordsFailed,
     seeded = true,
   }
+  store.save_job(job)
+  return job
 end
 
 --- The job of that id; the 15 character form will do. kind: "ingest" or "query".
@@ -113,6 +134,7 @@ function M.remove(job)
     end
   end
   job.deleted = true
+  store.remove_job(job)
   for _, suffix in ipairs { "data", "successful", "failed", "rows", "index" } do
     os.remove(M.path(job, suffix))
   end

@@ -2,6 +2,7 @@
 
 local clock = require "clock"
 local csv = require "csv"
+local ffi = require "ffi"
 local hold = require "hold"
 local jobs = require "jobs"
 local plain_coroutine = require "plain_coroutine"
@@ -11,13 +12,17 @@ local results = require "results"
 local scheduler = require "scheduler"
 local schema = require "schema"
 local settings = require "settings"
+local store = require "store"
+
+ffi.cdef "int truncate(const char *, long);"
 
 local M = {}
 
 local BURST_BYTES = 1048576 -- of the file read before others get their turn
 
-local function reader(job)
+local function reader(job, from)
   return assert(csv.reader(jobs.path(job, "data"), {
+    from = from,
     delimiter = job.column_delimiter,
     line_ending = job.line_ending,
     strict_inner = settings.values.strict_inner_line_ends,
@@ -30,7 +35,7 @@ local function write_row(job, name, head, cells, n)
   local files = job.files
   local file = files[name]
   if not file then
-    file = assert(io.open(jobs.path(job, name), "wb"))
+    file = assert(io.open(jobs.path(job, name), "ab"))
     file:setvbuf("full", 65536)
     files[name] = file
     job.result_files = job.result_files or {}
@@ -192,12 +197,15 @@ local function process_slice(job, context, count)
     end
     done = done + 1
   end
+  job.next_offset = job.reader:offset()
+  job.sizes = {}
+  for name, file in pairs(job.files) do
+    file:flush() -- the results of an aborted job can be read while rows of it are still processed
+    job.sizes[name] = file:seek()
+  end
+  store.save_job(job)
   if not discard then
     records.db:commit()
-  end
-  job.next_offset = job.reader:offset()
-  for _, file in pairs(job.files) do
-    file:flush() -- the results of an aborted job can be read while rows of it are still processed
   end
   return done
 end
@@ -217,7 +225,7 @@ end
 
 local function slices(job, context, total)
   local began, span = clock.now(), settings.values.processing_seconds
-  local done = 0
+  local done = job.processed
   while true do
     local size = settings.values.slice_rows
     if job.discard or settings.values.discard then
@@ -247,16 +255,12 @@ local function slices(job, context, total)
   end
 end
 
-local function work(job)
-  hold.wait(job, "UploadComplete")
-  move(job, "InProgress")
-  job.started = clock.now()
+--- Look through the file and read its header. Returns what the columns are; or nil, when the job has ended.
+local function begin(job)
   if (job.bytes or 0) == 0 then
     hold.wait(job, "InProgress")
     return finish(job, settings.values.empty_close)
   end
-  job.delimiter, job.line_end = csv.DELIMITERS[job.column_delimiter], csv.LINE_ENDS[job.line_ending]
-  job.files = {}
   local rows, late_failure = survey(job)
   if not rows then
     return finish(job, "Failed", late_failure)
@@ -268,15 +272,46 @@ local function work(job)
   end
   job.next_offset = job.reader:offset()
   job.header_end = job.next_offset
-  job.columns, job.rows = n, rows
+  job.columns, job.rows, job.late_failure = n, rows, late_failure
   quota.count_rows(rows)
   local context, failure = read_header(job, names, n)
   if not context then
     job.next_offset, job.header_end = 0, 0 -- the whole file is unprocessed
     return finish(job, "Failed", failure)
   end
-  slices(job, context, rows)
-  finish(job, late_failure and "Failed" or "JobComplete", late_failure)
+  return context
+end
+
+--- Go on where the org's last life ended: at the slice that was written last.
+local function begin_again(job)
+  for name in pairs(job.result_files or {}) do
+    ffi.C.truncate(jobs.path(job, name), job.sizes and job.sizes[name] or 0)
+  end
+  local first = reader(job)
+  local names, n = first:next(true)
+  first:close()
+  job.reader = reader(job, job.next_offset)
+  return read_header(job, names, n)
+end
+
+local function work(job)
+  hold.wait(job, "UploadComplete")
+  if job.state == "UploadComplete" then
+    move(job, "InProgress")
+  end
+  job.started = job.started or clock.now()
+  job.delimiter, job.line_end = csv.DELIMITERS[job.column_delimiter], csv.LINE_ENDS[job.line_ending]
+  job.files = {}
+  local context
+  if job.rows then
+    context = begin_again(job)
+  else
+    context = begin(job)
+  end
+  if context then
+    slices(job, context, job.rows)
+    finish(job, job.late_failure and "Failed" or "JobComplete", job.late_failure)
+  end
 end
 
 --- The job was closed: it waits in the queue, then its rows are worked through.
@@ -296,6 +331,13 @@ function M.abort(job)
   if job.ticket then
     job.last_row = job.processed + rows
     scheduler.poke(job)
+  end
+end
+
+--- A job from before the org's last start goes on.
+function M.restore(job)
+  if job.state == "UploadComplete" or job.state == "InProgress" then
+    M.enqueue(job)
   end
 end
 

@@ -150,7 +150,7 @@ function M.token(method)
   if refusal then
     return refusal
   end
-  local base = ngx.var.scheme == "https" and app.info.tls_url or app.info.url
+  local base = app.base_url()
   local token = session.token or session.issue()
   return respond.json(json.object {
     { "access_token", token }, { "refresh_token", new_refresh_token }, { "scope", "api" }, { "instance_url", base },

@@ -10,7 +10,6 @@ local query_run = require "query_run"
 local quota = require "quota"
 local respond = require "respond"
 local settings = require "settings"
-local soql = require "soql"
 
 local M = {}
 
@@ -39,10 +38,7 @@ function M.create(request)
     return nil, err
   end
   local plan
-  plan, err = soql.compile(fields.query, {
-    all_rows = fields.operation == "queryAll",
-    sorted_names = tonumber(request.version) < 50, -- fact sheet 1.12
-  })
+  plan, err = query_run.compile(fields.query, fields.operation, request.version)
   err = err or quota.take_query()
   if err then
     return nil, err
@@ -50,7 +46,6 @@ function M.create(request)
   fields.object = plan.object.name
   local job = jobs.create("query", fields, request.version)
   job.plan = plan
-  job.pk_chunking_supported = true -- of the object, whatever the query (fact sheet 11.13)
   query_run.enqueue(job)
   return respond.json(jobs.view(job, "create"))
 end

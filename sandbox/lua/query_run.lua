@@ -12,6 +12,7 @@ local records = require "records"
 local results = require "results"
 local scheduler = require "scheduler"
 local settings = require "settings"
+local soql = require "soql"
 
 local M = {}
 
@@ -113,7 +114,9 @@ end
 
 local function work(job)
   hold.wait(job, "UploadComplete")
-  jobs.transition(job, "InProgress")
+  if job.state == "UploadComplete" then
+    jobs.transition(job, "InProgress")
+  end
   job.started = clock.now()
   local rows = settings.values.query_rows
   local options = all_made_up or rows > 0 and { rows = rows, row_bytes = settings.values.query_row_bytes }
@@ -132,6 +135,26 @@ local function work(job)
   finish(job, "JobComplete")
 end
 
+--- A query as a plan, or nil and an error.
+function M.compile(text, operation, version)
+  return soql.compile(text, {
+    all_rows = operation == "queryAll",
+    sorted_names = tonumber(version) < 50, -- fact sheet 1.12
+  })
+end
+
+--- A job from before the org's last start: its result is found again if it was not whole.
+function M.restore(job)
+  if job.made_up_options then
+    job.made_up = made_up.new(job.made_up_options, format_of(job))
+  end
+  if job.state == "UploadComplete" or job.state == "InProgress" then
+    job.plan = assert(M.compile(job.query_text, job.operation, job.api_version))
+    job.processed = 0
+    M.enqueue(job)
+  end
+end
+
 function M.enqueue(job)
   scheduler.start(job, function()
     work(job)
@@ -147,7 +170,7 @@ end
 
 --- Make up the result of a job; see made_up.lua. Raises a text for options that cannot be.
 function M.make_up(job, options)
-  job.made_up = made_up.new(options, format_of(job))
+  job.made_up, job.made_up_options = made_up.new(options, format_of(job)), options
   job.processed = job.made_up.rows
 end
 

@@ -6,6 +6,7 @@ local schema = require "schema"
 local settings = require "settings"
 local soql_dates = require "soql_dates"
 local sqlite = require "sqlite"
+local store = require "store"
 
 local M = {}
 
@@ -29,9 +30,9 @@ end
 
 local function create_index(object, field)
   if field.unique then
-    db:run(("CREATE UNIQUE INDEX %s ON %s(%s) WHERE IsDeleted = 0"):format(q(object.name .. field.name), q(object.name), q(field.name)))
+    db:run(("CREATE UNIQUE INDEX IF NOT EXISTS %s ON %s(%s) WHERE IsDeleted = 0"):format(q(object.name .. field.name), q(object.name), q(field.name)))
   elseif field.external_id or field.id_lookup then
-    db:run(("CREATE INDEX %s ON %s(%s)"):format(q(object.name .. field.name), q(object.name), q(field.name)))
+    db:run(("CREATE INDEX IF NOT EXISTS %s ON %s(%s)"):format(q(object.name .. field.name), q(object.name), q(field.name)))
   end
 end
 
@@ -44,7 +45,7 @@ local function create_table(object)
       columns[#columns + 1] = column_sql(field)
     end
   end
-  db:run(("CREATE TABLE %s(%s) WITHOUT ROWID"):format(q(object.name), table.concat(columns, ", ")))
+  db:run(("CREATE TABLE IF NOT EXISTS %s(%s) WITHOUT ROWID"):format(q(object.name), table.concat(columns, ", ")))
   for _, field in ipairs(object.fields) do
     create_index(object, field)
   end
@@ -63,13 +64,25 @@ function M.rename_user(name)
   db:run('UPDATE "User" SET Username = ? WHERE Id = ?', { name, ids.USER })
 end
 
-function M.open(path)
-  db = sqlite.open(path)
+--- Open the database, and go on with what is in it. keep: it will be opened again.
+function M.open(path, keep)
+  db = sqlite.open(path, keep)
   M.db = db
+  store.open(db, keep)
+  for _, defined in ipairs(store.objects()) do
+    M.define(defined.name, defined.fields, defined.prefix)
+  end
   for _, object in pairs(schema.objects) do
     create_table(object)
   end
-  add_users()
+  if M.count "User" == 0 then
+    add_users()
+  else
+    M.rename_user(settings.values.username)
+  end
+  local starts = tonumber(store.get "starts" or 0)
+  store.put("starts", starts + 1)
+  ids.first = ids.first + starts * 10000000 -- ids that were given out before are not given out again
 end
 
 --- An org without records, with the objects it began with.
@@ -84,29 +97,40 @@ function M.reset()
   add_users()
 end
 
---- Add an object, or fields to one that is there.
-function M.define(name, fields)
+--- Add an object, or fields to one that is there. prefix: of its ids, when it was defined before. Raises a text for what cannot be.
+function M.define(name, fields, prefix)
   local object = schema.find(name)
   if not object then
-    create_table(schema.define(name, nil, fields))
-    return
+    object = schema.define(name, prefix, fields)
+    create_table(object)
+  else
+    for _, field in ipairs(fields) do
+      schema.add_field(object, field)
+      if not prefix then
+        db:run(("ALTER TABLE %s ADD COLUMN %s"):format(q(object.name), column_sql(field)))
+        create_index(object, field)
+      end
+    end
   end
-  for _, field in ipairs(fields) do
-    schema.add_field(object, field)
-    db:run(("ALTER TABLE %s ADD COLUMN %s"):format(q(object.name), column_sql(field)))
-    create_index(object, field)
+  if not prefix then
+    store.save_object(object.name, object.prefix, fields)
   end
 end
 
+local function find_object(name)
+  local object = type(name) == "string" and schema.find(name)
+  return object or error("no such object: " .. tostring(name), 0)
+end
+
 function M.count(name)
-  local object = assert(schema.find(name), "no such object")
+  local object = find_object(name)
   return db:first(("SELECT count(*) FROM %s WHERE IsDeleted = 0"):format(q(object.name)))
 end
 
 --- How often rows were written, by the value of one field.
 function M.times(name, field_name)
-  local object = assert(schema.find(name), "no such object")
-  local field = assert(object:field(field_name), "no such field")
+  local object = find_object(name)
+  local field = object:field(field_name) or error("no such field: " .. field_name, 0)
   local out = {}
   local sql = ("SELECT %s, sum(Times) FROM %s WHERE %s IS NOT NULL GROUP BY 1"):format(q(field.name), q(object.name), q(field.name))
   for row in db:rows(sql) do

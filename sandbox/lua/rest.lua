@@ -23,21 +23,17 @@ local walks, walk_order = {}, {}
 
 -- Who the user is
 
-local function base_url()
-  return ngx.var.scheme == "https" and app.info.tls_url or app.info.url
-end
-
 --- The address of the user's identity, as the token answer gives it.
 local function identity_url()
-  return oauth.identity_url(base_url())
+  return oauth.identity_url(app.base_url())
 end
 
 local function urls()
-  local base = base_url() .. "/services/"
+  local base = app.base_url() .. "/services/"
   return json.object {
     { "rest", base .. "data/v{version}/" }, { "sobjects", base .. "data/v{version}/sobjects/" },
     { "query", base .. "data/v{version}/query/" }, { "enterprise", base .. "Soap/c/{version}/" .. ids.ORG },
-    { "partner", base .. "Soap/u/{version}/" .. ids.ORG }, { "custom_domain", base_url() },
+    { "partner", base .. "Soap/u/{version}/" .. ids.ORG }, { "custom_domain", app.base_url() },
   }
 end
 
@@ -170,6 +166,38 @@ local function query_page(walk, from, version)
   })
 end
 
+local NUMBERS = { number = true, integer = true }
+
+local function column_of(name, field, joined)
+  return json.object {
+    { "aggregate", false }, { "booleanType", field.type == "boolean" }, { "columnName", name }, { "custom", name:find "__c$" ~= nil },
+    { "displayName", name }, { "foreignKeyName", json.null }, { "insertable", not field.read_only }, { "joinColumns", json.array(joined) },
+    { "numberType", NUMBERS[field.type] == true }, { "textType", field.type == "text" and field.name ~= "Id" },
+    { "updatable", not field.read_only },
+  }
+end
+
+--- The columns of a query, for columns=true, with which the Salesforce CLI begins. Fields of a parent are its joined columns.
+local function columns(plan)
+  local list, parents = {}, {}
+  for i, name in ipairs(plan.names) do
+    local parent, rest = name:match "^([%w_]+)%.(.+)$"
+    local column = column_of(rest or name, plan.fields[i], {})
+    if not parent then
+      list[#list + 1] = column
+    elseif parents[parent] then
+      table.insert(parents[parent], column)
+    else
+      parents[parent] = { column }
+      list[#list + 1] = column_of(parent, { type = "reference", read_only = true }, parents[parent])
+    end
+  end
+  return respond.json(json.object {
+    { "columnMetadata", json.array(list) }, { "entityName", plan.object.name }, { "groupBy", false },
+    { "idSelected", plan.names[1] == "Id" }, { "keyPrefix", plan.object.prefix },
+  })
+end
+
 local function run_query(request, all_rows)
   local text = request.args.q
   if not text or text == "" then
@@ -178,6 +206,8 @@ local function run_query(request, all_rows)
   local plan, err = soql.compile(text, { all_rows = all_rows, rest = true })
   if not plan then
     return nil, err
+  elseif request.args.columns == "true" then
+    return columns(plan)
   end
   if plan.counts then
     return respond.json(json.object {

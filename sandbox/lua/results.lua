@@ -84,13 +84,13 @@ end
 
 --- Where the records of a file are, from a place in it on: { from, to, from, to, ... }; nil when it is no CSV.
 local function record_places(job, path, from)
-  local reader = csv.reader(path, { delimiter = job.column_delimiter, line_ending = job.line_ending })
+  local reader = csv.reader(path, { delimiter = job.column_delimiter, line_ending = job.line_ending, from = from })
   local places = {}
   local record, err
   repeat
     local begin = reader:offset()
     record, err = reader:next(false)
-    if record and begin >= from then
+    if record then
       places[#places + 1] = begin
       places[#places + 1] = reader:offset()
     end

@@ -1,5 +1,6 @@
 --- From a request to its resource: authorization, version, path, method (fact sheet 1.1), with the faults on the way.
 
+local app = require "app"
 local describe = require "describe"
 local errors = require "errors"
 local faults = require "faults"
@@ -46,7 +47,7 @@ end
 
 local function resources(request)
   local base = "/services/data/v" .. request.version
-  local list = { { "identity", oauth.identity_url(ngx.var.scheme .. "://" .. ngx.var.http_host) } }
+  local list = { { "identity", oauth.identity_url(app.base_url()) } }
   for _, name in ipairs { "jobs", "limits", "query", "queryAll", "sobjects" } do
     list[#list + 1] = { name, base .. "/" .. name }
   end

@@ -142,9 +142,46 @@ function Object:relationship(name)
   end
 end
 
+-- What a field may be told, and of what type it is.
+local FIELD_KEYS = {
+  name = "string", type = "string", length = "number", required = "boolean", unique = "boolean", external_id = "boolean",
+  id_lookup = "boolean", relationship = "string", targets = "table", read_only = "boolean", default = "any", format = "string",
+  formula = "string",
+}
+local FIELD_TYPES = {
+  text = true, number = true, integer = true, boolean = true, date = true, datetime = true, reference = true, compound = true,
+}
+
+--- Raises a text for a field that cannot be.
+local function check_field(field)
+  local function bad(...)
+    error(("field %s: "):format(tostring(field.name)) .. (...):format(select(2, ...)), 0)
+  end
+  if type(field) ~= "table" then
+    error("a field is a table such as { name = \"Name\", type = \"text\" }", 0)
+  elseif type(field.name) ~= "string" or not field.name:find "^%a[%w_]*$" then
+    bad "a name has letters, digits and _"
+  elseif field.type ~= nil and not FIELD_TYPES[field.type] then
+    bad("there is no type %s; there are text, number, integer, boolean, date, datetime and reference", tostring(field.type))
+  end
+  for key, value in pairs(field) do
+    local wanted = FIELD_KEYS[key]
+    if not wanted then
+      bad("there is no key %s", tostring(key))
+    elseif wanted ~= "any" and type(value) ~= wanted then
+      bad("%s must be a %s", key, wanted)
+    end
+  end
+  if field.type == "reference" and (not field.relationship or not field.targets or #field.targets == 0) then
+    bad "a reference needs relationship and targets"
+  end
+end
+
 local function add_field(object, field)
-  assert(type(field.name) == "string" and field.name:find "^%a[%w_]*$", "bad field name")
-  assert(not object.by_name[field.name:lower()], "field exists already: " .. field.name)
+  check_field(field)
+  if object.by_name[field.name:lower()] then
+    error("field exists already: " .. field.name, 0)
+  end
   field.type = field.type or "text"
   if field.type == "text" then
     field.length = field.length or 255
@@ -154,9 +191,21 @@ local function add_field(object, field)
   return field
 end
 
+local function free_prefix()
+  local prefix = ids.new_prefix()
+  for _, object in pairs(M.objects) do
+    if object.prefix == prefix then
+      return free_prefix()
+    end
+  end
+  return prefix
+end
+
 function M.define(name, prefix, fields)
-  assert(type(name) == "string" and name:find "^%a[%w_]*$", "bad object name")
-  local object = setmetatable({ name = name, prefix = prefix or ids.new_prefix(), fields = {}, by_name = {}, read_only = READ_ONLY[name] }, Object)
+  if type(name) ~= "string" or not name:find "^%a[%w_]*$" then
+    error("the name of an object has letters, digits and _", 0)
+  end
+  local object = setmetatable({ name = name, prefix = prefix or free_prefix(), fields = {}, by_name = {}, read_only = READ_ONLY[name] }, Object)
   for _, field in ipairs(system()) do
     add_field(object, field)
   end

@@ -70,6 +70,14 @@ local CHOICES = {
   empty_close = { JobComplete = true, Failed = true },
 }
 
+-- The least that a number may be, and whether it must be a whole one; 0 and any if not said.
+local NUMBERS = {
+  clock_offset = { -math.huge }, hold_rows = { 0, true }, slice_rows = { 1, true }, batch_rows = { 1, true }, abort_goes_on_rows = { 0, true },
+  list_page_size = { 1, true }, query_page_records = { 1, true }, query_rows = { 0, true }, query_row_bytes = { 1, true },
+  upload_limit = { 0, true }, multipart_limit = { 0, true }, log_size = { 1, true }, newest_version = { 41, true },
+  daily_api_requests = { 0, true }, daily_batches = { 0, true }, daily_query_jobs = { 0, true },
+}
+
 M.values = {}
 
 local function restore()
@@ -82,21 +90,70 @@ function M.reset()
   restore()
 end
 
+local function unknown(key)
+  return "unknown setting: " .. tostring(key)
+end
+
+--- A text from a command line as a value of that setting; nil and what is wrong when it cannot be one.
+function M.from_text(key, text)
+  local default = DEFAULTS[key]
+  if default == nil then
+    return nil, unknown(key)
+  end
+  local value = text
+  if type(default) == "number" then
+    value = tonumber(text)
+  elseif text == "true" or text == "false" then
+    value = type(default) == "boolean" and text == "true" or type(default) ~= "boolean" and text
+  end
+  if value == nil then
+    return nil, ("setting %s must be a number, not '%s'"):format(key, text)
+  end
+  return value
+end
+
+local function choices_of(choices)
+  local names = {}
+  for choice in pairs(choices) do
+    names[#names + 1] = tostring(choice)
+  end
+  table.sort(names)
+  return table.concat(names, ", ")
+end
+
+--- What is wrong with the value of a setting, if anything.
+local function problem(key, value)
+  local default, choices = DEFAULTS[key], CHOICES[key]
+  if default == nil then
+    return unknown(key)
+  elseif choices then
+    return not choices[value] and ("setting %s must be one of %s, not '%s'"):format(key, choices_of(choices), tostring(value)) or nil
+  elseif type(value) ~= type(default) then
+    return ("setting %s must be a %s"):format(key, type(default))
+  elseif type(default) == "number" then
+    local least, whole = unpack(NUMBERS[key] or { 0, false })
+    if not (value >= least and value < math.huge) or (whole and value % 1 ~= 0) then
+      return ("setting %s must be a %snumber%s"):format(key, whole and "whole " or "", least > -math.huge and " from " .. least .. " on" or "")
+    end
+  end
+end
+
+--- Are these good settings? true; or nil and what is wrong.
+function M.check(changes)
+  for key, value in pairs(changes) do
+    local text = problem(key, value)
+    if text then
+      return nil, text
+    end
+  end
+  return true
+end
+
 --- Change some settings. Returns true, or nil and what is wrong; then nothing was changed.
 function M.set(changes)
-  for key, value in pairs(changes) do
-    local default = DEFAULTS[key]
-    if default == nil then
-      return nil, "unknown setting: " .. tostring(key)
-    end
-    local choices = CHOICES[key]
-    if choices then
-      if not choices[value] then
-        return nil, "bad value for setting " .. key .. ": " .. tostring(value)
-      end
-    elseif type(value) ~= type(default) then
-      return nil, "setting " .. key .. " must be a " .. type(default)
-    end
+  local ok, err = M.check(changes)
+  if not ok then
+    return nil, err
   end
   for key, value in pairs(changes) do
     M.values[key] = value

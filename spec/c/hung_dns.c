@@ -1,4 +1,4 @@
-/* Loaded by LD_PRELOAD: the look-up of one name takes four seconds and fails, as with a name server that does not
+/* Loaded by LD_PRELOAD: the look-up of one name takes ten minutes and fails, as with a name server that does not
  * answer. */
 #include <dlfcn.h>
 #include <netdb.h>
@@ -11,7 +11,7 @@ int getaddrinfo(const char *restrict node, const char *restrict service, const s
                 struct addrinfo **restrict found)
 {
     if (node && strcmp(node, "hung.invalid") == 0) {
-        sleep(4);
+        sleep(600);
         return EAI_AGAIN;
     }
     lookup *real;

@@ -9,7 +9,7 @@ local function new_client(url)
     instance_url = url,
     access_token = os.getenv "SF_ACCESS_TOKEN",
     ca_file = os.getenv "SF_CA_FILE",
-    timeout = 30,
+    timeout = 3600,
   }
 end
 

@@ -161,6 +161,23 @@ JSON and Lua come one row a line, the Lua ones as table constructors.]]
   jobs:option("--operation", "Only jobs with this operation.")
 
   parser:command("limits", "What the org has left today.")
-  parser:command("sandbox", "Start a local org to try things with, until Ctrl-C.")
+  local sandbox = parser:command "sandbox"
+  sandbox:summary "Start a local org to try things with, until Ctrl-C."
+  sandbox:description [[
+Starts a local org on this machine: HTTP, records in SQLite, faults on request. It prints what to export, or with --json one line of JSON,
+when it is ready, and ends with Ctrl-C, with this process, and with the process of --owner. Needs nginx with its Lua module.
+
+Exit codes: 0 it ended as it was told to, 1 it could not start or broke down, 2 usage.]]
+  sandbox:option("--port", "Port for HTTP; a free one if not said."):convert(count)
+  sandbox:flag("--https", "HTTPS too, with an authority of its own. Needs openssl.")
+  sandbox:option("--tls-port", "Port for HTTPS."):convert(count)
+  sandbox:option("--control-port", "Port of the control interface."):convert(count)
+  sandbox:option("--bind", "Address to listen on; 127.0.0.1 if not said.")
+  sandbox:option("--dir", "Directory to keep everything in: an empty one, or one that was kept.")
+  sandbox:flag("--keep", "Leave the directory behind; the next start with it goes on where this one was.")
+  sandbox:option("--token", "The access token; made up if not said.")
+  sandbox:option("--set", "NAME=VALUE: a setting, such as processing_seconds=2."):count "*"
+  sandbox:option("--ready-file", "File that appears, with the line of JSON in it, when the org is ready.")
+  sandbox:option("--owner", "End with the process of this id."):convert(count)
   return parser
 end
