@@ -77,6 +77,7 @@ end
 ---@param arguments string[]
 ---@return integer status
 return function(arguments)
+  core.fill_descriptors()
   local parser = new_parser()
   local ok, options = parser:pparse(arguments)
   if not ok then

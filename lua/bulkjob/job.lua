@@ -1,6 +1,7 @@
 --- The verbs of a job, each taken to its end.
 local call = require "bulkjob.call"
 local core = require "bulkjob.core"
+local options = require "bulkjob.options"
 local page = require "bulkjob.page"
 local pages = require "bulkjob.pages"
 local results = require "bulkjob.results"
@@ -238,28 +239,17 @@ methods.abort = verb("abort", function(self)
   return run(self, core.abort(self))
 end)
 
-local function check_wait(options)
-  for key, value in pairs(options) do
-    if key ~= "timeout" and key ~= "on_progress" then
-      error("bulkjob: wait: unknown option '" .. tostring(key) .. "'", 3)
-    elseif key == "timeout" and not (type(value) == "number" and value >= 0) then
-      error("bulkjob: wait: timeout: a number of seconds expected, got " .. tostring(value), 3)
-    elseif key == "on_progress" and type(value) ~= "function" then
-      error("bulkjob: wait: on_progress: a function expected, got " .. type(value), 3)
-    end
-  end
-  return options
-end
+local WAIT_OPTIONS = { timeout = "seconds", on_progress = "function" }
 
 --- Looks at the job until it is in a final state, less and less often. A time-out or a failed look leaves the job alone.
----@param options { timeout: number|nil, on_progress: fun(info: table)|nil }|nil `timeout` in seconds, none by default; it bounds
+---@param given { timeout: number|nil, on_progress: fun(info: table)|nil }|nil `timeout` in seconds, none by default; it bounds
 ---  the last look at the job, too
 ---@return table|nil info state "JobComplete", "Failed" or "Aborted"
 ---@return bulkjob.Error|nil err
-methods.wait = verb("wait", function(self, options)
-  options = check_wait(options or {})
+methods.wait = verb("wait", function(self, given)
+  given = options.check("wait", given or {}, WAIT_OPTIONS)
   local facts = core.job_facts(self)
-  local deadline = options.timeout and core.now() + options.timeout
+  local deadline = given.timeout and core.now() + given.timeout
   local pause = FIRST_POLL
   while true do
     local info, err = run(self, core.info(self, nil, deadline and math.max(deadline - core.now(), SHORTEST_LOOK)))
@@ -269,8 +259,8 @@ methods.wait = verb("wait", function(self, options)
       end
       return nil, err
     end
-    if options.on_progress then
-      options.on_progress(info)
+    if given.on_progress then
+      given.on_progress(info)
     end
     if job.FINAL[info.state] then
       return info
@@ -279,7 +269,7 @@ methods.wait = verb("wait", function(self, options)
     end
     local left = deadline and deadline - core.now() or math.huge
     if left <= 0 then
-      return nil, core.error("timeout", "the job is still " .. info.state .. " after " .. options.timeout
+      return nil, core.error("timeout", "the job is still " .. info.state .. " after " .. given.timeout
         .. " seconds; it goes on without us", { job_id = self.id, state = info.state })
     end
     -- Jitter, so that many waiters do not ask in step.
@@ -295,10 +285,10 @@ end)
 
 --- Waits for a query to be complete. One that failed or was aborted is an error.
 ---@param self bulkjob.Job
----@param options { on_progress: fun(info: table)|nil }|nil
+---@param given { on_progress: fun(info: table)|nil }|nil
 ---@return table|nil info, bulkjob.Error|nil err
-function job.complete(self, options)
-  local info, err = self:wait(options)
+function job.complete(self, given)
+  local info, err = self:wait(given)
   if info and info.state ~= "JobComplete" then
     return nil, core.error("job", "the query " .. (info.state == "Failed" and "failed" or "was aborted")
       .. (info.errorMessage and ": " .. info.errorMessage or ""), { job_id = info.id, state = info.state })
@@ -328,48 +318,38 @@ methods.failed_results = result_set("failedResults")
 ---@return bulkjob.ResultSet
 methods.unprocessed_records = result_set("unprocessedrecords")
 
-local RESULTS_OPTIONS = { max_records = "number", locator = "string", typed = "boolean" }
+local RESULTS_OPTIONS = { max_records = "count", locator = "string", typed = "boolean" }
+local PAGES_OPTIONS = { typed = "boolean" }
 
-local function query_only(self, name, options)
+local function query_only(self, name, given, known)
   if self.kind == "ingest" then
     error("bulkjob: an ingest job has successful_results, failed_results and unprocessed_records", 3)
   end
-  for key, value in pairs(options) do
-    local expected = RESULTS_OPTIONS[key]
-    if not expected then
-      error("bulkjob: " .. name .. ": unknown option '" .. tostring(key) .. "'", 3)
-    elseif type(value) ~= expected then
-      error("bulkjob: " .. name .. ": " .. key .. ": a " .. expected .. " expected, got " .. type(value), 3)
-    elseif key == "max_records" and not (value >= 1 and value % 1 == 0) then
-      error("bulkjob: " .. name .. ": max_records: a whole number from 1 on expected, got " .. tostring(value), 3)
-    end
-  end
+  return options.check(name, given or {}, known)
 end
 
 --- The rows of a query job, page after page. Values are text, and an empty one is "". With `typed` they are what the object's
 --- describe says: integers, numbers, booleans, and nil for an empty one; all else, and what would lose something, stays text.
----@param options { max_records: integer|nil, locator: string|nil, typed: boolean|nil }|nil rows for each page; where to begin
+---@param given { max_records: integer|nil, locator: string|nil, typed: boolean|nil }|nil rows for each page; where to begin
 ---@return bulkjob.ResultSet
-function methods:results(options)
-  query_only(self, "results", options or {})
-  return results.new(self, "/results", options or {}, ask)
+function methods:results(given)
+  return results.new(self, "/results", query_only(self, "results", given, RESULTS_OPTIONS), ask)
 end
 
 --- The pages of a query job, as the service cut them: sets that can be read at the same time, by tasks.
----@param options { typed: boolean|nil }|nil
+---@param given { typed: boolean|nil }|nil
 ---@return bulkjob.ResultSet[]|nil pages in the order of the rows; `for set in pages do` walks over them, too
 ---@return bulkjob.Error|nil err
-methods.pages = verb("pages", function(self, options)
-  options = options or {}
-  query_only(self, "pages", options)
+methods.pages = verb("pages", function(self, given)
+  given = query_only(self, "pages", given, PAGES_OPTIONS)
   local list, err = pages.all(self)
   if list and not list[1] then
-    list[1] = results.new(self, "/results", options, ask)
+    list[1] = results.new(self, "/results", given, ask)
     return list
   end
   for i, locator in ipairs(list or {}) do
     -- The last one follows where its own answer leads: rows behind it would be lost.
-    list[i] = results.new(self, "/results", { locator = locator, typed = options.typed, single = i < #list }, ask)
+    list[i] = results.new(self, "/results", { locator = locator, typed = given.typed, single = i < #list }, ask)
   end
   return list, err
 end)

@@ -13,6 +13,8 @@ local yieldable = require "bulkjob.yieldable"
 ---@field package ended boolean|nil
 ---@field package results table|nil what it returned, packed
 ---@field package err bulkjob.Error|nil what ended it in place of a return
+---@field package at_end fun(err: bulkjob.Error|nil)|nil called at its end
+---@field package at_trouble fun(why: any)|nil gets what on_event raises in it, and the call goes on
 local methods = {}
 
 local task_meta = { __index = methods, __name = "bulkjob.task" }
@@ -186,9 +188,16 @@ local function finish(self)
   end
 end
 
+local function tell_end(self)
+  if self.at_end then
+    self.at_end(self.err)
+  end
+end
+
 local function cancelled(self, message)
   finish(self)
   self.err = core.error("cancelled", message)
+  tell_end(self)
 end
 
 -- What a task raised, as an error with the traceback of the task.
@@ -215,10 +224,13 @@ local function resumed(self, good, ...)
     return
   end
   self.err = as_error(self.thread, ...)
-  if not self.joined then
+  if self.at_end then
+    self.asked = true
+  elseif not self.joined then
     table.insert(self.board.failed, self)
     set_busy(self.board.client)
   end
+  tell_end(self)
 end
 
 local function hand_out(board, number)
@@ -513,7 +525,7 @@ local function drop_tasks(client)
   for _, other in pairs(board and board.by_number or {}) do
     if other ~= this then
       cancelled(other, "the client was closed")
-      if coroutine.close then -- luacheck: ignore
+      if coroutine.close and coroutine.status(other.thread) == "suspended" then -- luacheck: ignore
         coroutine.close(other.thread) -- luacheck: ignore
       end
     end

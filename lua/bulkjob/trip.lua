@@ -233,4 +233,16 @@ function trip.get(client, this, way)
   this:cancel(err)
 end
 
+--- Signs in, if nobody has: a client with `auth` knows its org only then.
+---@return true|nil ok, bulkjob.Error|nil err
+function trip.sign_in(client)
+  local problem
+  if not core.token(client) then
+    trip.get(client, { cancel = function(_, err)
+      problem = err or core.error("cancelled", "signing in was cancelled")
+    end }, wait.way(client))
+  end
+  return not problem or nil, problem
+end
+
 return trip

@@ -5,8 +5,15 @@ local M = {}
 local DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 local SUFFIX = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 
--- Which users and orgs this org knows.
-M.ORG = "00D8d0000008kTz"
+-- Each start is an org of its own: what is bound to the id of one must not be taken on in another.
+local file = assert(io.open("/dev/urandom", "rb"))
+M.ORG = "00D8d0" .. file:read(9):gsub(".", function(c)
+  local i = c:byte() % #DIGITS + 1
+  return DIGITS:sub(i, i)
+end)
+file:close()
+
+-- Which users this org knows.
 M.counters = {}
 M.first = 41573000 -- where they begin; another place at each start of an org whose directory is kept
 

@@ -15,9 +15,7 @@ local key_file, extract = directory .. "/key.pem", directory .. "/rows.csv"
 helper.shell("openssl genrsa -out " .. key_file .. " 1024")
 
 local function run(script, side, mode, n)
-  for _, name in ipairs { "", ".journal", ".part", ".part.1", ".part.2" } do
-    os.remove(extract .. name)
-  end
+  os.execute("rm -rf " .. helper.quote(extract) .. "*")
   local command = table.concat({
     "SF_INSTANCE_URL=" .. org.tls_url, "SF_ACCESS_TOKEN='" .. org.token .. "'", "SSL_CERT_FILE=" .. org.ca_file,
     "KEY_FILE=" .. key_file, "EXTRACT=" .. extract,
