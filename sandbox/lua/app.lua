@@ -97,7 +97,7 @@ end
 
 local ANY = { ["0.0.0.0"] = "127.0.0.1", ["[::]"] = "[::1]" }
 
---- options: dir, bind, port, tls_port (false: HTTP only), control_port, launcher and owners (process ids), keep, made (the directory was
+--- options: dir, bind, port, tls_port (false: HTTP only), http2_port (false: none), control_port, launcher and owners (process ids), keep, made (the directory was
 --- made by us).
 function M.start(options)
   local start_settings, start = start_file.read(options.dir)
@@ -113,6 +113,9 @@ function M.start(options)
   if options.tls_port then
     info.tls_url = ("https://%s:%s"):format(host == "127.0.0.1" and "localhost" or host, options.tls_port)
     info.ca_file = options.dir .. "/ca.pem"
+  end
+  if options.http2_port then
+    info.http2_url = info.tls_url:gsub("%d+$", options.http2_port)
   end
   M.info = info
   late.url = info.url
