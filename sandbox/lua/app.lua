@@ -29,7 +29,7 @@ local WATCH_SECONDS = 0.5
 
 -- All that a sandbox writes into its directory, as in the launcher; what tells others that it is gone goes last.
 local NAMES = "jobs tmp logs org.db org.db-journal org.db-wal org.db-shm nginx.conf start ca.key ca.pem server.key server.csr server.ext "
-  .. "server.pem ready.new problem nginx.pid .bulkjob-sandbox ready"
+  .. "server.pem ready.new problem.new problem nginx.pid .bulkjob-sandbox ready"
 
 --- The launcher cleans up when it ends in an orderly way. When it was killed, this does.
 local function clean_up()
