@@ -142,7 +142,7 @@ describe("a load that is broken off", function()
       moments[#moments + 1] = "request:" .. n
     end
     for _, first in ipairs(moments) do
-      for i = 1, SANITIZED and 1 or #moments do
+      for i = 1, helper.SANITIZED and 1 or #moments do
         begin_anew()
         run(first, SMALL)
         killed_then_again(moments[i], SMALL, true)

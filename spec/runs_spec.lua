@@ -72,6 +72,23 @@ describe("a run", function()
       assert.are.equal(#report.jobs - 2, #org:requests { method = "PUT" })
     end)
 
+    it("goes on with shorter parts where nothing was committed", function()
+      broken_off(2, { file = write("a.csv", csv(1, 20)) })
+      org:clear_requests()
+      local report = assert(load { file = path "a.csv", part_bytes = 30 })
+      assert.are.same({ 20, 20, 20 }, { report.records, report.processed, org:count "Account" })
+      for i, info in ipairs(report.jobs) do
+        assert.is_true(i <= 2 or org:job(info.id).bytes <= 30)
+      end
+      assert.is_true(#report.jobs > 10)
+      local parts = {}
+      for i, info in ipairs(report.jobs) do
+        parts[i] = helper.received(org, info):sub(#"Name,Ext__c\n" + 1)
+      end
+      assert.are.equal(csv(1, 20), "Name,Ext__c\n" .. table.concat(parts))
+      assert.is_true(assert(load { file = path "a.csv", part_bytes = 1000 }).repeated)
+    end)
+
     it("answers its report again when it was finished, and makes no request", function()
       local first = assert(load { file = write("a.csv", csv(1, 20)), results = path "results" })
       os.remove(path "results/failed.csv")
@@ -344,7 +361,7 @@ describe("a run", function()
       local tasks = {}
       for i = 1, 2 do
         tasks[i] = client:spawn(function()
-          for _ in set:rows() do
+          while set:next() do -- PUC Lua 5.1 cannot yield inside an iterator
             rows = rows + 1
           end
         end)
@@ -352,6 +369,23 @@ describe("a run", function()
       assert(client:run())
       assert.is_true(tasks[1]:done() and tasks[2]:done())
       assert.are.equal(10, rows)
+    end)
+  end)
+
+  describe("makes a part anew whose job holds two bodies, and can never run", function()
+    it("and names the job where that cannot be aborted", function()
+      org:set { second_upload = "taken" }
+      local all = options { file = write("a.csv", csv(1, 20)), part_bytes = 100000 }
+      org:fault { method = "PUT", reset = "after" }
+      local report = assert(client:load(all))
+      assert.are.same({ 20, nil }, { report.processed, report.left_open })
+      assert.are.same({ Aborted = 1, JobComplete = 1 }, helper.states(org))
+      org:fault { method = "PUT", reset = "after" }
+      org:fault { method = "PATCH", after = 1, status = 400, body = BAD_BATCH }
+      report = assert(client:load(helper.with(all, { file = write("a.csv", csv(21, 40)) })))
+      assert.are.same({ 20, 1 }, { report.processed, #report.left_open })
+      assert.are.equal("Open", org:job(report.left_open[1]).state)
+      assert.are.equal(40, org:count "Account")
     end)
   end)
 

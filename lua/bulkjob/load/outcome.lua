@@ -101,9 +101,16 @@ local function fetch_all(load)
   end
 end
 
+-- A file that an earlier call has left is what that call has noted, or an error.
+local function check_unchanged(load, path, noted)
+  local now = noted and files.check(run.sum(load.client, path))
+  files.check(not noted or now.size == noted.size and now.sum == noted.sum, path .. ": it was changed since it was written")
+end
+
 -- Fetched once: another time they may come in another order, or not at all.
 local function fetch(load)
   local fetched, paths = load.run.said.fetched, {}
+  local going_on = fetched ~= nil
   for _, part in ipairs(load.parts) do
     part.lost = part.info.gone or (fetched and fetched.lost[tostring(part.number)])
   end
@@ -120,9 +127,7 @@ local function fetch(load)
   end
   for _, name in ipairs(NAMES) do
     paths[name] = first_file(load, name)
-    if files.check(core.stat(paths[name])).size ~= fetched.files[name].size then
-      files.check(nil, paths[name] .. ": it was changed since it was fetched")
-    end
+    check_unchanged(load, paths[name], going_on and fetched.files[name])
   end
   return paths
 end
@@ -195,7 +200,7 @@ end
 
 -- Gives the files of this run their names, and takes those of another away, so that the two never lie side by side. Going on, what is
 -- no longer in the run has its name already, and may be gone by the user's own hand.
-local function publish(load)
+local function publish(load, going_on)
   local noted = load.run.said.publish
   for _, name in ipairs(ALL) do
     if not noted.files[name] or core.stat(load.run:file(noted.files[name].name)) then
@@ -204,9 +209,8 @@ local function publish(load)
   end
   for name, facts in pairs(noted.files) do
     local from = load.run:file(facts.name)
-    local stat = core.stat(from)
-    if stat then
-      files.check(stat.size == facts.size, from .. ": it was changed since it was written")
+    if core.stat(from) then
+      check_unchanged(load, from, going_on and facts)
       files.check(outfile.publish(load.client, from, noted.report.results[name]))
     end
   end
@@ -237,10 +241,11 @@ end
 function outcome.report(load)
   local sums
   if load.asked.results then
-    if not load.run.said.publish then
+    local going_on = load.run.said.publish ~= nil
+    if not going_on then
       assemble(load)
     end
-    sums = publish(load)
+    sums = publish(load, going_on)
   else
     sums = sum_up(load)
   end
