@@ -459,6 +459,25 @@ describe("a run", function()
     end)
   end)
 
+  it("joins results with few files open at a time, however many rows there are", function() -- R20
+    local program = write("join.lua", ([[
+      local client = require "bulkjob".client { instance_url = "https://localhost", access_token = "x" }
+      local at = %q
+      assert(require("bulkjob.load.join").files {
+        client = client, file = at .. "/a.csv", columns = { "Name", "Ext__c" }, key = { "Ext__c" }, delimiter = "COMMA", line_ending = "LF",
+        records = 1e9, path = at .. "/joined.csv",
+        results = { successful = at .. "/good.csv", failed = at .. "/bad.csv", unprocessed = at .. "/none.csv" },
+      })]]):format(path()))
+    write("a.csv", csv(1, 300))
+    write("good.csv", (csv(1, 300):gsub("Row", "001,true,Row"):gsub("Name", "sf__Id,sf__Created,Name", 1)))
+    write("bad.csv", "sf__Id,sf__Error,Name,Ext__c\n")
+    write("none.csv", "Name,Ext__c\n")
+    assert.are.equal("", (helper.shell("ulimit -n 128; exec " .. os.getenv "LUA" .. " " .. program)))
+    for i, row in ipairs(records_of(path "joined.csv")) do
+      assert.are.same({ "successful", "E" .. i }, { row.sf__Outcome, row.Ext__c })
+    end
+  end)
+
   describe("touches nothing that was not made by it", function()
     it("and says so", function() -- R9
       write("notes", "a line without an end")

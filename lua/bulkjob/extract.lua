@@ -195,9 +195,10 @@ local function begin(extract)
   local ok, err = check_file(given.file)
   if ok then
     -- Without a journal all is beside the file, if that is to be a file: it cannot be moved from elsewhere in one step.
-    local beside = not core.is_direct(given.file) and given.file .. ".part" or nil
+    local part, direct = given.file .. ".part", core.is_direct(given.file)
     extract.run, err = run.open {
-      client = client, path = given.journal or beside, temporary = not given.journal, restart = given.restart,
+      client = client, path = given.journal or not (direct or core.stat(part)) and part or nil, temporary = not given.journal,
+      near = not direct and (given.file:match "^(.*)/[^/]*$" or ".") or nil, restart = given.restart,
     }
     ok = extract.run
   end

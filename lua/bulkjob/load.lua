@@ -224,6 +224,9 @@ local function clean_up(load, err)
   if load.results_lock then
     load.results_lock:close()
   end
+  if err and load.made_results then
+    os.remove(load.options.results) -- if it is empty
+  end
 end
 
 --- Loads a whole file, or rows, as many jobs as it takes. Each record is handed over in at most one job that can ever be closed: with

@@ -11,7 +11,6 @@
 --- Without a journal there is no log, and the files are in a temporary directory that goes at the end.
 local core = require "bulkjob.core"
 local file = require "bulkjob.file"
-local wait = require "bulkjob.wait"
 
 ---@class bulkjob.Run
 ---@field id string
@@ -560,25 +559,6 @@ function run.is_committed(path)
     end
   end
   return self.head and #committed(self) > 0
-end
-
--- Bytes of which a checksum is taken at a time.
-local PIECE = 64 * 1024
-
---- Size and checksum of a file of the run.
----@return { size: integer, sum: number }|nil facts, bulkjob.Error|nil err
-function run.sum(client, path)
-  local opened, why = io.open(path, "rb")
-  if not opened then
-    return nil, core.error("io", why)
-  end
-  local size, sum = 0, 0
-  for piece in function() return opened:read(PIECE) end do
-    size, sum = size + #piece, core.crc32(("%.0f:"):format(sum) .. piece)
-    wait.breathe(client)
-  end
-  opened:close()
-  return { size = size, sum = sum }
 end
 
 return run

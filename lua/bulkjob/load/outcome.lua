@@ -6,8 +6,8 @@ local files = require "bulkjob.load.files"
 local join = require "bulkjob.load.join"
 local outfile = require "bulkjob.outfile"
 local results = require "bulkjob.results"
-local run = require "bulkjob.run"
 local second_pass = require "bulkjob.load.second_pass"
+local wait = require "bulkjob.wait"
 
 local outcome = {}
 
@@ -20,6 +20,7 @@ function outcome.open(load)
     return
   end
   local journal = load.options.journal
+  load.made_results = not core.list_directory(directory)
   files.check(core.make_directory(directory))
   if source and core.same_file(directory, source:match "^(.*/)[^/]*$" or ".") then
     files.check(nil, "results: " .. directory .. " holds the input, " .. source .. ": results need a directory of their own")
@@ -101,9 +102,29 @@ local function fetch_all(load)
   end
 end
 
+-- Bytes of which a checksum is taken at a time.
+local PIECE = 64 * 1024
+
+-- Size and checksum of a file, for a later call: without a journal there is none.
+local function sum(load, path)
+  local facts = { size = 0, sum = 0 }
+  local source = not load.run.temporary and files.check(core.open_input(path))
+  while source do
+    local piece, err = source:read(PIECE)
+    if not piece then
+      source:close()
+      files.check(not err, err)
+      break
+    end
+    facts.size, facts.sum = facts.size + #piece, core.crc32(("%.0f:"):format(facts.sum) .. piece)
+    wait.breathe(load.client)
+  end
+  return facts
+end
+
 -- A file that an earlier call has left is what that call has noted, or an error.
 local function check_unchanged(load, path, noted)
-  local now = noted and files.check(run.sum(load.client, path))
+  local now = noted and sum(load, path)
   files.check(not noted or now.size == noted.size and now.sum == noted.sum, path .. ": it was changed since it was written")
 end
 
@@ -118,7 +139,7 @@ local function fetch(load)
     fetch_all(load)
     fetched = { files = {}, lost = {} }
     for _, name in ipairs(NAMES) do
-      fetched.files[name] = files.check(run.sum(load.client, first_file(load, name)))
+      fetched.files[name] = sum(load, first_file(load, name))
     end
     for _, part in ipairs(load.parts) do
       fetched.lost[tostring(part.number)] = part.lost or nil
@@ -229,7 +250,7 @@ local function assemble(load)
   local list = {}
   sums.results = {}
   for name, path in pairs(paths) do
-    list[name] = files.check(run.sum(load.client, path))
+    list[name] = sum(load, path)
     list[name].name = path:match("[^/]*$"):sub(#load.run.id + 2)
     sums.results[name] = load.options.results .. "/" .. name .. ".csv"
   end
