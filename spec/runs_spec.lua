@@ -534,6 +534,18 @@ describe("a run", function()
     end)
   end)
 
+  it("ends with its client, also when a coroutine inside a task closes that", function() -- R21
+    local mine = helper.client(org)
+    local good, why
+    mine:spawn(function()
+      good, why = pcall(coroutine.wrap(function()
+        mine:close()
+      end))
+    end)
+    pcall(mine.run, mine)
+    assert.is_true(good, why)
+  end)
+
   it("is taken by one process at a time", function()
     local all = options { file = write("a.csv", csv(1, 20)) }
     local lock
