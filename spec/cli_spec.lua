@@ -100,6 +100,24 @@ describe("the command", function()
       end
     end)
 
+    it("writes to a pipe by its name, and makes nothing beside it", function()
+      fill(20)
+      org:set { query_page_records = 3 }
+      helper.shell("mkfifo " .. path "pipe.csv")
+      local reader = assert(io.popen("timeout 60 cat " .. path "pipe.csv"))
+      local status, out, err
+      for _ = 1, 20 do -- until the reader is there
+        status, out, err = run("extract " .. SOQL .. " -o " .. path "pipe.csv")
+        if not err:find "no program has this pipe open" then
+          break
+        end
+      end
+      assert.are.same({ 0, "", "" }, { status, out, err })
+      assert.are.equal(expected(), reader:read "*a")
+      reader:close()
+      assert.are.equal("err\nout\npipe.csv\n", (helper.shell("ls -A " .. directory)))
+    end)
+
     it("says when the output cannot be written", function()
       fill(10)
       local out, status = helper.shell(environment() .. command.line("extract " .. SOQL) .. " 2>&1 >/dev/full")

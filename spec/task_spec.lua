@@ -175,6 +175,28 @@ describe("tasks", function()
       assert.are.equal(ROWS, counts[1] + counts[2] + counts[3])
     end)
 
+    it("share its text, in pieces that are whole together", function()
+      if not yieldable.works then
+        return pending "needs coxpcall"
+      end
+      local set = open_set()
+      local expected = assert(set:read())
+      local next_piece, pieces, ended = set:chunks(), {}, 0
+      for _ = 1, 3 do
+        client:spawn(function()
+          local piece = next_piece()
+          while piece do
+            pieces[#pieces + 1] = piece
+            piece = next_piece()
+          end
+          ended = ended + 1
+        end)
+      end
+      assert(client:run())
+      assert.are.equal(3, ended)
+      assert.is_true(table.concat(pieces) == expected)
+    end)
+
     it("share its errors", function()
       if not yieldable.works then
         return pending "needs coxpcall"

@@ -244,16 +244,9 @@ static int publish(lua_State *L)
 {
     const char *from = luaL_checkstring(L, 1);
     const char *path = luaL_checkstring(L, 2);
-    struct output o;
-    int why = output_begin(&o, path);
-    bool copied = !why && o.direct;
-    if (!why && !copied) {
-        why = output_take(&o, from);
-        copied = why == EXDEV;
-    }
-    output_discard(&o);
-    if (copied)
-        return bj_fail(L, BJ_ERR_IO, "NOT_RENAMED", "%s: %s", path, file_error(why ? why : FILE_NOT_REGULAR));
+    int why = file_publish(from, path);
+    if (why == FILE_NOT_REGULAR || why == EXDEV)
+        return bj_fail(L, BJ_ERR_IO, "NOT_RENAMED", "%s: %s", path, file_error(why));
     if (why)
         return fail(L, path, why);
     lua_pushboolean(L, 1);

@@ -134,7 +134,7 @@ local function list_path(filter)
     end
   end
   table.sort(parts)
-  return "jobs/" .. (filter.kind or "ingest") .. "?" .. table.concat(parts, "&")
+  return "jobs/" .. (filter.kind or "ingest"), table.concat(parts, "&")
 end
 
 local function matches(info, filter)
@@ -184,7 +184,7 @@ end
 function methods:jobs(filter)
   filter = filter or {}
   options.check("jobs", filter, FILTERS)
-  local path = list_path(filter)
+  local path, query = list_path(filter)
   local seen, page, i = {}, nil, 0
   local function turn_page()
     local locator = page and next_locator(page, seen)
@@ -192,7 +192,8 @@ function methods:jobs(filter)
       return false
     end
     local err
-    page, err = call.run(self, core.read(self, locator and path .. "&queryLocator=" .. locator or path))
+    local asked = locator and query .. (query ~= "" and "&" or "") .. "queryLocator=" .. locator or query
+    page, err = call.run(self, core.read(self, asked ~= "" and path .. "?" .. asked or path))
     if not page then
       error(err, 0)
     end

@@ -306,10 +306,13 @@ local function next_chunk(self)
         return nil, err
       end
     end
-    piece = self.call:read()
+    local this = self.call
+    piece = this:read()
     wait.breathe(self.client)
-    local ended = piece == "" and call.advance(self.client, self.call) == "done"
-    if ended then
+    local ended = piece == "" and call.advance(self.client, this) == "done"
+    if self.call ~= this then
+      return closed_meanwhile(self)
+    elseif ended then
       facts, err = page.finish(self)
       if facts then
         locator, err = page.next_locator(self, facts)
@@ -335,16 +338,30 @@ local function next_chunk(self)
   return false
 end
 
+local function take_chunk(self)
+  local err
+  self.piece, err = next_chunk(self)
+  return self.piece ~= nil, err
+end
+
 --- The CSV text piece by piece, with one header: `for text in set:chunks() do`. Raises an error table, also when a page turns
 --- out short behind its last piece.
 ---@return fun(): string|nil
 function methods:chunks()
   self = from_start(self)
   return function()
-    local piece, err = next_chunk(self)
-    if piece == nil then
-      fail(self, err)
+    while self.reading do
+      wait_for_reader(self)
     end
+    local ok, err
+    if not self.failed then
+      ok, err = alone(self, take_chunk)
+    end
+    if not ok then
+      error(err or self.failed, 0)
+    end
+    local piece = self.piece
+    self.piece = nil
     return piece or nil
   end, nil, nil, self
 end

@@ -142,9 +142,11 @@ static void test_save(void)
     CHECK(unlink(at("out.part")) == 0);
     /* A finished file in place of the part. */
     put("from", "eight");
-    CHECK(chmod(at("from"), 0600) == 0 && output_begin(&o, at("out")) == 0 && output_take(&o, at("from")) == 0);
-    output_discard(&o);
+    CHECK(chmod(at("from"), 0600) == 0 && file_publish(at("from"), at("out")) == 0);
     CHECK(holds("out", "eight") && !is_there("from") && !is_there("out.part"));
+    put("out.part", "nine"); /* which has the name that a part of ours would have */
+    CHECK(file_publish(at("out.part"), at("out")) == 0 && holds("out", "nine") && !is_there("out.part"));
+    CHECK(file_publish(at("none"), at("out")) == ENOENT && holds("out", "nine"));
     CHECK(stat(at("out"), &st) == 0 && (st.st_mode & 0777) == 0604);
     CHECK(output_begin(&o, "") == ENOENT && output_begin(&o, directory) == EISDIR);
     CHECK(output_begin(&o, at("no/out")) == ENOENT && output_begin(&o, at("out/out")) == ENOTDIR);
@@ -181,6 +183,8 @@ static void test_pipe(void)
     signal(SIGPIPE, on_pipe);
     CHECK(mkfifo(at("pipe"), 0600) == 0 && output_is_direct(at("pipe")) && !output_is_direct(at("none")));
     CHECK(output_begin(&o, at("pipe")) == FILE_NO_READER);
+    put("from", "x");
+    CHECK(file_publish(at("from"), at("pipe")) == FILE_NOT_REGULAR && holds("from", "x") && unlink(at("from")) == 0);
     int reader = open(at("pipe"), O_RDONLY | O_NONBLOCK);
     CHECK(output_begin(&o, at("pipe")) == 0 && o.direct && !is_there("pipe.part"));
     CHECK(output_write(&o, "hello", 5, &why) == 5 && read(reader, got, sizeof got) == 5 &&

@@ -120,7 +120,9 @@ end
 
 ---@return integer|nil status, bulkjob.Error|nil err
 return function(client, options, arguments)
+  -- A pipe gets the rows as they come, and nothing is made beside it.
   local whole = options.output and options.format == "csv"
+    and (options.pages or options.journal or not core.is_direct(options.output))
   if options.typed and options.format == "csv" then
     error("bulkjob: --typed goes with --format json or lua: CSV is text", 0)
   elseif (options.pages or options.journal or options.restart) and not whole then
