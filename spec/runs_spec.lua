@@ -152,6 +152,25 @@ describe("a run", function()
       assert.are.same({ 1, "committed" }, { report.replaced[1].first, report.replaced[1].what })
     end)
 
+    it("keeps the old run when a job of it cannot be ended, and goes on to begin anew later", function()
+      broken_off(1, { file = write("a.csv", csv(1, 20)) })
+      local other = { file = write("b.csv", csv(21, 30)) }
+      -- Leave one job open, as a kill does.
+      local text = helper.content(path "journal/log")
+      local open = assert(client:create { object = "Account", operation = "insert" })
+      write("journal/log", text .. ('{"part":2,"step":"created","job":"%s"}\n{"part":2,"step":"closing","job":"%s"}\n'):format(open.id, open.id))
+      org:fault { method = "PATCH", count = -1, status = 500 }
+      local report = load(helper.with(other, { restart = true }))
+      assert.is_nil(report)
+      assert.are.equal(text, helper.content(path "journal/log"):sub(1, #text))
+      assert.are.equal("Open", org:job(open.id).state)
+      org:clear_faults()
+      report = assert(load(other))
+      assert.are.same({ 10, 10, 2 }, { report.records, report.processed, #report.replaced })
+      assert.are.equal("perhaps committed", report.replaced[2].what)
+      assert.are.equal("Aborted", org:job(open.id).state)
+    end)
+
     it("needs the input no more when all is closed", function()
       local all = { file = write("a.csv", csv(1, 20)), results = path "results" }
       assert(load(helper.with(all, { wait = false })))
@@ -410,6 +429,16 @@ describe("a run", function()
       lock:close()
       assert.are.equal(0, #org:requests())
       assert.is_nil(core.list_directory(path "journal"))
+    end)
+
+    it("and nothing beside them, without a journal, too", function()
+      local report = assert(client:load {
+        object = "Account", operation = "insert", rows = { { Name = "One", Ext__c = "E1" }, { Ext__c = "E2" } }, results = path "results",
+        retry_failed = "REQUIRED", join = true,
+      })
+      assert.are.same({ 2, 1, 1 }, { report.processed, report.failed, report.retried })
+      assert.are.equal("failed.csv\njoined.csv\nsuccessful.csv\nunprocessed.csv\n", listing "results")
+      assert.are.equal("results\n", (helper.shell("ls -A " .. path())))
     end)
 
     it("also of an input without rows", function() -- R8
