@@ -262,6 +262,49 @@ describe("a load that is broken off", function()
     end)
   end)
 
+  describe("beside another process that begins at the same time", function()
+    -- Runs both, and answers what they printed.
+    local function both(one, other)
+      org:set { queue_seconds = 0.3 }
+      local texts = {}
+      local pipes = {}
+      for i, more in ipairs { one, other } do
+        pipes[i] = run_program.start("load", org, helper.with({
+          KILL = "never", FILE = file, PART_BYTES = part_bytes, JOBS = 1, JOURNAL = journal(), RESULTS = directory .. "/results",
+        }, more))
+      end
+      for i, pipe in ipairs(pipes) do
+        texts[i] = pipe:read "*a"
+        pipe:close()
+      end
+      return texts
+    end
+
+    local function one_is_refused(texts)
+      local done, refused = 0, 0
+      for _, text in ipairs(texts) do
+        done = done + (text:find("^" .. ROWS .. " " .. ROWS .. " ") and 1 or 0)
+        refused = refused + (text:find "is using it" and 1 or 0)
+      end
+      assert.are.same({ 1, 1 }, { done, refused }, table.concat(texts, "\n"))
+      each_row_once "two processes"
+    end
+
+    it("on one journal", function()
+      for _ = 1, 5 do
+        begin_anew()
+        one_is_refused(both({}, {}))
+      end
+    end)
+
+    it("on one directory for results", function()
+      for _ = 1, 5 do
+        begin_anew()
+        one_is_refused(both({}, { JOURNAL = directory .. "/other" }))
+      end
+    end)
+  end)
+
   -- In this process: the client may mend a fault by itself, or the load fails and is called again.
   local FAULTS = {
     { status = 500 }, { status = 503 }, { status = 503, effect = true }, { status = 400 }, { status = 200, body = "<html>" },

@@ -1,8 +1,7 @@
 --- All that can happen to a part of a load: spec/explorer.lua.
 local explorer = require "spec.explorer"
+local helper = require "spec.helper"
 local next_step = require "bulkjob.load.next_step"
-
-local SANITIZED = os.getenv "ASAN_OPTIONS" or os.getenv "TSAN_OPTIONS"
 
 describe("what a load does next with a part", function()
   local states = 0
@@ -27,7 +26,7 @@ describe("what a load does next with a part", function()
     ["somebody else who closes"] = { { counters = true, acts = { close = true } }, { kills = 1, lost = 1, cancels = 1, acts = 1, calls = 1 } },
   } do
     it("hands no row over twice and loses none: " .. name, function()
-      local count, wrong, way = explorer.run(next_step, case[1], SANITIZED and { kills = 1, lost = 1, acts = 1 } or case[2])
+      local count, wrong, way = explorer.run(next_step, case[1], helper.SANITIZED and { kills = 1, lost = 1, acts = 1 } or case[2])
       states = states + count
       assert.is_nil(wrong, wrong and wrong .. "\n" .. table.concat(way, "\n"))
       assert.is_true(count > 1000)

@@ -72,6 +72,23 @@ describe("a run", function()
       assert.are.equal(#report.jobs - 2, #org:requests { method = "PUT" })
     end)
 
+    it("goes on with shorter parts where nothing was committed", function()
+      broken_off(2, { file = write("a.csv", csv(1, 20)) })
+      org:clear_requests()
+      local report = assert(load { file = path "a.csv", part_bytes = 30 })
+      assert.are.same({ 20, 20, 20 }, { report.records, report.processed, org:count "Account" })
+      for i, info in ipairs(report.jobs) do
+        assert.is_true(i <= 2 or org:job(info.id).bytes <= 30)
+      end
+      assert.is_true(#report.jobs > 10)
+      local parts = {}
+      for i, info in ipairs(report.jobs) do
+        parts[i] = helper.received(org, info):sub(#"Name,Ext__c\n" + 1)
+      end
+      assert.are.equal(csv(1, 20), "Name,Ext__c\n" .. table.concat(parts))
+      assert.is_true(assert(load { file = path "a.csv", part_bytes = 1000 }).repeated)
+    end)
+
     it("answers its report again when it was finished, and makes no request", function()
       local first = assert(load { file = write("a.csv", csv(1, 20)), results = path "results" })
       os.remove(path "results/failed.csv")
@@ -133,6 +150,25 @@ describe("a run", function()
       local report = assert(load { file = write("b.csv", csv(1, 10)), operation = "upsert", externalIdFieldName = "Ext__c", restart = true })
       assert.are.same({ 10, false, 1 }, { report.processed, report.resumed, #report.replaced })
       assert.are.same({ 1, "committed" }, { report.replaced[1].first, report.replaced[1].what })
+    end)
+
+    it("keeps the old run when a job of it cannot be ended, and goes on to begin anew later", function()
+      broken_off(1, { file = write("a.csv", csv(1, 20)) })
+      local other = { file = write("b.csv", csv(21, 30)) }
+      -- Leave one job open, as a kill does.
+      local text = helper.content(path "journal/log")
+      local open = assert(client:create { object = "Account", operation = "insert" })
+      write("journal/log", text .. ('{"part":2,"step":"created","job":"%s"}\n{"part":2,"step":"closing","job":"%s"}\n'):format(open.id, open.id))
+      org:fault { method = "PATCH", count = -1, status = 500 }
+      local report = load(helper.with(other, { restart = true }))
+      assert.is_nil(report)
+      assert.are.equal(text, helper.content(path "journal/log"):sub(1, #text))
+      assert.are.equal("Open", org:job(open.id).state)
+      org:clear_faults()
+      report = assert(load(other))
+      assert.are.same({ 10, 10, 2 }, { report.records, report.processed, #report.replaced })
+      assert.are.equal("perhaps committed", report.replaced[2].what)
+      assert.are.equal("Aborted", org:job(open.id).state)
     end)
 
     it("needs the input no more when all is closed", function()
@@ -344,7 +380,7 @@ describe("a run", function()
       local tasks = {}
       for i = 1, 2 do
         tasks[i] = client:spawn(function()
-          for _ in set:rows() do
+          while set:next() do -- PUC Lua 5.1 cannot yield inside an iterator
             rows = rows + 1
           end
         end)
@@ -352,6 +388,23 @@ describe("a run", function()
       assert(client:run())
       assert.is_true(tasks[1]:done() and tasks[2]:done())
       assert.are.equal(10, rows)
+    end)
+  end)
+
+  describe("makes a part anew whose job holds two bodies, and can never run", function()
+    it("and names the job where that cannot be aborted", function()
+      org:set { second_upload = "taken" }
+      local all = options { file = write("a.csv", csv(1, 20)), part_bytes = 100000 }
+      org:fault { method = "PUT", reset = "after" }
+      local report = assert(client:load(all))
+      assert.are.same({ 20, nil }, { report.processed, report.left_open })
+      assert.are.same({ Aborted = 1, JobComplete = 1 }, helper.states(org))
+      org:fault { method = "PUT", reset = "after" }
+      org:fault { method = "PATCH", after = 1, status = 400, body = BAD_BATCH }
+      report = assert(client:load(helper.with(all, { file = write("a.csv", csv(21, 40)) })))
+      assert.are.same({ 20, 1 }, { report.processed, #report.left_open })
+      assert.are.equal("Open", org:job(report.left_open[1]).state)
+      assert.are.equal(40, org:count "Account")
     end)
   end)
 
@@ -376,6 +429,16 @@ describe("a run", function()
       lock:close()
       assert.are.equal(0, #org:requests())
       assert.is_nil(core.list_directory(path "journal"))
+    end)
+
+    it("and nothing beside them, without a journal, too", function()
+      local report = assert(client:load {
+        object = "Account", operation = "insert", rows = { { Name = "One", Ext__c = "E1" }, { Ext__c = "E2" } }, results = path "results",
+        retry_failed = "REQUIRED", join = true,
+      })
+      assert.are.same({ 2, 1, 1 }, { report.processed, report.failed, report.retried })
+      assert.are.equal("failed.csv\njoined.csv\nsuccessful.csv\nunprocessed.csv\n", listing "results")
+      assert.are.equal("results\n", (helper.shell("ls -A " .. path())))
     end)
 
     it("also of an input without rows", function() -- R8
@@ -423,6 +486,25 @@ describe("a run", function()
       assert.are.equal(10, #records_of(report.results.failed))
       assert.are.equal(20, #records_of(report.results.successful))
     end)
+  end)
+
+  it("joins results with few files open at a time, however many rows there are", function() -- R20
+    local program = write("join.lua", ([[
+      local client = require "bulkjob".client { instance_url = "https://localhost", access_token = "x" }
+      local at = %q
+      assert(require("bulkjob.load.join").files {
+        client = client, file = at .. "/a.csv", columns = { "Name", "Ext__c" }, key = { "Ext__c" }, delimiter = "COMMA", line_ending = "LF",
+        records = 1e9, path = at .. "/joined.csv",
+        results = { successful = at .. "/good.csv", failed = at .. "/bad.csv", unprocessed = at .. "/none.csv" },
+      })]]):format(path()))
+    write("a.csv", csv(1, 300))
+    write("good.csv", (csv(1, 300):gsub("Row", "001,true,Row"):gsub("Name", "sf__Id,sf__Created,Name", 1)))
+    write("bad.csv", "sf__Id,sf__Error,Name,Ext__c\n")
+    write("none.csv", "Name,Ext__c\n")
+    assert.are.equal("", (helper.shell("ulimit -n 128; exec " .. os.getenv "LUA" .. " " .. program)))
+    for i, row in ipairs(records_of(path "joined.csv")) do
+      assert.are.same({ "successful", "E" .. i }, { row.sf__Outcome, row.Ext__c })
+    end
   end)
 
   describe("touches nothing that was not made by it", function()
@@ -479,6 +561,18 @@ describe("a run", function()
       assert.matches("at once", tostring(why))
       assert.is_nil(core.list_directory(path "journal"))
     end)
+  end)
+
+  it("ends with its client, also when a coroutine inside a task closes that", function() -- R21
+    local mine = helper.client(org)
+    local good, why
+    mine:spawn(function()
+      good, why = pcall(coroutine.wrap(function()
+        mine:close()
+      end))
+    end)
+    pcall(mine.run, mine)
+    assert.is_true(good, why)
   end)
 
   it("is taken by one process at a time", function()

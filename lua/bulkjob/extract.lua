@@ -2,6 +2,7 @@
 local core = require "bulkjob.core"
 local crew = require "bulkjob.crew"
 local file = require "bulkjob.extract.file"
+local files = require "bulkjob.load.files"
 local job = require "bulkjob.job"
 local links = require "bulkjob.extract.links"
 local options = require "bulkjob.options"
@@ -11,6 +12,7 @@ local run = require "bulkjob.run"
 local trip = require "bulkjob.trip"
 
 local client_methods = core.client_methods
+local check = files.check
 
 local PAGES = 4
 
@@ -67,54 +69,40 @@ end
 -- From here on there are the pages of this job, from the first.
 local function begin_job(extract, id)
   extract.head, extract.rows, extract.bytes, extract.fetched = 1, 0, 0, {}
-  return extract.run:note { part = 1, step = "created", job = id }
+  check(extract.run:note { part = 1, step = "created", job = id })
 end
 
--- A job that an earlier run had made, if it is of use: its results are kept for seven days (the guide, Limits).
+-- A job that an earlier call had made, if it is of use: its results are kept for seven days (the guide, Limits).
 local function take_up_job(extract, id)
   local earlier = extract.client:job(id, "query")
   local info, err = earlier:info()
-  if info and info.state ~= "Failed" and info.state ~= "Aborted" then
-    extract.job = earlier
-  elseif not info and err.status ~= 404 then
-    return nil, err
-  end
-  return true
+  check(info or err.status == 404, err)
+  extract.job = info and info.state ~= "Failed" and info.state ~= "Aborted" and earlier or nil
 end
 
 local function create_job(extract)
   local given = extract.options
-  local err
-  extract.job, err = extract.client:create {
+  extract.job = check(extract.client:create {
     operation = extract.operation, query = given.query, columnDelimiter = given.columnDelimiter, lineEnding = given.lineEnding,
-  }
-  if not extract.job then
-    return nil, err
-  end
-  return begin_job(extract, extract.job.id)
+  })
+  begin_job(extract, extract.job.id)
 end
 
--- The job, and its info when it is complete.
+-- Waits for the job to be complete.
 local function await_job(extract)
-  local ok, err = true, nil
-  local earlier = extract.run.parts[1]
-  if earlier then
-    ok, err = take_up_job(extract, earlier.job)
+  if extract.run.parts[1] then
+    take_up_job(extract, extract.run.parts[1].job)
   end
-  if ok and not extract.job then
-    ok, err = create_job(extract)
-  end
-  if not ok then
-    return nil, err
+  if not extract.job then
+    create_job(extract)
   end
   local on_progress = extract.options.on_progress
-  extract.info, err = job.complete(extract.job, {
+  extract.info = check(job.complete(extract.job, {
     on_progress = on_progress and function(now)
       extract.info = now
       on_progress(progress(extract))
     end,
-  })
-  return extract.info, err
+  }))
 end
 
 local function work(extract, worker)
@@ -133,15 +121,6 @@ local function work(extract, worker)
       return
     end
   end
-end
-
-local function check_total(extract)
-  local total = extract.info.numberRecordsProcessed
-  if total and total ~= extract.rows then
-    return nil, core.error("protocol", ("the pages hold %d rows, and the job says that it found %d"):format(extract.rows, total),
-      { job_id = extract.job.id })
-  end
-  return true
 end
 
 local function report(extract)
@@ -172,94 +151,66 @@ local function take_on(extract)
     extract.info = this.said.whole
     return true
   elseif last and (there or 0) < extract.bytes then
-    return nil, select(2, begin_job(extract, this.parts[1].job)) -- the pages are gone, but not the job
+    begin_job(extract, this.parts[1].job) -- the pages are gone, but not the job
   end
+  return false
 end
 
 -- Refuses what can be refused before there is a job.
 local function check_file(path)
-  if core.list_directory(path) then
-    return nil, core.error("io", path .. ": it is a directory")
-  elseif core.is_direct(path) then
-    return true
+  check(not core.list_directory(path), path .. ": it is a directory")
+  if not core.is_direct(path) then
+    os.remove(check(core.temporary_directory((path:match "^(.*/)[^/]*$" or "") .. ".bulkjob-")))
   end
-  local probe, err = core.temporary_directory((path:match "^(.*/)[^/]*$" or "") .. ".bulkjob-")
-  if probe then
-    os.remove(probe)
-  end
-  return probe and true, err
 end
 
 local function begin(extract)
   local given, client = extract.options, extract.client
-  local ok, err = check_file(given.file)
-  if ok then
-    -- Without a journal all is beside the file, if that is to be a file: it cannot be moved from elsewhere in one step.
-    local beside = not core.is_direct(given.file) and given.file .. ".part" or nil
-    extract.run, err = run.open {
-      client = client, path = given.journal or beside, temporary = not given.journal, restart = given.restart,
-    }
-    ok = extract.run
-  end
-  if ok then
-    ok, err = trip.sign_in(client)
-  end
-  local situation
-  if ok then
-    situation, err = extract.run:begin({
-      kind = "extract", org = run.org(client), operation = extract.operation, query = given.query,
-      columnDelimiter = given.columnDelimiter, lineEnding = given.lineEnding, api_version = core.api_version(client),
-    }, function()
-      return { parallel = extract.parallel }
-    end, {})
-  end
-  return situation, err
+  check_file(given.file)
+  -- Without a journal all is beside the file, if that is to be a file: it cannot be moved from elsewhere in one step.
+  local part, direct = given.file .. ".part", core.is_direct(given.file)
+  extract.run = check(run.open {
+    client = client, path = given.journal or not (direct or core.stat(part)) and part or nil, temporary = not given.journal,
+    near = not direct and (given.file:match "^(.*)/[^/]*$" or ".") or nil, restart = given.restart,
+  })
+  check(trip.sign_in(client))
+  local situation = check(extract.run:begin({
+    kind = "extract", org = run.org(client), operation = extract.operation, query = given.query,
+    columnDelimiter = given.columnDelimiter, lineEnding = given.lineEnding, api_version = core.api_version(client),
+  }, function()
+    return { parallel = extract.parallel }
+  end, {}))
+  extract.part, extract.resumed = extract.run:file "rows.csv", situation == "resumed"
 end
 
 local function fetch_all(extract)
-  local ok, err = await_job(extract)
-  if ok then
-    ok, err = file.open(extract)
-  end
-  if not ok then
-    return nil, err
-  end
+  await_job(extract)
+  check(file.open(extract))
   links.begin(extract)
   extract.crew:run(extract.parallel and (extract.options.pages or PAGES) or 1, function(worker)
     work(extract, worker)
   end)
-  if extract.crew.err then
-    return nil, extract.crew.err
+  check(not extract.crew.err, extract.crew.err)
+  local total = extract.info.numberRecordsProcessed
+  if total and total ~= extract.rows then
+    check(nil, core.error("protocol", ("the pages hold %d rows, and the job says that it found %d"):format(extract.rows, total),
+      { job_id = extract.job.id }))
   end
-  ok, err = check_total(extract)
-  if ok then
-    ok, err = extract.run:note { whole = extract.info }
-  end
-  return ok, err
+  check(extract.run:note { whole = extract.info })
 end
 
 local function go(extract)
-  local situation, err = begin(extract)
-  if not situation then
-    return nil, err
+  begin(extract)
+  if not extract.resumed or not take_on(extract) then
+    fetch_all(extract)
   end
-  extract.part, extract.resumed = extract.run:file "rows.csv", situation == "resumed"
-  local ok
-  if extract.resumed then
-    ok, err = take_on(extract)
+  if size(extract.part) then
+    check(outfile.publish(extract.client, extract.part, extract.options.file))
   end
-  if not ok and not err then
-    ok, err = fetch_all(extract)
-  end
-  if ok and size(extract.part) then
-    ok, err = outfile.publish(extract.client, extract.part, extract.options.file)
-  end
-  local sums = ok and report(extract)
-  if ok then
-    ok, err = extract.run:finish(sums, {})
-  end
-  extract.finished = ok
-  return ok and sums or nil, err
+  local sums = report(extract)
+  check(extract.run:finish(sums, {}))
+  extract.finished = true
+  return sums
 end
 
 -- Without a journal nobody goes on: the job would run for nothing.

@@ -134,14 +134,30 @@ end
 
 -- The parts as the plan and the notes have them.
 local function lay_out(load)
-  load.plan = load.run.head.plan
-  for i, cut in ipairs(load.plan.parts) do
-    local noted = load.run.parts[i] or {}
+  load.plan, load.parts = load.run.head.plan, {}
+  for i, cut in ipairs(load.run:cuts()) do
+    local noted = load.run.parts[cut.number] or {}
     load.parts[i] = {
-      number = i, first = cut.first, last = cut.last, bytes = cut.last - cut.first + 1, records = cut.records, digest = cut.digest,
+      number = cut.number, first = cut.first, last = cut.last, bytes = cut.last - cut.first + 1, records = cut.records, digest = cut.digest,
       sent = 0, doing = "waiting", step = noted.step, job = noted.job, info = noted.info,
     }
   end
+end
+
+-- Cuts parts that are longer than the parts of this call may be, if they were never asked to close: their jobs are taken back first.
+local function cut_anew(load)
+  for _, part in ipairs(load.parts) do
+    local action = part.bytes + #load.header > load.part_bytes and next_step.of(part, false)
+    while action == "read" or action == "abort" or action == "note left" do
+      files.check(part_of_load.go_on(load, part, action))
+      action = next_step.of(part, false)
+    end
+    local into = action == "create" and input.cut(load, part)
+    if into and #into > 1 then
+      files.check(load.run:note { cut = part.number, into = into })
+    end
+  end
+  lay_out(load)
 end
 
 -- All that can be refused is refused before something changes at the service.
@@ -159,6 +175,12 @@ local function begin(load)
   load.resumed = situation == "resumed"
   load.file = load.is_spooled and load.run:file "rows.csv" or load.file
   lay_out(load)
+  if load.file then
+    load.header = files.check(file.read(load.file, load.plan.header_first, load.plan.header_last))
+  end
+  if load.resumed and load.file then
+    cut_anew(load)
+  end
   return situation
 end
 
@@ -167,9 +189,6 @@ local function go(load)
     local report = load.run.said.finished.report
     report.repeated = true
     return report
-  end
-  if load.file then
-    load.header = files.check(file.read(load.file, load.plan.header_first, load.plan.header_last))
   end
   load.crew:run(math.min(load.options.jobs or JOBS, #load.parts), function(worker)
     work(load, worker)
@@ -204,6 +223,9 @@ local function clean_up(load, err)
   end
   if load.results_lock then
     load.results_lock:close()
+  end
+  if err and load.made_results then
+    os.remove(load.options.results) -- if it is empty
   end
 end
 

@@ -11,7 +11,6 @@
 --- Without a journal there is no log, and the files are in a temporary directory that goes at the end.
 local core = require "bulkjob.core"
 local file = require "bulkjob.file"
-local wait = require "bulkjob.wait"
 
 ---@class bulkjob.Run
 ---@field id string
@@ -132,6 +131,12 @@ local function take_in(self, line)
     for key, value in pairs(line) do
       part[key] = value
     end
+  elseif line.cut then
+    local parts = self.head.plan.parts
+    parts[line.cut].cut = true
+    for _, part in ipairs(line.into) do
+      parts[#parts + 1] = part
+    end
   elseif line.page then
     self.pages[#self.pages + 1] = line
   else
@@ -146,7 +151,7 @@ local function makes_sense(self, line)
     local cuts = self.head.plan.parts
     return STEPS[line.step] and (not cuts or cuts[line.part] ~= nil)
   end
-  return line.page == nil or line.page == #self.pages + 1
+  return (line.page == nil or line.page == #self.pages + 1) and (line.cut == nil or self.head.plan.parts[line.cut] ~= nil)
 end
 
 local function forget(self)
@@ -250,11 +255,26 @@ local function difference(old, new, no_input)
   end
 end
 
+--- The parts of a load in the order of the input, without those that were cut once more: { number =, first =, last =, records =,
+--- digest = }.
+---@return table[]
+function methods:cuts()
+  local list = {}
+  for i, cut in ipairs(self.head.plan.parts or {}) do
+    cut.number = i
+    list[#list + 1] = not cut.cut and cut or nil
+  end
+  table.sort(list, function(a, b)
+    return a.first < b.first
+  end)
+  return list
+end
+
 -- Each part of the run, for people and for programs: which records of the input they are, its job, and what is known of them.
 local function list_parts(self)
   local list, before = {}, 0
-  for i, cut in ipairs(self.head.plan.parts or {}) do
-    local part = self.parts[i] or {}
+  for i, cut in ipairs(self:cuts()) do
+    local part = self.parts[cut.number] or {}
     list[i] = {
       first = before + 1, last = before + cut.records, job = part.job, what = run.COMMITTED[part.step] or "not sent",
     }
@@ -443,8 +463,8 @@ end
 --- Is each part closed?
 ---@return boolean
 function methods:is_closed()
-  for i in ipairs(self.head.plan.parts) do
-    local step = self.parts[i] and self.parts[i].step
+  for _, cut in ipairs(self:cuts()) do
+    local step = self.parts[cut.number] and self.parts[cut.number].step
     if step ~= "closed" and step ~= "done" then
       return false
     end
@@ -539,25 +559,6 @@ function run.is_committed(path)
     end
   end
   return self.head and #committed(self) > 0
-end
-
--- Bytes of which a checksum is taken at a time.
-local PIECE = 64 * 1024
-
---- Size and checksum of a file of the run.
----@return { size: integer, sum: number }|nil facts, bulkjob.Error|nil err
-function run.sum(client, path)
-  local opened, why = io.open(path, "rb")
-  if not opened then
-    return nil, core.error("io", why)
-  end
-  local size, sum = 0, 0
-  for piece in function() return opened:read(PIECE) end do
-    size, sum = size + #piece, core.crc32(("%.0f:"):format(sum) .. piece)
-    wait.breathe(client)
-  end
-  opened:close()
-  return { size = size, sum = sum }
 end
 
 return run

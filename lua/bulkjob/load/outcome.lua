@@ -6,8 +6,8 @@ local files = require "bulkjob.load.files"
 local join = require "bulkjob.load.join"
 local outfile = require "bulkjob.outfile"
 local results = require "bulkjob.results"
-local run = require "bulkjob.run"
 local second_pass = require "bulkjob.load.second_pass"
+local wait = require "bulkjob.wait"
 
 local outcome = {}
 
@@ -20,6 +20,7 @@ function outcome.open(load)
     return
   end
   local journal = load.options.journal
+  load.made_results = not core.list_directory(directory)
   files.check(core.make_directory(directory))
   if source and core.same_file(directory, source:match "^(.*/)[^/]*$" or ".") then
     files.check(nil, "results: " .. directory .. " holds the input, " .. source .. ": results need a directory of their own")
@@ -101,9 +102,36 @@ local function fetch_all(load)
   end
 end
 
+-- Bytes of which a checksum is taken at a time.
+local PIECE = 64 * 1024
+
+-- Size and checksum of a file, for a later call: without a journal there is none.
+local function sum(load, path)
+  local facts = { size = 0, sum = 0 }
+  local source = not load.run.temporary and files.check(core.open_input(path))
+  while source do
+    local piece, err = source:read(PIECE)
+    if not piece then
+      source:close()
+      files.check(not err, err)
+      break
+    end
+    facts.size, facts.sum = facts.size + #piece, core.crc32(("%.0f:"):format(facts.sum) .. piece)
+    wait.breathe(load.client)
+  end
+  return facts
+end
+
+-- A file that an earlier call has left is what that call has noted, or an error.
+local function check_unchanged(load, path, noted)
+  local now = noted and sum(load, path)
+  files.check(not noted or now.size == noted.size and now.sum == noted.sum, path .. ": it was changed since it was written")
+end
+
 -- Fetched once: another time they may come in another order, or not at all.
 local function fetch(load)
   local fetched, paths = load.run.said.fetched, {}
+  local going_on = fetched ~= nil
   for _, part in ipairs(load.parts) do
     part.lost = part.info.gone or (fetched and fetched.lost[tostring(part.number)])
   end
@@ -111,7 +139,7 @@ local function fetch(load)
     fetch_all(load)
     fetched = { files = {}, lost = {} }
     for _, name in ipairs(NAMES) do
-      fetched.files[name] = files.check(run.sum(load.client, first_file(load, name)))
+      fetched.files[name] = sum(load, first_file(load, name))
     end
     for _, part in ipairs(load.parts) do
       fetched.lost[tostring(part.number)] = part.lost or nil
@@ -120,9 +148,7 @@ local function fetch(load)
   end
   for _, name in ipairs(NAMES) do
     paths[name] = first_file(load, name)
-    if files.check(core.stat(paths[name])).size ~= fetched.files[name].size then
-      files.check(nil, paths[name] .. ": it was changed since it was fetched")
-    end
+    check_unchanged(load, paths[name], going_on and fetched.files[name])
   end
   return paths
 end
@@ -195,7 +221,7 @@ end
 
 -- Gives the files of this run their names, and takes those of another away, so that the two never lie side by side. Going on, what is
 -- no longer in the run has its name already, and may be gone by the user's own hand.
-local function publish(load)
+local function publish(load, going_on)
   local noted = load.run.said.publish
   for _, name in ipairs(ALL) do
     if not noted.files[name] or core.stat(load.run:file(noted.files[name].name)) then
@@ -204,9 +230,8 @@ local function publish(load)
   end
   for name, facts in pairs(noted.files) do
     local from = load.run:file(facts.name)
-    local stat = core.stat(from)
-    if stat then
-      files.check(stat.size == facts.size, from .. ": it was changed since it was written")
+    if core.stat(from) then
+      check_unchanged(load, from, going_on and facts)
       files.check(outfile.publish(load.client, from, noted.report.results[name]))
     end
   end
@@ -225,7 +250,7 @@ local function assemble(load)
   local list = {}
   sums.results = {}
   for name, path in pairs(paths) do
-    list[name] = files.check(run.sum(load.client, path))
+    list[name] = sum(load, path)
     list[name].name = path:match("[^/]*$"):sub(#load.run.id + 2)
     sums.results[name] = load.options.results .. "/" .. name .. ".csv"
   end
@@ -237,10 +262,11 @@ end
 function outcome.report(load)
   local sums
   if load.asked.results then
-    if not load.run.said.publish then
+    local going_on = load.run.said.publish ~= nil
+    if not going_on then
       assemble(load)
     end
-    sums = publish(load)
+    sums = publish(load, going_on)
   else
     sums = sum_up(load)
   end
