@@ -194,6 +194,21 @@ void csv_reader_finish(struct csv_reader *r)
     r->finished = true;
 }
 
+static void begin_record(struct csv_reader *r)
+{
+    r->in = r->out = r->field = r->count = 0;
+    r->record_line = r->line;
+}
+
+void csv_reader_restart(struct csv_reader *r, unsigned long long line, unsigned long long byte)
+{
+    r->start = r->end = 0;
+    r->state = FIELD_START;
+    r->line = line;
+    r->base = byte;
+    begin_record(r);
+}
+
 static bool more_fields(struct csv_reader *r)
 {
     size_t room = r->room ? r->room * 2 : FIRST_FIELDS;
@@ -266,8 +281,7 @@ static enum csv_event end_record(struct csv_reader *r, struct csv_row *row, bool
     row->end = r->base + r->in;
     r->base += r->in;
     r->start += r->in;
-    r->in = r->out = r->field = r->count = 0;
-    r->record_line = r->line;
+    begin_record(r);
     return CSV_ROW;
 }
 

@@ -4,7 +4,7 @@
 
 #include "../../src/scan.h"
 
-static struct scan_block twin_block(const unsigned char *data, size_t n, char delimiter)
+static inline struct scan_block twin_block(const unsigned char *data, size_t n, char delimiter)
 {
     struct scan_block b = {0};
     for (size_t i = 0; i < n && i < SCAN_BYTES; i++) {
@@ -24,7 +24,7 @@ static struct scan_block twin_block(const unsigned char *data, size_t n, char de
 }
 
 /* Are all of a block's bits as they are in another? */
-static bool same_block(const struct scan_block *a, const struct scan_block *b)
+static inline bool same_block(const struct scan_block *a, const struct scan_block *b)
 {
     return a->quotes == b->quotes && a->delimiters == b->delimiters && a->line_feeds == b->line_feeds &&
            a->returns == b->returns && a->high == b->high;
@@ -33,7 +33,7 @@ static bool same_block(const struct scan_block *a, const struct scan_block *b)
 typedef size_t scanner(const char *, size_t, char, struct scan_block *);
 
 /* Does this scanner find what there is? */
-static bool finds(scanner *scan, const unsigned char *data, size_t n, char delimiter)
+static inline bool finds(scanner *scan, const unsigned char *data, size_t n, char delimiter)
 {
     struct scan_block blocks[SCAN_BLOCKS];
     for (size_t at = 0; at < n;) {
@@ -53,7 +53,7 @@ static bool finds(scanner *scan, const unsigned char *data, size_t n, char delim
 
 /* How many bytes at `p` are a character (RFC 3629, the table in section 4); 0: none is. *cut: the text ends before that
  * is known. */
-static size_t twin_character(const unsigned char *p, size_t left, bool *cut)
+static inline size_t twin_character(const unsigned char *p, size_t left, bool *cut)
 {
     static const struct {
         unsigned char first, last, low, high; /* the first byte, and the second */
@@ -79,8 +79,17 @@ static size_t twin_character(const unsigned char *p, size_t left, bool *cut)
     return 0;
 }
 
-/* Where the first character is that is none; `n`: nowhere. */
-static size_t twin_bad(const unsigned char *data, size_t n)
+/* Does the text end inside of a character? */
+static inline bool twin_is_cut(const unsigned char *data, size_t n)
+{
+    bool cut = false;
+    for (size_t at = 0, size = 1; at < n && size; at += size)
+        size = twin_character(data + at, n - at, &cut);
+    return cut;
+}
+
+/* Where the first character is that is none; `n`: nowhere. A last one may be cut. */
+static inline size_t twin_bad(const unsigned char *data, size_t n)
 {
     bool cut = false;
     for (size_t at = 0; at < n;) {
@@ -95,7 +104,7 @@ static size_t twin_bad(const unsigned char *data, size_t n)
 typedef uint64_t validator(struct scan_utf8 *, const char *, size_t);
 
 /* The first byte that this one calls bad; `n`: none. */
-static size_t first_bad(validator *check, const unsigned char *data, size_t n)
+static inline size_t first_bad(validator *check, const unsigned char *data, size_t n)
 {
     struct scan_utf8 u = {0};
     for (size_t at = 0; at < n; at += SCAN_BYTES) {
@@ -107,7 +116,7 @@ static size_t first_bad(validator *check, const unsigned char *data, size_t n)
 }
 
 /* Does this one agree? It may find the fault up to three bytes behind where the character begins. */
-static bool validates(validator *check, const unsigned char *data, size_t n)
+static inline bool validates(validator *check, const unsigned char *data, size_t n)
 {
     size_t at = first_bad(check, data, n);
     size_t expected = twin_bad(data, n);
