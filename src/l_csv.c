@@ -118,6 +118,51 @@ static int reader_finish(lua_State *L)
     return 0;
 }
 
+/* With more columns than that, rows are filled field by field: a function of Lua has some 200 registers. */
+enum { MOST_ARGUMENTS = 100 };
+
+/* A name as a string in Lua code: each byte that is no small letter by its number. */
+static void add_name(luaL_Buffer *b, const struct csv_field *name)
+{
+    char number[8];
+    for (size_t i = 0; i < name->len; i++) {
+        unsigned char c = (unsigned char)name->data[i];
+        snprintf(number, sizeof number, c >= 'a' && c <= 'z' ? "%c" : "\\%03d", c);
+        luaL_addstring(b, number);
+    }
+}
+
+/* Keeps a function that makes a row of its values: return function(v1,v2) return {["Id"]=v1,["Name"]=v2} end. The
+ * interpreter then knows the shape of the table beforehand. In LuaJIT that takes a tenth off the time of reading rows
+ * beside setting field by field; in the others it takes as long. */
+static void keep_maker(lua_State *L, const struct csv_row *row)
+{
+    luaL_Buffer b;
+    char number[32];
+    if (row->count > MOST_ARGUMENTS)
+        return;
+    luaL_buffinit(L, &b);
+    for (size_t i = 0; i < row->count; i++) {
+        snprintf(number, sizeof number, "%sv%d", i ? "," : "return function(", (int)i);
+        luaL_addstring(&b, number);
+    }
+    for (size_t i = 0; i < row->count; i++) {
+        luaL_addstring(&b, i ? "[\"" : ") return {[\"");
+        add_name(&b, &row->fields[i]);
+        snprintf(number, sizeof number, "\"]=v%d,", (int)i);
+        luaL_addstring(&b, number);
+    }
+    luaL_addstring(&b, "} end");
+    luaL_pushresult(&b);
+    size_t len;
+    const char *code = lua_tolstring(L, -1, &len);
+    if (luaL_loadbuffer(L, code, len, "=row"))
+        lua_error(L);
+    lua_call(L, 0, 1);
+    bj_keep(L, 1, "make");
+    lua_pop(L, 1);
+}
+
 /* Takes the first record as the names of the columns; the reader is at 1. Answers 0, or the results of a failure. */
 static int take_header(lua_State *L, const struct csv_row *row)
 {
@@ -145,6 +190,7 @@ static int take_header(lua_State *L, const struct csv_row *row)
     }
     lua_pop(L, 1);
     bj_keep(L, 1, "columns");
+    keep_maker(L, row);
     return 0;
 }
 
@@ -175,19 +221,33 @@ static void push_typed(lua_State *L, const struct csv_field *f, char type)
     lua_pushlstring(L, f->data, f->len);
 }
 
+/* Once the types are known, an empty value is nil. */
+static void push_value(lua_State *L, const struct csv_box *box, const struct csv_row *row, size_t i)
+{
+    const struct csv_field *f = &row->fields[i];
+    if (!box->types)
+        lua_pushlstring(L, f->data, f->len);
+    else if (f->len)
+        push_typed(L, f, box->types[i]);
+    else
+        lua_pushnil(L);
+}
+
 static void push_row(lua_State *L, const struct csv_box *box, const struct csv_row *row)
 {
+    bj_kept(L, 1, "make");
+    if (!lua_isnil(L, -1)) {
+        luaL_checkstack(L, (int)row->count + LUA_MINSTACK, "too many columns");
+        for (size_t i = 0; i < row->count; i++)
+            push_value(L, box, row, i);
+        lua_call(L, (int)row->count, 1);
+        return;
+    }
     bj_kept(L, 1, "columns");
-    lua_createtable(L, 0, (int)row->count); /* columns, row */
+    lua_createtable(L, 0, (int)row->count); /* nil, columns, row */
     for (size_t i = 0; i < row->count; i++) {
-        const struct csv_field *f = &row->fields[i];
-        if (box->types && f->len == 0)
-            continue;
         lua_rawgeti(L, -2, (int)i + 1);
-        if (box->types)
-            push_typed(L, f, box->types[i]);
-        else
-            lua_pushlstring(L, f->data, f->len);
+        push_value(L, box, row, i);
         lua_rawset(L, -3);
     }
 }
