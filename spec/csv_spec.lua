@@ -34,14 +34,16 @@ describe("reading CSV", function()
   it("takes names of any bytes, and any number of columns", function()
     local names = { "end", "nil", "a b", "\\", "]]", "x\"y", "\0", "\r", "\n", "\0001", "%s", "ä", "\255" }
     for _, columns in ipairs { 1, #names, 99, 100, 101, 255, 300 } do
-      local header, cells, expected = {}, {}, {}
+      local order, header, cells, expected = {}, {}, {}, {}
       for i = 1, columns do
         local name = names[i] or "n" .. i
+        order[i] = name
         header[i], cells[i] = '"' .. name:gsub('"', '""') .. '"', "v" .. i
         expected[name] = cells[i]
       end
       local text = table.concat(header, ",") .. "\n" .. table.concat(cells, ",") .. "\n"
       assert.are.same({ expected }, collect(text, { delimiter = "," }))
+      assert.are.same({ expected }, collect(csv.encode({ expected }, order), { delimiter = "," }))
     end
   end)
 

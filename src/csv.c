@@ -510,6 +510,7 @@ enum csv_event csv_reader_next(struct csv_reader *r, struct csv_row *row)
 
 /* ---- writing ---- */
 
+/* Behind the value a whole block can be read. */
 static bool needs_quotes(const struct csv_format *f, const char *data, size_t len)
 {
     if (len == 0)
@@ -518,18 +519,11 @@ static bool needs_quotes(const struct csv_format *f, const char *data, size_t le
         return true;
     if (len >= sizeof byte_order_mark - 1 && memcmp(data, byte_order_mark, sizeof byte_order_mark - 1) == 0)
         return true; /* at the start of a file it would be taken for no part of the value */
-    for (size_t i = 0; i < len; i++)
-        if (data[i] == f->delimiter || data[i] == '"' || data[i] == '\r' || data[i] == '\n')
-            return true;
-    return false;
+    return scan_special(data, len, f->delimiter);
 }
 
-bool csv_write_field(struct buf *out, const struct csv_format *f, bool first, const char *data, size_t len)
+static bool write_quoted(struct buf *out, const char *data, size_t len)
 {
-    if (!first && !buf_add_char(out, f->delimiter))
-        return false;
-    if (!needs_quotes(f, data, len))
-        return buf_add(out, data, len);
     const char *end = data + len;
     if (!buf_add_char(out, '"'))
         return false;
@@ -541,6 +535,25 @@ bool csv_write_field(struct buf *out, const struct csv_format *f, bool first, co
         data = stop;
     }
     return buf_add_char(out, '"');
+}
+
+bool csv_write_field(struct buf *out, const struct csv_format *f, bool first, const char *data, size_t len)
+{
+    size_t before = !first;
+    char *room = out->data + out->len;
+    if (out->cap - out->len <= len + before + SCAN_BYTES) /* else without a call */
+        room = buf_reserve(out, len + before + SCAN_BYTES);
+    if (!room)
+        return false;
+    if (before)
+        *room = f->delimiter;
+    if (len)
+        memcpy(room + before, data, len);
+    /* Whether it needs quotes is looked for in the copy, behind which there is room. */
+    bool quoted = needs_quotes(f, room + before, len);
+    out->len += before + (quoted ? 0 : len);
+    out->data[out->len] = '\0';
+    return !quoted || write_quoted(out, data, len);
 }
 
 bool csv_write_end(struct buf *out, const struct csv_format *f, bool empty)

@@ -3,6 +3,21 @@
 #include "csv.h"
 #include "scan.h"
 
+size_t csv_first_line(const char *data, size_t n, bool *quoted, bool *ended)
+{
+    struct scan_block blocks[SCAN_BLOCKS];
+    for (size_t at = 0, looked; at < n; at += looked) {
+        looked = scan_blocks(data + at, n - at, 0, blocks);
+        for (size_t i = 0; i * SCAN_BYTES < looked; i++) {
+            uint64_t ends = ~scan_quoted(blocks[i].quotes, quoted) & blocks[i].line_feeds;
+            *ended = ends != 0;
+            if (ends)
+                return at + i * SCAN_BYTES + scan_first(ends) + 1;
+        }
+    }
+    return n;
+}
+
 /* Takes the header, or what there is of it; answers how many bytes that were. */
 static size_t add_header(struct csv_count *c, const char *data, size_t n)
 {

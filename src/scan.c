@@ -12,6 +12,9 @@
  * the same for every machine. */
 typedef uint64_t compare(const char *block, unsigned char byte);
 
+/* The same for quotes, line ends and a delimiter at once, in fewer bytes: most values are short. */
+typedef uint64_t special_step(const char *p, unsigned char delimiter);
+
 /* ---- in plain C: eight bytes at a time ---- */
 
 static const uint64_t each = 0x0101010101010101U;
@@ -31,16 +34,28 @@ static inline uint64_t gather(uint64_t bits)
     return ((bits & tops) >> 7) * 0x0102040810204080U >> 56;
 }
 
+/* The top bit of each of eight bytes that is equal to `byte`; no carry leaves its byte. */
+static inline uint64_t equal_tops(uint64_t eight, unsigned char byte)
+{
+    uint64_t differ = eight ^ each * byte;
+    return ~(((differ & ~tops) + ~tops) | differ);
+}
+
 static inline uint64_t equal_plain(const char *block, unsigned char byte)
 {
     uint64_t found = 0;
-    for (unsigned i = 0; i < SCAN_BYTES; i += 8) {
-        uint64_t differ = load_eight(block + i) ^ each * byte;
-        /* The top bit of each byte that is not 0; no carry leaves its byte. */
-        uint64_t set = ((differ & ~tops) + ~tops) | differ;
-        found |= gather(~set) << i;
-    }
+    for (unsigned i = 0; i < SCAN_BYTES; i += 8)
+        found |= gather(equal_tops(load_eight(block + i), byte)) << i;
     return found;
+}
+
+enum { PLAIN_STEP = 8 };
+
+static inline uint64_t special_plain(const char *p, unsigned char delimiter)
+{
+    uint64_t eight = load_eight(p);
+    return gather(equal_tops(eight, '"') | equal_tops(eight, '\n') | equal_tops(eight, '\r') |
+                  equal_tops(eight, delimiter));
 }
 
 static inline uint64_t at_least_plain(const char *block, unsigned char byte)
@@ -74,6 +89,17 @@ static inline uint64_t equal_vector(const char *block, unsigned char byte)
     return bits_of(_mm_cmpeq_epi8(sixteen(block), all)) | bits_of(_mm_cmpeq_epi8(sixteen(block + 16), all)) << 16 |
            bits_of(_mm_cmpeq_epi8(sixteen(block + 32), all)) << 32 |
            bits_of(_mm_cmpeq_epi8(sixteen(block + 48), all)) << 48;
+}
+
+enum { VECTOR_STEP = 16 };
+
+static inline uint64_t special_vector(const char *p, unsigned char delimiter)
+{
+    __m128i bytes = sixteen(p);
+    __m128i ends = _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('\n')), _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\r')));
+    __m128i others =
+        _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')), _mm_cmpeq_epi8(bytes, _mm_set1_epi8((char)delimiter)));
+    return bits_of(_mm_or_si128(ends, others));
 }
 
 /* There is no comparison of unsigned bytes, but a maximum. */
@@ -114,6 +140,13 @@ static inline uint64_t equal_vector(const char *block, unsigned char byte)
                    vceqq_u8(sixteen(block + 32), all), vceqq_u8(sixteen(block + 48), all));
 }
 
+enum { VECTOR_STEP = SCAN_BYTES };
+
+static inline uint64_t special_vector(const char *p, unsigned char delimiter)
+{
+    return equal_vector(p, '"') | equal_vector(p, '\n') | equal_vector(p, '\r') | equal_vector(p, delimiter);
+}
+
 static inline uint64_t at_least_vector(const char *block, unsigned char byte)
 {
     uint8x16_t all = vdupq_n_u8(byte);
@@ -124,6 +157,8 @@ static inline uint64_t at_least_vector(const char *block, unsigned char byte)
 #else
 #define equal_vector equal_plain
 #define at_least_vector at_least_plain
+#define special_vector special_plain
+enum { VECTOR_STEP = PLAIN_STEP };
 #endif
 
 /* ---- what both do ---- */
@@ -165,6 +200,24 @@ size_t scan_blocks(const char *data, size_t n, char delimiter, struct scan_block
 size_t scan_blocks_plain(const char *data, size_t n, char delimiter, struct scan_block blocks[SCAN_BLOCKS])
 {
     return look_at_all(data, n, delimiter, blocks, equal_plain, at_least_plain);
+}
+
+INLINE bool has_special(const char *data, size_t n, char delimiter, special_step *special, size_t step)
+{
+    for (size_t at = 0; at < n; at += step)
+        if (special(data + at, (unsigned char)delimiter) & scan_below(n - at))
+            return true;
+    return false;
+}
+
+bool scan_special(const char *data, size_t n, char delimiter)
+{
+    return has_special(data, n, delimiter, special_vector, VECTOR_STEP);
+}
+
+bool scan_special_plain(const char *data, size_t n, char delimiter)
+{
+    return has_special(data, n, delimiter, special_plain, PLAIN_STEP);
 }
 
 /* A character is one byte below 80, or a first byte from C2 to F4 and one to three that go on, 80 to BF. The second

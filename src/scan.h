@@ -25,6 +25,11 @@ size_t scan_blocks(const char *data, size_t n, char delimiter, struct scan_block
 /* The same in plain C: what is used where there are no vectors. */
 size_t scan_blocks_plain(const char *data, size_t n, char delimiter, struct scan_block blocks[SCAN_BLOCKS]);
 
+/* Is there a quote, a delimiter or a line end in the first `n` bytes? What is behind them can be read up to the end of
+ * the last block, and does not matter. */
+bool scan_special(const char *data, size_t n, char delimiter);
+bool scan_special_plain(const char *data, size_t n, char delimiter);
+
 /* What the bytes before a block mean for it. Begins with all zero: a character begins. */
 struct scan_utf8 {
     uint64_t expected; /* which of its first three bytes have to go on with a character */

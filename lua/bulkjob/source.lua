@@ -141,13 +141,15 @@ local function row_chunks(s, format, breathe)
   writer:header()
   local ended, count = false, 0
   return function()
-    while not ended and writer:size() < CHUNK do
+    local size = writer:size()
+    while not ended and size < CHUNK do
       local row = next_row()
       if row == nil then
         ended = true
       else
-        local ok, err = writer:row(row, strict)
-        if not ok then
+        local err
+        size, err = writer:row(row, strict)
+        if not size then
           return nil, err
         end
         count = count + 1
@@ -156,7 +158,7 @@ local function row_chunks(s, format, breathe)
         end
       end
     end
-    if writer:size() > 0 then
+    if size > 0 then
       return writer:take()
     end
   end

@@ -4,6 +4,8 @@
 
 #include "../../src/scan.h"
 
+#include <string.h>
+
 static inline struct scan_block twin_block(const unsigned char *data, size_t n, char delimiter)
 {
     struct scan_block b = {0};
@@ -49,6 +51,24 @@ static inline bool finds(scanner *scan, const unsigned char *data, size_t n, cha
         at += looked;
     }
     return true;
+}
+
+typedef bool seeker(const char *, size_t, char);
+
+/* Does this one know whether there is something special in the bytes, at most 2 KiB, whatever is behind them? */
+static inline bool seeks(seeker *special, const unsigned char *data, size_t n, char delimiter)
+{
+    char room[2048 + SCAN_BYTES];
+    bool expected = false;
+    n = n < 2048 ? n : 2048;
+    if (!delimiter)
+        return true;
+    for (size_t i = 0; i < n; i++)
+        expected |= data[i] == '"' || data[i] == '\n' || data[i] == '\r' || data[i] == (unsigned char)delimiter;
+    memset(room, '"', sizeof room);
+    if (n)
+        memcpy(room, data, n);
+    return special(room, n, delimiter) == expected;
 }
 
 /* How many bytes at `p` are a character (RFC 3629, the table in section 4); 0: none is. *cut: the text ends before that

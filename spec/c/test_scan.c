@@ -20,6 +20,8 @@ static void test_every_byte(void)
             data[place] = (unsigned char)byte;
             CHECK(finds(scan_blocks, data, sizeof data, ','));
             CHECK(finds(scan_blocks_plain, data, sizeof data, ','));
+            CHECK(seeks(scan_special, data, place + 1, ',') && seeks(scan_special_plain, data, place + 1, ','));
+            CHECK(seeks(scan_special, data, place, ',') && seeks(scan_special_plain, data, place, ','));
         }
         memset(data, (int)byte, sizeof data);
         for (size_t n = 0; n <= sizeof data; n++) {
