@@ -251,7 +251,7 @@ static void take_response(lua_State *L, struct call *c, int ci)
      * of our own: the host's random numbers stay the host's. */
     complete_answer(c, &a);
     note_request(L, c, ci, &a);
-    follow(L, c, ci, verb_next(&c->run, &a, clock_now(), erand48(c->dice)), error);
+    follow(L, c, ci, verb_next(&c->run, &a, erand48(c->dice)), error);
     lua_settop(L, reply - 1);
 }
 
