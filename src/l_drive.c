@@ -113,7 +113,8 @@ static void start_request(lua_State *L, struct call *c, int ci)
         lua_settop(L, top);
         return;
     }
-    c->tokens = cl->tokens;
+    if (!rq.login)
+        bj_secret_put(&c->token, bj_secret_ref(cl->token));
     if (!cl->engine)
         cl->engine = bj_engine(L, cl->nice);
     bj_check_process(L, cl->engine);
@@ -287,7 +288,7 @@ static bool has_token(lua_State *L, const struct call *c)
     bj_kept(L, 1, "client");
     const struct client *cl = bj_check_client(L, -1);
     lua_pop(L, 1);
-    return cl->token.text && cl->base && (c->phase != PHASE_TOKEN || cl->tokens != c->tokens);
+    return cl->token && cl->base && (c->phase != PHASE_TOKEN || cl->token != c->token);
 }
 
 /* call:step() -> "done" | "wait" | "token" | "data" | "restart": takes the call as far as it goes without waiting.
