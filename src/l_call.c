@@ -115,8 +115,9 @@ void bj_call_sink(lua_State *L, int i, int fd, bool skip_line)
     bj_keep(L, i, "file");
 }
 
-void bj_call_tries(struct call *c, int tries)
+void bj_call_cleanup(struct call *c, int tries)
 {
+    c->cleanup = true;
     if (c->run.policy.tries > tries)
         c->run.policy.tries = tries;
 }

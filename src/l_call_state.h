@@ -36,6 +36,7 @@ struct call {
     struct csv_count count; /* of what call:read() has given */
     bool no_csv;            /* the response is something else */
 
+    bool cleanup;         /* an abort that the user did not ask for */
     bool stuck;           /* it could be tried again if the source could be read again */
     bool sent;            /* a request has gone to the engine */
     bool wants_events;    /* there is an on_event */
