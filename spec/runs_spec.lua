@@ -451,7 +451,7 @@ describe("a run", function()
     end)
 
     it("published together, whenever that is broken off", function()
-      local rename, kept = core.publish, 0
+      local rename, kept = core.publish, nil
       finally(function()
         core.publish = rename -- luacheck: ignore
       end)

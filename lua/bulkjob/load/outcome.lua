@@ -231,7 +231,7 @@ local function publish(load, going_on)
       os.remove(directory .. "/" .. name .. ".csv")
     end
   end
-  noted.report.results = {}
+  noted.report.results, noted.report.resumed = {}, load.resumed
   for name, facts in pairs(noted.files) do
     local from, to = load.run:file(facts.name), directory .. "/" .. name .. ".csv"
     noted.report.results[name] = to
