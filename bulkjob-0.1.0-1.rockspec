@@ -136,6 +136,7 @@ build = {
         "src/peer.c",
         "src/queue.c",
         "src/retry.c",
+        "src/scan.c",
         "src/settings.c",
         "src/sink.c",
         "src/source.c",

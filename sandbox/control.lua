@@ -23,6 +23,7 @@ local START_SECONDS, STOP_SECONDS = 60, 60
 -- Options of start that are not settings of the org.
 local LAUNCHER_OPTIONS = {
   dir = "--dir", port = "--port", tls_port = "--tls-port", control_port = "--control-port", token = "--token", bind = "--bind",
+  http2_requests = "--http2-requests", http2_streams = "--http2-streams",
 }
 
 local to_integer = rawget(math, "tointeger") or function(value)
@@ -63,7 +64,8 @@ local function here()
   return source:match "^(.*)/[^/]*$" or "."
 end
 
---- Start an org. options: any setting of README.md, and dir, port, tls_port, control_port, keep, token, bind, https (false: HTTP only).
+--- Start an org. options: any setting of README.md, and dir, port, tls_port, control_port, keep, token, bind, https (false: HTTP only),
+--- http2 (true: org.http2_url is there), http2_requests, http2_streams.
 function M.start(options)
   local command = { quote(here() .. "/run") }
   local ready = os.tmpname()
@@ -73,6 +75,8 @@ function M.start(options)
       command[#command + 1] = LAUNCHER_OPTIONS[key] .. " " .. quote(value)
     elseif key == "keep" then
       command[#command + 1] = value and "--keep" or ""
+    elseif key == "http2" then
+      command[#command + 1] = value and "--http2" or ""
     elseif key ~= "https" then
       command[#command + 1] = "--set " .. quote(key .. "=" .. tostring(value))
     end

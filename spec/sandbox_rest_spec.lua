@@ -83,6 +83,73 @@ describe("the sandbox and its clients:", function()
     end)
   end)
 
+  -- Path below the version, the methods it has, the first version that has it.
+  local RESOURCES = {
+    { "", "GET", 31 }, { "/limits", "GET", 31 }, { "/query", "GET", 31 }, { "/queryAll", "GET", 31 }, { "/sobjects", "GET", 31 },
+    { "/sobjects/Account", "GET,POST", 31 }, { "/sobjects/Account/describe", "GET", 31 },
+    { "/sobjects/Account/0018d00000AAAAAAA4", "GET,PATCH,DELETE", 31 },
+    { "/jobs/ingest", "GET,POST", 41 }, { "/jobs/ingest/ID", "GET,PATCH,DELETE", 41 }, { "/jobs/ingest/ID/batches", "PUT", 41 },
+    { "/jobs/ingest/ID/successfulResults", "GET", 41 }, { "/jobs/ingest/ID/failedResults", "GET", 41 },
+    { "/jobs/ingest/ID/unprocessedrecords", "GET", 41 },
+    { "/jobs/query", "GET,POST", 47 }, { "/jobs/query/ID", "GET,PATCH,DELETE", 47 }, { "/jobs/query/ID/results", "GET", 47 },
+    { "/jobs/query/ID/resultPages", "GET", 58 },
+  }
+
+  describe("every resource", function()
+    local METHODS = { "GET", "POST", "PUT", "PATCH", "DELETE" }
+    local ID = "7508d00000Kq3XbAAJ" -- of no job
+
+    local function path_of(resource, version)
+      return ("/services/data/v%d.0%s"):format(version, (resource[1]:gsub("ID", ID)))
+    end
+
+    --- The answer is this error, and has the headers that every answer has.
+    local function refusal(status, code, method, path, options)
+      local answer = assert(call(method, path, options))
+      local message = refused(status, code, answer)
+      assert.are.equal(#answer.body, tonumber(answer.headers["content-length"]), path)
+      assert.matches("^application/json;charset=UTF%-8$", answer.headers["content-type"])
+      return message, answer
+    end
+
+    for _, resource in ipairs(RESOURCES) do
+      local path, methods, since = resource[1], resource[2], resource[3]
+
+      it(("(%s) wants a token, a version and a method that there are"):format(path == "" and "/" or path), function()
+        for _, method in ipairs(METHODS) do
+          local here = path_of(resource, 66)
+          refusal(401, "INVALID_SESSION_ID", method, here, { token = false })
+          refusal(401, "INVALID_SESSION_ID", method, here, { token = "OAuth 00D8d0000008kTz!dead" })
+          refusal(401, "INVALID_AUTH_HEADER", method, here, { token = "Basic YTpi" })
+          refusal(410, "GONE", method, path_of(resource, 30))
+          local _, answer = refusal(404, "NOT_FOUND", method, path_of(resource, 69))
+          assert.matches("^api%-usage=%d+/5000000$", answer.headers["sforce-limit-info"])
+          if since > 31 then
+            refusal(404, "NOT_FOUND", method, path_of(resource, since - 1))
+          end
+          if not ("," .. methods .. ","):find("," .. method .. ",", 1, true) then
+            local message
+            message, answer = refusal(405, "METHOD_NOT_ALLOWED", method, here)
+            assert.are.equal(("HTTP Method '%s' not allowed. Allowed are %s"):format(method, methods), message)
+            assert.are.equal(methods, answer.headers.allow)
+          elseif path:find "ID" then
+            refusal(404, "NOT_FOUND", method, here, method ~= "GET" and { body = "{}" } or nil)
+            refusal(400, "MALFORMED_ID", method, (here:gsub("/750", "/001"):gsub("XbAAJ", "XbAAJ")))
+          elseif method == "GET" and not path:find "/query" and not path:find "/0018" then
+            local good_answer
+            _, good_answer = good(call("GET", here))
+            assert.are.equal(#good_answer.body, tonumber(good_answer.headers["content-length"]))
+            good(call("GET", here .. "/"))
+            assert.are.equal("", call("HEAD", here).body)
+          elseif method == "POST" then
+            refusal(415, "UNSUPPORTED_MEDIA_TYPE", method, here, { body = "{}", type = "text/plain" })
+            refusal(400, "JSON_PARSER_ERROR", method, here, { body = "{" })
+          end
+        end
+      end)
+    end
+  end)
+
   describe("links to pages", function()
     it("come in the shapes that were seen", function()
       load(rows_csv(65))

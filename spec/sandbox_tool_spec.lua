@@ -261,6 +261,37 @@ describe("the sandbox as a tool", function()
     gone(pid, org)
   end)
 
+  it("speaks HTTP/2 when told to, and sends connections away", function()
+    local org = control.start { http2 = true, http2_requests = 3 }
+    local limits = org.http2_url .. "/services/data/v66.0/limits"
+    local function curl(arguments)
+      return sh(("curl -sS --http2 --cacert %s -H 'Authorization: Bearer %s' -w '%%{http_version} %%{http_code}\n' -o /dev/null %s"):format(
+        org.ca_file, org.token, arguments))
+    end
+    assert.are.equal("2 200\n", (curl(limits)))
+    -- Three requests of five on the first connection, two on the next.
+    curl(("-o /dev/null "):rep(4) .. (limits .. " "):rep(5))
+    local log, connections = org:requests { protocol = "HTTP/2.0" }, {}
+    for i = 2, 6 do
+      connections[#connections + 1] = log[i].connection == log[2].connection and "first" or "next"
+    end
+    assert.are.equal("first first first next next", table.concat(connections, " "))
+    for _, fault in ipairs { { reset = "after" }, { close = "before" }, { close = "body", body_bytes = 3 }, { cut = 10 } } do
+      org:fault(fault)
+      assert.are.equal(92, select(2, curl(limits))) -- curl: the stream was not closed cleanly
+    end
+    org:fault { informational = 5 }
+    assert.are.equal("2 200\n", (curl(limits)))
+    local id = cjson.decode((sh(("curl -sS --http2 --cacert %s -H 'Authorization: Bearer %s' --json '%s' %s"):format(org.ca_file, org.token,
+      '{"object":"Account","operation":"insert"}', org.http2_url .. "/services/data/v66.0/jobs/ingest")))).id
+    write(scratch .. "/body", "Name\n" .. ("A\n"):rep(100000))
+    assert.are.equal("2 201\n", (curl(("-H 'Content-Type: text/csv' -T %s/body %s/services/data/v66.0/jobs/ingest/%s/batches"):format(scratch,
+      org.http2_url, id))))
+    assert.are.equal(200005, org:job(id).bytes)
+    assert.are.equal("", org:errors())
+    org:stop()
+  end)
+
   it("keeps the text of settings as it is", function()
     local texts = { client_id = "a.b-c 'd' \"e\" $f `g` \\ %h", client_secret = "é&=+\n2", username = "me@acme.example" }
     local org = control.start(texts)

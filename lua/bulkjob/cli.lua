@@ -9,8 +9,8 @@ local status = require "bulkjob.cli.status"
 
 -- Options of the sandbox command by the names of the parser.
 local SANDBOX_OPTIONS = {
-  port = "--port", https = "--https", tls_port = "--tls-port", control_port = "--control-port", bind = "--bind", dir = "--dir",
-  keep = "--keep", token = "--token", ready_file = "--ready-file", owner = "--owner", json = "--json",
+  port = "--port", https = "--https", tls_port = "--tls-port", http2 = "--http2", control_port = "--control-port", bind = "--bind",
+  dir = "--dir", keep = "--keep", token = "--token", ready_file = "--ready-file", owner = "--owner", json = "--json",
 }
 
 local function sandbox_command(place, options)

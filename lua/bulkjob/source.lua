@@ -174,7 +174,8 @@ local function row_chunks(s, format, breathe)
   writer:header()
   local ended, count = false, 0
   return function()
-    while not ended and writer:size() < CHUNK do
+    local size = writer:size()
+    while not ended and size < CHUNK do
       local row, failure = next_row()
       if row == nil then
         ended = true
@@ -182,8 +183,9 @@ local function row_chunks(s, format, breathe)
           return nil, failure
         end
       else
-        local ok, err = writer:row(row, strict)
-        if not ok then
+        local err
+        size, err = writer:row(row, strict)
+        if not size then
           return nil, err
         end
         count = count + 1
@@ -192,7 +194,7 @@ local function row_chunks(s, format, breathe)
         end
       end
     end
-    if writer:size() > 0 then
+    if size > 0 then
       return writer:take()
     end
   end

@@ -29,7 +29,7 @@ local WATCH_SECONDS = 0.5
 
 -- All that a sandbox writes into its directory, as in the launcher; what tells others that it is gone goes last.
 local NAMES = "jobs tmp logs org.db org.db-journal org.db-wal org.db-shm nginx.conf start ca.key ca.pem server.key server.csr server.ext "
-  .. "server.pem ready.new problem nginx.pid .bulkjob-sandbox ready"
+  .. "server.pem ready.new problem.new problem nginx.pid .bulkjob-sandbox ready"
 
 --- The launcher cleans up when it ends in an orderly way. When it was killed, this does.
 local function clean_up()
@@ -97,7 +97,7 @@ end
 
 local ANY = { ["0.0.0.0"] = "127.0.0.1", ["[::]"] = "[::1]" }
 
---- options: dir, bind, port, tls_port (false: HTTP only), control_port, launcher and owners (process ids), keep, made (the directory was
+--- options: dir, bind, port, tls_port (false: HTTP only), http2_port (false: none), control_port, launcher and owners (process ids), keep, made (the directory was
 --- made by us).
 function M.start(options)
   local start_settings, start = start_file.read(options.dir)
@@ -113,6 +113,9 @@ function M.start(options)
   if options.tls_port then
     info.tls_url = ("https://%s:%s"):format(host == "127.0.0.1" and "localhost" or host, options.tls_port)
     info.ca_file = options.dir .. "/ca.pem"
+  end
+  if options.http2_port then
+    info.http2_url = info.tls_url:gsub("%d+$", options.http2_port)
   end
   M.info = info
   late.url = info.url

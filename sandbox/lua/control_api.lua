@@ -6,6 +6,7 @@ local faults = require "faults"
 local hold = require "hold"
 local jobs = require "jobs"
 local json = require "json"
+local page = require "page"
 local query_run = require "query_run"
 local quota = require "quota"
 local records = require "records"
@@ -297,7 +298,15 @@ local function answer(status, value)
 end
 
 function M.handle()
+  -- A page of another site that is open in a browser on this machine has no business here.
+  local origin = ngx.var.http_origin
+  if origin and origin ~= ngx.var.scheme .. "://" .. (ngx.var.http_host or "") then
+    return answer(403, { error = "requests from other sites are refused" })
+  end
   local path = ngx.var.uri:gsub("/$", "")
+  if not path:find "^/sandbox" and (path ~= "" or (ngx.var.http_accept or ""):find("text/html", 1, true)) then
+    return page.handle(path)
+  end
   if path == "" or path == "/sandbox" then
     return answer(200, index())
   end

@@ -209,6 +209,17 @@ end
 
 local changes = { UploadComplete = close, Aborted = abort }
 
+--- What a PATCH and a DELETE do, for the page on the control port too. They answer an error when they may not.
+M.abort_job = abort
+
+function M.delete_job(job)
+  if not jobs.is_terminal(job) and job.state ~= "UploadComplete" then
+    return errors.not_terminated()
+  end
+  loader.stop(job)
+  jobs.remove(job)
+end
+
 --- I4, I5
 function M.patch(request)
   return common.patch(request, "ingest", changes)
@@ -217,14 +228,10 @@ end
 --- I6
 function M.delete(request)
   local job = jobs.find(request.id, "ingest")
-  local err = common.check_owner(job)
+  local err = common.check_owner(job) or M.delete_job(job)
   if err then
     return nil, err
-  elseif not jobs.is_terminal(job) and job.state ~= "UploadComplete" then
-    return nil, errors.not_terminated()
   end
-  loader.stop(job)
-  jobs.remove(job)
   return { status = 204, headers = {}, body = "" }
 end
 

@@ -28,6 +28,7 @@ function M.transition(job, state)
   job.state = state
   job.modified = clock.org_now()
   job.transitions[state] = (job.transitions[state] or 0) + 1
+  job.history[#job.history + 1] = { state = state, at = job.modified }
   store.save_job(job)
 end
 
@@ -46,7 +47,7 @@ local function add(job)
   job.modified = job.modified or job.created
   job.created_by = job.created_by or ids.USER
   job.processed, job.failed = job.processed or 0, job.failed or 0
-  job.transitions = {}
+  job.transitions, job.history = {}, {}
   job.uploads = 0
   return enter(job)
 end

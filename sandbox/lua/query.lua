@@ -69,6 +69,16 @@ end
 
 local changes = { Aborted = abort, UploadComplete = close }
 
+--- As in ingest.
+M.abort_job = abort
+
+function M.delete_job(job)
+  if not jobs.is_terminal(job) then
+    return errors.not_terminated()
+  end
+  jobs.remove(job)
+end
+
 --- Q5
 function M.patch(request)
   return common.patch(request, "query", changes)
@@ -77,13 +87,10 @@ end
 --- Q6. Unlike ingest jobs, a query job in UploadComplete cannot be deleted.
 function M.delete(request)
   local job = jobs.find(request.id, "query")
-  local err = common.check_owner(job)
+  local err = common.check_owner(job) or M.delete_job(job)
   if err then
     return nil, err
-  elseif not jobs.is_terminal(job) then
-    return nil, errors.not_terminated()
   end
-  jobs.remove(job)
   return { status = 204, headers = {}, body = "" }
 end
 

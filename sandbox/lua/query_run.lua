@@ -161,6 +161,15 @@ function M.enqueue(job)
   end, settings.values.queue_seconds)
 end
 
+--- The first rows of a result, or of what there is of it so far, as CSV. write answers false when it has enough.
+function M.preview(job, write)
+  if job.made_up then
+    job.made_up:stream(0, math.min(job.made_up.rows, 100), write)
+  elseif job.header and write(job.header) then
+    results.copy(jobs.path(job, "rows"), 0, nil, write)
+  end
+end
+
 function M.stop(job)
   scheduler.cancel(job)
   close(job)

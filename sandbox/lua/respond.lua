@@ -200,7 +200,7 @@ function M.send(answer, fault)
   if fault.encoding then
     encode(answer, fault)
   end
-  if fault.informational or fault.trailers then
+  if (fault.informational or fault.trailers) and ngx.req.http_version() ~= 2 then
     return send_raw(answer, fault)
   end
   if not settings.values.gzip then

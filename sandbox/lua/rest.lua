@@ -178,7 +178,7 @@ local function column_of(name, field, joined)
 end
 
 --- The columns of a query, for columns=true, with which the Salesforce CLI begins. Fields of a parent are its joined columns.
-local function columns(plan)
+local function describe_columns(plan)
   local list, parents = {}, {}
   for i, name in ipairs(plan.names) do
     local parent, rest = name:match "^([%w_]+)%.(.+)$"
@@ -207,7 +207,7 @@ local function run_query(request, all_rows)
   if not plan then
     return nil, err
   elseif request.args.columns == "true" then
-    return columns(plan)
+    return describe_columns(plan)
   end
   if plan.counts then
     return respond.json(json.object {

@@ -181,6 +181,10 @@ end
 --- Read only a part of the request body. The raw socket knows chunked bodies as well.
 local function read_some(bytes)
   bytes = math.min(bytes, tonumber(ngx.var.http_content_length) or bytes)
+  if ngx.req.http_version() == 2 then
+    ngx.req.read_body() -- there is no raw socket: all of it
+    return bytes
+  end
   local socket = ngx.req.socket(true)
   if socket and bytes > 0 then
     socket:settimeout(60000)

@@ -112,6 +112,16 @@ function M.from_text(key, text)
   return value
 end
 
+--- The names of all settings, in order.
+function M.names()
+  local names = {}
+  for name in pairs(DEFAULTS) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  return names
+end
+
 local function choices_of(choices)
   local names = {}
   for choice in pairs(choices) do

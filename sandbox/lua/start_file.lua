@@ -39,9 +39,10 @@ end
 function M.check(dir)
   local ok, err = M.read(dir)
   if not ok then
-    local file = assert(io.open(dir .. "/problem", "w"))
+    local file = assert(io.open(dir .. "/problem.new", "w"))
     file:write(err, "\n")
     file:close()
+    os.rename(dir .. "/problem.new", dir .. "/problem") -- it is whole when the launcher sees it
     error(err, 0)
   end
 end

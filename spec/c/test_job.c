@@ -285,6 +285,19 @@ static void test_time(void)
     begin(VERB_READ);
     CHECK(verb_next(&run, &a, 1e6, 0.5) == PLAN_SEND);
     CHECK(verb_next(&run, &a, 1e6 + 3700, 0.5) == PLAN_FAIL);
+    /* A good response between two failures begins it anew. */
+    struct answer open = answered(OUTCOME_OK);
+    open.state = STATE_OPEN;
+    begin(VERB_CLOSE);
+    CHECK(reads_back(verb_next(&run, &a, 1e6, 0.5)));
+    CHECK(sends_again(verb_next(&run, &open, 1e6 + 1, 0.5)));
+    CHECK(reads_back(verb_next(&run, &a, 1e6 + 3700, 0.5)));
+    CHECK(sends_again(verb_next(&run, &open, 1e6 + 3701, 0.5)));
+    /* A wish for more time than anybody waits: the state is read, and nothing else is sent. */
+    a.retry_after = 3600;
+    begin(VERB_CLOSE);
+    CHECK(reads_back(next(a)) && run.pause == 0);
+    CHECK(next_state(STATE_OPEN) == PLAN_FAIL && run.in_doubt);
 }
 
 /* Given up by the caller. */

@@ -61,6 +61,7 @@ struct node {
     int requests;   /* of the call at hand */
     int bodies;     /* whole bodies of the call at hand that may have arrived */
     int text;       /* TEXT_… of its last request */
+    int texts;      /* TEXT_… of the bodies of this call that went out whole */
     bool once;      /* its body cannot be sent again */
     bool automatic; /* nobody asked for it */
     double now;
@@ -119,7 +120,7 @@ static const char *const rules[RULES] = {
     [EFFECT_TOLD] = "a call that failed though it had its effect is in doubt, or shows the state",
     [FULL_ONCE] = "a create with data is sent again only when the one before was answered or never went out",
     [READ_BEFORE_REPEAT] = "a close or abort that was lost is sent again only after the state was read",
-    [ABORT_SURE] = "no job is aborted on its own account when a close of ours was, or may be, carried out",
+    [ABORT_SURE] = "a job is aborted unasked only when it is ours and no close of ours was, or may be, carried out",
     [STRAYS_COUNTED] = "the jobs that a create may have left are counted",
     [BODY_REPEATABLE] = "a body is sent again only when it can be read again",
     [TRIES_KEPT] = "the verb itself is sent as often as the policy says, and once more for a new token",
@@ -191,6 +192,12 @@ static int choose(int n)
         choices.of[choices.count++] = n;
     }
     return choices.at[choices.used++];
+}
+
+/* The same, but at random mostly the first, so that walks get far. */
+static int choose_first(int n)
+{
+    return choices.random && roll(4) != 0 ? 0 : choose(n);
 }
 
 /* On to the next combination. False: that was the last. */
@@ -342,7 +349,11 @@ static void check_success(const struct node *n, enum plan plan)
         rule(ABORT_SHOWN, n, n->seen == STATE_ABORTED && s->state == STATE_ABORTED);
         break;
     case VERB_UPLOAD:
-        rule(UPLOAD_SHOWN, n, (s->contents & n->text) && (plan == PLAN_DONE || s->contents == n->text));
+        /* A file may change between two tries. What arrived first is what this call has uploaded. */
+        if (plan == PLAN_DONE)
+            rule(UPLOAD_SHOWN, n, s->contents & n->text);
+        else
+            rule(UPLOAD_SHOWN, n, is_single(s->contents) && (s->contents & (n->text | n->texts)));
         break;
     case VERB_DELETE:
         rule(DELETE_SHOWN, n, s->gone);
@@ -413,6 +424,7 @@ static void begin_call(struct node *n, enum verb verb, bool automatic)
     n->calls++;
     n->requests = 0;
     n->bodies = 0;
+    n->texts = 0;
     n->automatic = automatic;
     n->took_effect = n->unread = n->doubtful = n->answered = n->lost = n->ended = n->over = false;
     n->paused = true;
@@ -439,6 +451,7 @@ static void note_request(struct node *n, struct answer *a, bool whole)
         h->aborts--;
     if (n->run.verb == VERB_UPLOAD && whole && may_be_there) {
         n->bodies++;
+        n->texts |= n->text;
         bodies_add(&h->bodies, digest);
     }
     a->contents_ours = a->has_contents && h->ours && bodies_are(&h->bodies, whole ? digest : h->bodies.digest) &&
@@ -521,6 +534,7 @@ static void answer_send(struct node *n, struct answer *a, bool *whole)
     switch (which) {
     case 0:
         serve(n, a);
+        *whole = a->outcome == OUTCOME_OK || n->run.verb != VERB_UPLOAD || choose(2) == 0;
         return;
     case 1: {
         n->what = "lost";
@@ -569,7 +583,7 @@ static void answer_look(struct node *n, struct answer *a)
 {
     static const enum outcome outcomes[] = {OUTCOME_RETRY, OUTCOME_FAILED, OUTCOME_DEAD_TOKEN};
     a->sent = true;
-    switch (choose(6)) {
+    switch (choose_first(6)) {
     case 0:
         n->what = "the state is read";
         a->outcome = n->service.gone ? OUTCOME_FAILED : OUTCOME_OK;
@@ -634,7 +648,7 @@ static bool request(struct node *n)
     if (send && n->run.verb == VERB_ABORT)
         h->aborts++;
     if (send && n->run.verb == VERB_UPLOAD)
-        n->text = n->run.sends == 0 ? TEXT_ONE : 1 << choose(TEXTS);
+        n->text = n->run.sends == 0 && n->calls == 1 ? TEXT_ONE : 1 << choose(TEXTS);
     n->answered = false;
     if (send)
         answer_send(n, &a, &whole);
@@ -695,7 +709,9 @@ static bool go_on(struct node *n)
         }
         const struct service *s = &n->service;
         bool may_close = !s->gone && s->state == STATE_OPEN;
-        rule(ABORT_SURE, n, !s->ours_closed && !(may_close && (n->late.count[VERB_CLOSE] || n->old.count[VERB_CLOSE])));
+        rule(ABORT_SURE, n,
+             n->handle.ours && !s->ours_closed &&
+                 !(may_close && (n->late.count[VERB_CLOSE] || n->old.count[VERB_CLOSE])));
         if (n->run.verb == VERB_ABORT) { /* it would be the same once more */
             n->phase = PHASE_END;
             return true;
@@ -731,7 +747,7 @@ static bool step(struct node *n)
         return happen(n);
     switch (n->phase) {
     case PHASE_SEND:
-        switch (choose(3)) {
+        switch (choose_first(3)) {
         case 0:
             return request(n);
         case 1:
@@ -743,7 +759,7 @@ static bool step(struct node *n)
         }
         return false;
     case PHASE_TOKEN:
-        if (choose(2) == 0) {
+        if (choose_first(2) == 0) {
             n->what = "a new token";
             n->paused = true;
             n->phase = PHASE_SEND;
@@ -773,6 +789,10 @@ static struct node first_node(enum verb verb, bool ours, bool renewable, bool on
     n.service.contents = verb == VERB_CLOSE ? TEXT_ONE : 0;
     n.handle.ours = ours;
     n.handle.state = ours && !makes ? STATE_OPEN : STATE_UNKNOWN;
+    if (n.service.contents) {
+        const char digest[DIGEST_BODY_HEX + 1] = {'0' + TEXT_ONE, '\0'};
+        bodies_add(&n.handle.bodies, digest);
+    }
     n.run.renewable = renewable;
     n.once = once;
     begin_call(&n, verb, false);
@@ -813,7 +833,7 @@ static void make_key(const struct node *n, unsigned char key[KEY])
     PUT(h->bodies.whole | (h->bodies.digest[0] & 7) << 4);
     PUT((int)n->phase | n->calls << 4);
     PUT(n->requests);
-    PUT(n->bodies | n->text << 4);
+    PUT(n->bodies | n->text << 4 | n->texts << 6);
     PUT8(n->automatic, n->took_effect, n->unread, n->doubtful, n->answered, n->lost, n->ended, n->paused);
     PUT(n->seen);
 #undef PUT8
@@ -958,7 +978,7 @@ int main(void)
     static const int many[] = {3, 5, 10};
     for (size_t i = 0; i < sizeof many / sizeof many[0]; i++) {
         choices.seed = 20 + i;
-        walk(many[i], 20000);
+        walk(many[i], 200000);
     }
     printf("# %lu sequences at random, %lu events in all\n", sequences, edges);
     for (int i = 0; i < RULES; i++)

@@ -172,6 +172,7 @@ Exit codes: 0 it ended as it was told to, 1 it could not start or broke down, 2 
   sandbox:flag("--https", "HTTPS too, with an authority of its own. Needs openssl.")
   sandbox:option("--tls-port", "Port for HTTPS."):convert(count)
   sandbox:option("--control-port", "Port of the control interface."):convert(count)
+  sandbox:flag("--http2", "HTTP/2 too, on one more port of HTTPS.")
   sandbox:option("--bind", "Address to listen on; 127.0.0.1 if not said.")
   sandbox:option("--dir", "Directory to keep everything in: an empty one, or one that was kept.")
   sandbox:flag("--keep", "Leave the directory behind; the next start with it goes on where this one was.")
