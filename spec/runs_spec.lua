@@ -450,6 +450,40 @@ describe("a run", function()
       assert.are.equal("failed.csv\nsuccessful.csv\nunprocessed.csv\n", listing "results")
     end)
 
+    it("published together, whenever that is broken off", function()
+      local rename, kept = core.publish, nil
+      finally(function()
+        core.publish = rename -- luacheck: ignore
+      end)
+      for most = 0, 3 do
+        local all = {
+          file = write("a.csv", csv(most * 10 + 1, most * 10 + 10)), results = path "results", join = true, journal = path("journal" .. most),
+        }
+        kept = 0
+        core.publish = function(from, to) -- luacheck: ignore
+          if to:find "results/" and kept == most then
+            return nil, core.error("io", "broken off")
+          end
+          kept = kept + (to:find "results/" and 1 or 0)
+          return rename(from, to)
+        end
+        local report, err = load(all)
+        core.publish = rename -- luacheck: ignore
+        assert.is_nil(report)
+        assert.are.equal("broken off", err.message)
+        local there = core.list_directory(path "results") or {}
+        assert.are.equal(most, #there)
+        for _, name in ipairs(there) do
+          os.remove(path("results/" .. name)) -- the user has seen it, and takes it away
+        end
+        org:clear_requests()
+        report = assert(load(all))
+        assert.are.same({ true, 0 }, { report.resumed, #org:requests() })
+        assert.are.equal(4 - most, #core.list_directory(path "results"))
+        os.execute("rm -rf " .. path "results")
+      end
+    end)
+
     it("of jobs that are gone, whose rows nobody knows", function()
       local all = { file = write("a.csv", csv(1, 20)) }
       local first = assert(load(helper.with(all, { wait = false })))

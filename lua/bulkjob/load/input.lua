@@ -111,7 +111,7 @@ local function compare_describe(load)
   for _, name in ipairs(load.facts.columns) do
     local field = name:match "^[^:]+:([^.]+)%." or name:match "^([^.]+)%." or name
     if not (description.fields[field:lower()] or description.relationships[field:lower()]) then
-      err = core.error("csv", load.options.file .. ": line 1: " .. load.options.object .. " has no field '" .. name .. "'")
+      err = core.error("csv", (load.options.file or "rows") .. ": line 1: " .. load.options.object .. " has no field '" .. name .. "'")
       err.line, err.column = 1, name
       return nil, err
     end

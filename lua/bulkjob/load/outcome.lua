@@ -180,6 +180,7 @@ local function retry_failed(load, sums, paths)
   sums.unprocessed = sums.unprocessed + second.unprocessed
   sums.unknown = sums.unknown + second.unknown
   sums.strays = sums.strays + second.strays
+  sums.lower_bound = sums.lower_bound or second.lower_bound
   return merged
 end
 
@@ -223,16 +224,20 @@ end
 -- no longer in the run has its name already, and may be gone by the user's own hand.
 local function publish(load, going_on)
   local noted = load.run.said.publish
+  -- A relative path may lead elsewhere by now.
+  local directory = core.list_directory(noted.directory) and noted.directory or load.options.results
   for _, name in ipairs(ALL) do
     if not noted.files[name] or core.stat(load.run:file(noted.files[name].name)) then
-      os.remove(noted.report.results[name] or noted.directory .. "/" .. name .. ".csv")
+      os.remove(directory .. "/" .. name .. ".csv")
     end
   end
+  noted.report.results, noted.report.resumed = {}, load.resumed
   for name, facts in pairs(noted.files) do
-    local from = load.run:file(facts.name)
+    local from, to = load.run:file(facts.name), directory .. "/" .. name .. ".csv"
+    noted.report.results[name] = to
     if core.stat(from) then
       check_unchanged(load, from, going_on and facts)
-      files.check(outfile.publish(load.client, from, noted.report.results[name]))
+      files.check(outfile.publish(load.client, from, to))
     end
   end
   return noted.report
@@ -248,11 +253,9 @@ local function assemble(load)
     join_results(load, paths)
   end
   local list = {}
-  sums.results = {}
   for name, path in pairs(paths) do
     list[name] = sum(load, path)
     list[name].name = path:match("[^/]*$"):sub(#load.run.id + 2)
-    sums.results[name] = load.options.results .. "/" .. name .. ".csv"
   end
   files.check(load.run:note { publish = { directory = load.options.results, files = list, report = sums } })
 end
