@@ -9,7 +9,7 @@ local PIECE = 64 * 1024
 
 local READ_OPTIONS = { delimiter = "string", max_record = "number" }
 local WRITE_OPTIONS = { delimiter = "string", line_ending = "string" }
-local CHECK_OPTIONS = { delimiter = "string", part_bytes = "number", sha256 = "boolean" }
+local CHECK_OPTIONS = { delimiter = "string", part_bytes = "count", sha256 = "boolean" }
 
 local function source_error(failure)
   return core.is_error(failure) and failure or core.error("io", "the source failed: " .. tostring(failure))
