@@ -114,6 +114,10 @@ fuzz: ## each fuzz target for FUZZ_SECONDS
 oom: all ## every allocation of a job fails once, in Lua and in C
 	@$(MAKE) --no-print-directory SAN=asan run-oom
 
+check-peers: ## clients of others against the local org; needs the npm registry
+	@tools/deps
+	@tools/check-peers
+
 check-unit: c-test test ## C unit tests and busted, the quick way
 
 lint: ## style, grammar, versions, the line
@@ -252,6 +256,6 @@ $(BINDING)/bulkjob $(OOM)/bulkjob:
 
 -include $(wildcard $(PLAIN)/*.d $(BINDING)/*.d)
 
-.PHONY: all help lib deps demo example-host example-love check check-all ready oom-programs test asan tsan c-test fuzz oom check-unit lint format rockspec manual rock-check \
+.PHONY: check-peers all help lib deps demo example-host example-love check check-all ready oom-programs test asan tsan c-test fuzz oom check-unit lint format rockspec manual rock-check \
   bench bench-hosts install uninstall clean syntax run-c-tests run-fuzzers run-oom FORCE
 .DELETE_ON_ERROR:

@@ -118,7 +118,7 @@ local function main(rows)
   print(("  %.2f of the time of curl, which took %.1f s"):format(tonumber(seconds) / curl, curl))
   good = run_in_process(org, "walk", id, math.floor(rows / 2)) and good and same
   org:stop()
-  os.execute("rm -f " .. path .. "*")
+  os.execute("rm -rf " .. path .. "*")
   os.exit(good)
 end
 

@@ -79,7 +79,7 @@ local function run(records)
   end
   org:stop()
   os.remove(path)
-  os.remove(path .. ".journal")
+  os.execute("rm -rf " .. path .. ".journal")
   os.exit(good)
 end
 

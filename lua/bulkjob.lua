@@ -26,6 +26,9 @@ require "bulkjob.load"
 ---@field retry_after number|nil seconds the service asked to wait
 ---@field in_doubt boolean|nil true when a close, an abort or a create with data failed and may have taken effect all the same
 ---@field also bulkjob.Error[]|nil what failed while cleaning up
+---@field jobs { id: string, state: string|nil }[]|nil of a load: the jobs that it has made so far
+---@field parts { first: integer, last: integer, job: string|nil, what: string }[]|nil of a load whose journal holds an unfinished run of
+---  something else: which records of that are "committed", "perhaps committed" or "not sent"
 ---@field traceback string|nil of the task that raised it
 ---@field raised any of a task that raised something else than a string: that
 ---@field strays integer|nil how many empty, open jobs a failed create may have left behind

@@ -21,7 +21,10 @@ Org.__index = Org
 local START_SECONDS, STOP_SECONDS = 60, 60
 
 -- Options of start that are not settings of the org.
-local LAUNCHER_OPTIONS = { dir = "--dir", port = "--port", tls_port = "--tls-port", control_port = "--control-port" }
+local LAUNCHER_OPTIONS = {
+  dir = "--dir", port = "--port", tls_port = "--tls-port", control_port = "--control-port", token = "--token", bind = "--bind",
+  http2_requests = "--http2-requests", http2_streams = "--http2-streams",
+}
 
 local to_integer = rawget(math, "tointeger") or function(value)
   return value
@@ -61,7 +64,8 @@ local function here()
   return source:match "^(.*)/[^/]*$" or "."
 end
 
---- Start an org. options: any setting of README.md, and dir, port, tls_port, control_port, keep.
+--- Start an org. options: any setting of README.md, and dir, port, tls_port, control_port, keep, token, bind, https (false: HTTP only),
+--- http2 (true: org.http2_url is there), http2_requests, http2_streams.
 function M.start(options)
   local command = { quote(here() .. "/run") }
   local ready = os.tmpname()
@@ -71,13 +75,18 @@ function M.start(options)
       command[#command + 1] = LAUNCHER_OPTIONS[key] .. " " .. quote(value)
     elseif key == "keep" then
       command[#command + 1] = value and "--keep" or ""
-    else
+    elseif key == "http2" then
+      command[#command + 1] = value and "--http2" or ""
+    elseif key ~= "https" then
       command[#command + 1] = "--set " .. quote(key .. "=" .. tostring(value))
     end
   end
+  if not options or options.https ~= false then
+    command[#command + 1] = "--https"
+  end
   -- The shell's parent is this process. The sandbox watches it; and its standard input is a pipe from us, of which it reads the end
   -- when we end. It runs in the background (where a shell would give it no input: hence the 3), so that closing the pipe never waits.
-  command[#command + 1] = "--owner $PPID --child " .. quote(ready)
+  command[#command + 1] = "--owner $PPID --until-eof --ready-file " .. quote(ready)
   local pipe = assert(io.popen(("{ %s 2>%s <&3 3<&- & } 3<&0"):format(table.concat(command, " "), quote(ready .. ".err")), "w"))
   local deadline = socket.gettime() + START_SECONDS
   local text
@@ -85,16 +94,17 @@ function M.start(options)
     socket.sleep(0.01)
     text = read_file(ready)
     local problem = not text and read_file(ready .. ".err")
-    if (problem and problem:find "^sandbox:" or problem and problem:find "\nsandbox:") or socket.gettime() > deadline then
+    if (problem and problem:find "^sandbox:") or socket.gettime() > deadline then
       pipe:close()
+      problem = read_file(ready .. ".err")
       os.remove(ready .. ".err")
-      error("the sandbox did not start: " .. tostring(problem), 2)
+      error("the sandbox did not start: " .. tostring(problem):gsub("^sandbox: ", ""):gsub("%s+$", ""), 2)
     end
   until text
   os.remove(ready)
   os.remove(ready .. ".err")
   local org = plain(cjson.decode(text))
-  org.pipe, org.keep = pipe, options and options.keep
+  org.pipe = pipe
   return setmetatable(org, Org)
 end
 
@@ -128,6 +138,10 @@ end
 --- All faults with how often they are still due (left) and how many requests they still let pass (skip).
 function Org:faults()
   return self:command("faults").faults
+end
+
+function Org:remove_fault(id)
+  self:command("remove_fault", { id = id })
 end
 
 function Org:clear_faults()
@@ -247,8 +261,7 @@ function Org:stop()
   self.pipe = nil
   local deadline = socket.gettime() + STOP_SECONDS
   repeat
-    -- A kept directory loses its pid file only.
-    local left = io.open(self.keep and self.dir .. "/nginx.pid" or self.dir)
+    local left = io.open(self.temporary and self.dir or self.dir .. "/ready") -- what goes last
     if left then
       left:close()
       socket.sleep(0.005)

@@ -100,6 +100,24 @@ describe("the command", function()
       end
     end)
 
+    it("writes to a pipe by its name, and makes nothing beside it", function()
+      fill(20)
+      org:set { query_page_records = 3 }
+      helper.shell("mkfifo " .. path "pipe.csv")
+      local reader = assert(io.popen("timeout 60 cat " .. path "pipe.csv"))
+      local status, out, err
+      for _ = 1, 20 do -- until the reader is there
+        status, out, err = run("extract " .. SOQL .. " -o " .. path "pipe.csv")
+        if not err:find "no program has this pipe open" then
+          break
+        end
+      end
+      assert.are.same({ 0, "", "" }, { status, out, err })
+      assert.are.equal(expected(), reader:read "*a")
+      reader:close()
+      assert.are.equal("err\nout\npipe.csv\n", (helper.shell("ls -A " .. directory)))
+    end)
+
     it("says when the output cannot be written", function()
       fill(10)
       local out, status = helper.shell(environment() .. command.line("extract " .. SOQL) .. " 2>&1 >/dev/full")
@@ -115,7 +133,7 @@ describe("the command", function()
       org:fault { path = "/results", after = 2, status = 400, count = -1 }
       local status, _, err = run("extract --pages 1 " .. SOQL .. " -o " .. path "rows.csv")
       assert.are.equal(3, status)
-      assert.matches("what is on the disk is kept; to go on: bulkjob extract", err)
+      assert.matches("what is on the disk is kept; to go on: bin/bulkjob extract", err)
       assert.is_nil(helper.content(path "rows.csv"))
       org:clear_faults()
       org:clear_requests()
@@ -152,7 +170,7 @@ describe("the command", function()
       assert.are.equal(0, status)
       assert.matches("^100 rows in 2 jobs, %d+:%d%d: 100 good, 0 failed, 0 not processed\n$", out)
       assert.are.equal(100, org:count "Account")
-      assert.is_nil(core.stat(path "rows.csv.bulkjob-journal"))
+      assert.is_nil(core.stat(path "rows.csv.bulkjob"))
     end)
 
     it("answers 1 when rows failed, and saves the results", function()
@@ -185,6 +203,64 @@ describe("the command", function()
       assert.are.equal(0, #org:requests())
     end)
 
+    it("keeps its run until the report is printed, and tells what it did when it is called again", function()
+      assert.are.equal(0, (run("load " .. rows(20) .. " --object Account --no-wait")))
+      local status, out = run("load " .. rows(20) .. " --object Account --results " .. path "results")
+      assert.are.equal(0, status)
+      assert.matches("an earlier call had begun it", out)
+      assert.are.equal(20, org:count "Account")
+      assert.is_nil(core.list_directory(path "rows.csv.bulkjob"))
+      -- Killed where it prints: the same command prints the report again, and sends nothing.
+      local line = command.line("load " .. rows(30) .. " --object Account --operation upsert --external-id Ext__c")
+      local program = ("local run = require 'bulkjob.run' run.remove = function() os.exit(9) end arg = { [0] = 'bin/bulkjob', %s } "
+        .. "os.exit(require('bulkjob.cli')(arg), true)"):format("'-q', " .. line:match "bin/bulkjob (.*)$":gsub("%S+", "'%0',"))
+      helper.shell(environment() .. os.getenv "LUA" .. " -e " .. helper.quote(program))
+      assert.is_truthy(core.stat(path "rows.csv.bulkjob/log"))
+      org:clear_requests()
+      status, out = run("load " .. rows(30) .. " --object Account --operation upsert --external-id Ext__c")
+      assert.are.equal(0, status)
+      assert.matches("nothing was sent", out)
+      assert.are.equal(0, #org:requests())
+    end)
+
+    it("is not locked by a typo, and begins anew by --restart", function()
+      local status, _, err = run("load " .. rows(10) .. " --object Acount")
+      assert.are.equal(3, status)
+      assert.matches("nothing was done", err)
+      assert.are.equal(0, (run("load " .. rows(10) .. " --object Account --no-wait")))
+      org:fault { method = "PUT", after = 1, status = 400 }
+      status, _, err = run("load " .. rows(300) .. " --object Account --part-bytes 1k --jobs 1")
+      assert.are.equal(3, status)
+      assert.matches("what was committed is kept; to go on: bin/bulkjob load", err)
+      status, _, err = run("load " .. rows(10) .. " --object Account")
+      assert.are.equal(3, status)
+      assert.matches("records 1 to %d+: committed.*%-%-restart", err)
+      assert.is_nil(err:find "to go on:")
+      assert.are.equal(1, (run("load " .. rows(10) .. " --object Account --restart"))) -- their ids are there
+    end)
+
+    for name, closed in pairs { ["standard error"] = "2>&-", ["standard output"] = ">&-", ["all three"] = "<&- >&- 2>&-" } do
+      it("lets nothing that is printed get into its run when it is started without " .. name, function()
+        org:fault { method = "PUT", after = 1, status = 400, count = -1 }
+        local line = command.line("load " .. rows(300) .. " --object Account --part-bytes 1k --jobs 1")
+        os.execute("{ " .. environment() .. line .. "; } " .. closed)
+        for text in helper.content(path "rows.csv.bulkjob/log"):gmatch "[^\n]+" do
+          assert(core.json_decode(text), text)
+        end
+        org:clear_faults()
+        assert.are.equal(0, (run("load " .. rows(300) .. " --object Account --part-bytes 1k --jobs 1")))
+      end)
+    end
+
+    it("refuses a name that is empty", function()
+      for _, arguments in ipairs { "extract x -o ''", "load x --object Account --results ''", "load '' --object Account" } do
+        local status, _, err = run(arguments)
+        assert.are.equal(2, status)
+        assert.matches("empty text is no name", err)
+      end
+      assert.are.equal("err\nout\n", (helper.shell("ls -A " .. directory)))
+    end)
+
     it("warns when certificates are not verified", function()
       local status, _, err = run("--insecure load " .. rows(10) .. " --object Account")
       assert.are.equal(0, status)
@@ -195,7 +271,7 @@ describe("the command", function()
       local _, _, err = run("load " .. rows(100) .. " --object Account")
       assert.matches("0 %%, .*of 100 rows, .* sent", err)
       assert.is_nil(err:find "\r")
-      os.remove(path "rows.csv.bulkjob-journal")
+      os.execute("rm -rf " .. path "rows.csv.bulkjob")
       _, _, err = run("--quiet load " .. rows(100) .. " --object Account")
       assert.are.equal("", err)
     end)
@@ -303,11 +379,12 @@ describe("the command", function()
 
     for _, columns in ipairs { 80, 40, 12 } do
       it("draws a bar that fits into " .. columns .. " columns", function()
-        org:set { processing_seconds = 1 }
+        org:hold(true)
         start(columns, "load " .. rows() .. " --object Account")
         local text = screen:wait_for "%d+ %%"
         assert.are.equal(1, select(2, text:gsub("%%", "")))
         assert.are.equal(columns >= 40, text:find "%[[#-]+%]" ~= nil)
+        org:release(true)
         text = screen:wait_for "status 0"
         assert.is_nil(text:find "%%")
       end)
@@ -321,7 +398,7 @@ describe("the command", function()
       end)
       screen:send "C-c"
       local text = screen:wait_for "status 130"
-      local line = text:match "to go on: bulkjob ([^\n]*)"
+      local line = text:match "to go on: bin/bulkjob ([^\n]*)"
       assert.are.same({ UploadComplete = 2 }, helper.states(org))
       org:release(true)
       local status, out = run("--json " .. line)
@@ -346,14 +423,14 @@ describe("the command", function()
 
     it("leaves at once at the second Ctrl-C", function()
       org:fault { method = "PUT", stall = helper.NEVER_SECONDS }
-      org:fault { method = "GET", path = "/jobs/", stall = helper.NEVER_SECONDS, count = -1 }
+      org:fault { method = "PATCH", stall = helper.NEVER_SECONDS, count = -1 }
       start(200, "load " .. rows() .. " --object Account --jobs 1")
       helper.wait_until(function()
         return #org:requests { method = "PUT" } > 0
       end)
       screen:send "C-c"
       helper.wait_until(function()
-        return #org:requests { method = "GET", path = "/jobs/" } > 0
+        return #org:requests { method = "PATCH" } > 0
       end)
       helper.sleep(0.4) -- sooner it would be the same one
       screen:send "C-c"
@@ -365,7 +442,7 @@ describe("the command", function()
   it("takes two signals at once for one, as timeout(1) sends its own to the program and to its group", function()
     local out = path "out"
     org:fault { method = "PUT", stall = helper.NEVER_SECONDS }
-    org:fault { method = "GET", path = "/jobs/", stall = 0.5 } -- the look that comes before the rollback
+    org:fault { method = "PATCH", stall = 0.5 } -- the rollback
     os.execute(environment() .. command.line("load " .. rows(10) .. " --object Account") .. (" >%s 2>&1 & echo $! >%s.pid"):format(out, out))
     helper.wait_until(function()
       return #org:requests { method = "PUT" } > 0
@@ -373,12 +450,12 @@ describe("the command", function()
     local pid = helper.content(out .. ".pid")
     os.execute(("kill -TERM %d; sleep 0.05; kill -TERM %d"):format(pid, pid))
     helper.wait_until(function()
-      return helper.content(out):find "to go on: bulkjob load"
+      return helper.content(out):find "to go on: bin/bulkjob load"
     end)
     assert.are.same({ Aborted = 1 }, helper.states(org))
   end)
 
-  it("takes SIGTERM as a Ctrl-C", function()
+  for _, signal in ipairs { "TERM", "HUP" } do it("takes SIG" .. signal .. " as a Ctrl-C", function()
     org:hold(true)
     local pipe = assert(io.popen(environment() .. command.line("load " .. rows(10) .. " --object Account 2>&1") .. " & echo $!; wait"))
     local pid = pipe:read "*l"
@@ -389,13 +466,13 @@ describe("the command", function()
     helper.wait_until(function()
       return #org:requests { method = "GET", path = "/jobs/ingest/" } > 0
     end)
-    os.execute("kill -TERM " .. pid)
+    os.execute("kill -" .. signal .. " " .. pid)
     local text = pipe:read "*a"
     pipe:close()
-    assert.matches("to go on: bulkjob load", text)
+    assert.matches("to go on: bin/bulkjob load", text)
     assert.are.same({ UploadComplete = 1 }, helper.states(org))
     assert(client:job(org:jobs()[1].id):abort())
-  end)
+  end) end
 
   describe("with an output that cannot be written", function()
     local function full(arguments)

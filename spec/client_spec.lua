@@ -48,7 +48,7 @@ describe("client options", function()
 
     for name, wrong in pairs {
       instance_url = { 42, true, {} }, access_token = { 42, "", "a\r\nX-Evil: 1", "a\0b" }, auth = { "x", {} }, api_version = { 66.0, "66", "v66.0", "", "66.0/..", "6 6.0", "66.00" },
-      timeout = { "5", 0, -1, 0 / 0, 1 / 0 }, connect_timeout = { "5", 0, -1 }, max_connections = { "8", 0, -1 }, retry = { 3, "x" },
+      timeout = { "5", 0, -1, 0 / 0, 1 / 0 }, total_timeout = { "5", 0, -1, 0 / 0 }, connect_timeout = { "5", 0, -1 }, max_connections = { "8", 0, -1 }, retry = { 3, "x" },
       proxy = { 42, "" }, ca_file = { 42, "" }, ca_path = { 42 }, client_cert = { 42 }, client_key = { 42 }, insecure = { 1, "true" }, compress = { 0, "gzip" },
       user_agent = { 42, "", "a\nb" }, loop = { "block", {} }, nice = { "x", -1 }, on_event = { "x", {} },
     } do
@@ -117,7 +117,7 @@ describe("client options", function()
 
     it("each option at once", function()
       bulkjob.client({
-        instance_url = HTTPS, access_token = "x", auth = function() end, api_version = "60.0", timeout = 0.5, connect_timeout = 1,
+        instance_url = HTTPS, access_token = "x", auth = function() end, api_version = "60.0", timeout = 0.5, total_timeout = 3, connect_timeout = 1,
         retry = { tries = 1, base = 0, cap = 0 }, proxy = "http://proxy:3128", no_proxy = "x", ca_file = "/x", ca_path = "/x", client_cert = "/x", client_key = "/x",
         insecure = false, max_connections = 1, user_agent = "me", compress = false, loop = bulkjob.loop.block, nice = 5, on_event = function() end,
       }):close()

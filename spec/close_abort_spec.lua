@@ -114,6 +114,266 @@ describe("close and abort", function()
     end
   end
 
+  -- Whatever a status comes with. `own`: the service's error, which makes a 4xx a refusal by the service itself.
+  local OWN = '[{"errorCode":"SOME_CODE","message":"no"}]'
+  local LONG_OWN = '[{"errorCode":"SOME_CODE","message":"' .. ("no "):rep(100000) .. '"}]'
+  local BODIES = {
+    { name = "nothing", body = "" },
+    { name = "HTML", body = "<html><body>Something is wrong</body></html>" },
+    { name = "the service's error", body = OWN, own = true },
+    { name = "one error without an array", body = OWN:sub(2, -2), own = true },
+    { name = "somebody else's JSON", body = '{"error":"denied","error_description":"by the proxy"}' },
+    { name = "an empty array", body = "[]" },
+    { name = "long HTML", body = "<html>" .. ("<p>wrong</p>"):rep(30000) },
+    { name = "a long error of the service", body = LONG_OWN, own = true, plain = true },
+    { name = "a long error of the service, packed", body = LONG_OWN, own = true },
+    { name = "360 KB of headers", body = OWN, headers = 360 },
+  }
+  local STATUSES = { 400, 403, 404, 408, 409, 420, 429, 501, 505, 507, 520, 524, 529, 599 }
+  local PASSING = { [408] = true, [420] = true, [429] = true }
+
+  -- The fault of this body with this status. `headers`: so many lines of 1000 bytes each.
+  local function fault_of(status, case, more)
+    local headers
+    if case.headers then
+      headers = {}
+      for i = 1, case.headers do
+        headers["X-Long-" .. i] = ("x"):rep(1000)
+      end
+    end
+    return helper.with({ method = "PATCH", status = status, body = case.body, headers = headers, count = -1 }, more)
+  end
+
+  local function leave_scope(job)
+    return pcall(core.job_meta.__close, job, "left")
+  end
+
+  local function patches()
+    return #org:requests { method = "PATCH" }
+  end
+
+  for _, verb in ipairs { "close", "abort" } do
+    local wanted = verb == "close" and "UploadComplete" or "Aborted"
+
+    -- For each body, a job that is ready for the verb, from a client that asks for packed answers or does not.
+    local function each_body(of, check)
+      local clients = {}
+      for _, plain in ipairs { true, false } do
+        clients[plain] = helper.client(org, { compress = not plain, retry = { tries = 2, base = 0.001, cap = 0.002 } })
+      end
+      for _, case in ipairs(BODIES) do
+        if of(case) then
+          org:clear_faults()
+          local job = open_job(clients[case.plain or false])
+          org:clear_requests()
+          local good, why = pcall(check, job, case)
+          if not good then
+            error(case.name .. ": " .. tostring(why), 0)
+          end
+        end
+      end
+      org:clear_faults()
+    end
+
+    -- What has to hold of a job after its verb came to nothing that can be known.
+    local function check_doubt(job, err, state)
+      assert.is_true(err.in_doubt)
+      assert.are.equal(job.id, err.job_id)
+      assert.are.equal(state, org:job(job.id).state)
+      if verb == "close" then
+        assert.is_false(core.job_facts(job).surely_open)
+        local before = patches()
+        leave_scope(job)
+        assert.are.equal(before, patches())
+        assert.are.equal(state, org:job(job.id).state)
+      end
+    end
+
+    for _, status in ipairs(STATUSES) do
+      local function is_lost(case)
+        return case.headers or not (case.own and status < 500 and not PASSING[status])
+      end
+
+      it(verb .. " takes " .. status .. " for a lost answer, and finds that it had its effect", function()
+        each_body(is_lost, function(job, case)
+          org:fault(fault_of(status, case, { effect = true }))
+          local info, err = job[verb](job)
+          if not info then
+            error(err, 0)
+          end
+          assert.are.equal(wanted, info.state)
+          assert.are.equal(1, transitions(job.id, wanted))
+          assert.are.equal(1, patches())
+          assert.is_false(core.job_facts(job).surely_open)
+          leave_scope(job)
+          assert.are.equal(wanted, org:job(job.id).state)
+          assert.are.equal(1, patches())
+        end)
+      end)
+
+      it(verb .. " takes " .. status .. " for a lost answer, and stays in doubt when the state cannot be read", function()
+        each_body(is_lost, function(job, case)
+          org:fault(fault_of(status, case, { effect = true }))
+          org:fault { method = "GET", status = 503, count = -1 }
+          local info, err = job[verb](job)
+          assert.is_nil(info)
+          assert.are.equal("PATCH", err.method)
+          check_doubt(job, err, wanted)
+          assert.are.equal(1, transitions(job.id, wanted))
+        end)
+      end)
+
+      it(verb .. " takes " .. status .. " for a lost answer, and stays in doubt when the job is still Open", function()
+        each_body(is_lost, function(job, case)
+          org:fault(fault_of(status, case, { effect = false }))
+          local info, err = job[verb](job)
+          assert.is_nil(info)
+          assert.are.equal(2, err.attempts)
+          assert.are.equal(2, patches())
+          check_doubt(job, err, "Open")
+          org:clear_faults()
+          info, err = job[verb](job)
+          if not info then
+            error(err, 0)
+          end
+          assert.are.equal(wanted, info.state)
+          assert.are.equal(1, transitions(job.id, wanted))
+        end)
+      end)
+
+      if status < 500 and not PASSING[status] then
+        it(verb .. " takes " .. status .. " with the service's error for a refusal", function()
+          each_body(function(case)
+            return not is_lost(case)
+          end, function(job, case)
+            org:fault(fault_of(status, case, { effect = false, count = 1 }))
+            local info, err = job[verb](job)
+            assert.is_nil(info)
+            assert.are.equal("SOME_CODE", err.code)
+            assert.are.equal(status, err.status)
+            assert.is_nil(err.in_doubt)
+            assert.are.equal(1, err.attempts)
+            assert.are.equal(1, #org:requests())
+            assert.are.equal("Open", org:job(job.id).state)
+            assert.is_true(core.job_facts(job).surely_open)
+            leave_scope(job)
+            assert.are.equal("Aborted", org:job(job.id).state)
+          end)
+        end)
+      end
+    end
+  end
+
+  for _, verb in ipairs { "close", "abort" } do
+    it(verb .. " is not sent again when the service asks for an hour first, but the state is read", function()
+      local job = open_job()
+      org:fault { method = "PATCH", status = 503, effect = false, headers = { ["Retry-After"] = "3600" }, count = -1 }
+      org:clear_requests()
+      local info, err = job[verb](job)
+      assert.is_nil(info)
+      assert.are.equal(3600, err.retry_after)
+      assert.is_true(err.in_doubt)
+      assert.are.equal(1, patches())
+      assert.are.equal(1, #org:requests { method = "GET" })
+
+      job = open_job()
+      org:clear_faults()
+      org:fault { method = "PATCH", status = 503, effect = true, headers = { ["Retry-After"] = "3600" } }
+      assert.are.equal(verb == "close" and "UploadComplete" or "Aborted", assert(job[verb](job)).state)
+    end)
+  end
+
+  it("a close that arrives after its time-out is not rolled back, and takes effect", function()
+    local mine = helper.client(org, { timeout = 1, retry = { tries = 1 } })
+    local job = open_job(mine)
+    org:fault { method = "PATCH", stall = 2, stall_when = "before", effect = true }
+    local left, err = pcall(bulkjob.with, job, function()
+      local info, why = job:close()
+      if not info then
+        error(why, 0)
+      end
+    end)
+    assert.is_false(left)
+    assert.is_true(err.in_doubt)
+    helper.wait_until(function()
+      return org:job(job.id).state == "UploadComplete"
+    end, function()
+      return "the job is " .. org:job(job.id).state
+    end)
+    assert.are.equal(1, patches())
+    assert.are.equal(0, transitions(job.id, "Aborted"))
+  end)
+
+  describe("through a second handle", function()
+    -- Leaves the scope of the job that `create` gave, whose text was uploaded.
+    local function leave_after(act)
+      local job = open_job()
+      bulkjob.with(job, function()
+        act(job)
+      end)
+      return org:job(job.id)
+    end
+
+    it("a close keeps the first one from rolling the job back", function()
+      for _, length in ipairs { 15, 18 } do
+        local another = helper.client(org)
+        for _, with in ipairs { client, another } do
+          assert.are.equal("UploadComplete", leave_after(function(job)
+            assert(with:job(job.id:sub(1, length)):close())
+          end).state)
+        end
+      end
+    end)
+
+    it("a close in doubt does, too", function()
+      local mine = helper.client(org, { retry = { tries = 1 } })
+      org:fault { method = "PATCH", status = 503, effect = false }
+      assert.are.equal("Open", leave_after(function(job)
+        local _, err = mine:job(job.id):close()
+        assert.is_true(err.in_doubt)
+      end).state)
+      assert.are.equal(1, patches())
+    end)
+
+    it("a close that was refused does not", function()
+      org:fault { method = "PATCH", status = 400, effect = false, body = '[{"errorCode":"API_ERROR","message":"no"}]' }
+      assert.are.equal("Aborted", leave_after(function(job)
+        local _, err = client:job(job.id):close()
+        assert.is_nil(err.in_doubt)
+      end).state)
+    end)
+  end)
+
+  it("a refused close leaves an earlier one in doubt", function()
+    local mine = helper.client(org, { retry = { tries = 1 } })
+    local job = open_job(mine)
+    org:fault { method = "PATCH", status = 503, effect = "late", seconds = 2 }
+    local _, err = job:close()
+    assert.is_true(err.in_doubt)
+    org:fault { method = "PATCH", status = 400, effect = false, body = '[{"errorCode":"API_ERROR","message":"no"}]' }
+    _, err = job:close()
+    assert.are.equal("API_ERROR", err.code)
+    assert.is_true(err.in_doubt)
+    helper.wait_until(function()
+      return org:job(job.id).state == "UploadComplete"
+    end, function()
+      return "the job is " .. org:job(job.id).state
+    end)
+    assert(job:close())
+  end)
+
+  it("a roll-back is not sent when another task has closed the job meanwhile", function()
+    local job = open_job()
+    local roll_back = core.abort(job, 2)
+    assert(job:close())
+    assert.are.equal("done", roll_back:step())
+    local info, err = roll_back:result()
+    assert.is_nil(info)
+    assert.are.equal("job", err.kind)
+    assert.are.equal("UploadComplete", org:job(job.id).state)
+    assert.are.equal(1, patches())
+  end)
+
   it("close succeeds when the answer was lost and the job is done already", function()
     org:set { hold = false, queue_seconds = 0, processing_seconds = 0 }
     local job = open_job()

@@ -26,7 +26,7 @@ function command.start(directory, columns, environment, arguments)
   local path = directory .. "/script"
   local script = assert(io.open(path, "w"))
   script:write(environment, "\nexport LUA_PATH='", os.getenv "LUA_PATH", "' LUA_CPATH='", os.getenv "LUA_CPATH", "'\n",
-    "trap : INT\n", command.line(arguments), "\necho status $?\nsleep 60\n")
+    "trap : INT\n", command.line(arguments), "\necho status $?\nsleep ", helper.NEVER_SECONDS, "\n")
   script:close()
   self:tmux(("-f /dev/null new-session -d -x %d -y 12 'sh %s'"):format(columns, path))
   return self

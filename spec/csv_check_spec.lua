@@ -132,6 +132,31 @@ describe("csv.check", function()
     assert(check "Name\n\195\188\226\130\172\240\159\152\128\244\143\191\191\n")
   end)
 
+  it("takes checksums of the parts as they are uploaded, and of the whole when it is asked to", function()
+    local header, rows = "Name\n", {}
+    for i = 1, 500 do
+      rows[i] = ("row %d\n"):format(i)
+    end
+    local text = "\239\187\191" .. header .. table.concat(rows)
+    each_way(text, { part_bytes = 100, sha256 = true }, function(facts)
+      assert.is_true(#facts.parts > 10)
+      for _, part in ipairs(facts.parts) do
+        local alone = assert(check(header .. text:sub(part.first, part.last)))
+        assert.are.equal(alone.parts[1].digest, part.digest)
+      end
+      assert.are.equal((helper.shell("sha256sum " .. helper.file(text)):match "^%x+"), facts.sha256)
+    end)
+    assert.is_nil(assert(check(text)).sha256)
+  end)
+
+  it("raises for a size of parts that is none", function()
+    for _, bad in ipairs { "x", -1, 0, 1.5, 0 / 0, 1 / 0, 1e300 } do
+      local ok, why = pcall(check, "A\n", { part_bytes = bad })
+      assert.is_false(ok)
+      assert.matches("bulkjob.csv: part_bytes: a whole number from 1 on expected", why, 1, true)
+    end
+  end)
+
   it("says what is wrong with its source", function()
     assert.are.equal("io", select(2, check { file = "/nowhere/a.csv" }).kind)
     assert.are.equal("io", select(2, check { file = "/tmp" }).kind)

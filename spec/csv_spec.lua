@@ -31,6 +31,22 @@ describe("reading CSV", function()
     assert.are.same({ { Name = "One", Id = "1" }, { Name = "", Id = "2.50" } }, collect "Name,Id\nOne,1\n,2.50\n")
   end)
 
+  it("takes names of any bytes, and any number of columns", function()
+    local names = { "end", "nil", "a b", "\\", "]]", "x\"y", "\0", "\r", "\n", "\0001", "%s", "ä", "\255" }
+    for _, columns in ipairs { 1, #names, 99, 100, 101, 255, 300 } do
+      local order, header, cells, expected = {}, {}, {}, {}
+      for i = 1, columns do
+        local name = names[i] or "n" .. i
+        order[i] = name
+        header[i], cells[i] = '"' .. name:gsub('"', '""') .. '"', "v" .. i
+        expected[name] = cells[i]
+      end
+      local text = table.concat(header, ",") .. "\n" .. table.concat(cells, ",") .. "\n"
+      assert.are.same({ expected }, collect(text, { delimiter = "," }))
+      assert.are.same({ expected }, collect(csv.encode({ expected }, order), { delimiter = "," }))
+    end
+  end)
+
   it("reads text, a file, and pieces, cut anywhere", function()
     local text = '\239\187\191"Name";Ext\r\n"a\r\nb ""c""";é\r\n\0;🎉'
     local expected = { { Name = 'a\r\nb "c"', Ext = "é" }, { Name = "\0", Ext = "🎉" } }

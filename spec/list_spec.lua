@@ -132,7 +132,7 @@ describe("the list of jobs", function()
       local requests = org:requests()
       assert.are.equal(3, #requests)
       for _, request in ipairs(requests) do
-        assert.truthy(request.path:find("/jobs/query?", 1, true), request.path)
+        assert.truthy((request.path .. "?"):find("/jobs/query?", 1, true), request.path)
         assert.are.equal(200, request.status)
       end
       _, by_id = collect { kind = "ingest" }

@@ -88,7 +88,7 @@ describe("client:load", function()
     assert.are.equal(2, most)
   end)
 
-  it("loads rows from an array and an iterator, and leaves no file", function()
+  it("loads rows from an array and an iterator, and leaves no file but the log and the lock", function()
     local rows, i = {}, 0
     for n = 1, 50 do
       rows[n] = { Name = "Row " .. n, Ext__c = "E" .. n }
@@ -101,8 +101,8 @@ describe("client:load", function()
       org:set(helper.AT_ONCE)
       local report = assert(client:load(options { rows = source, journal = path "journal" }))
       assert.are.equal(50, report.processed)
-      assert.is_nil(helper.content(path "journal.rows.csv"))
-      os.remove(path "journal")
+      assert.are.equal("lock\nlog\n", (helper.shell("ls " .. path "journal")))
+      os.execute("rm -rf " .. path "journal")
       all_once(50)
     end
   end)
@@ -205,12 +205,13 @@ describe("client:load", function()
       assert.are.equal("successful", rows[3].sf__Outcome)
     end)
 
-    it("and says why that cannot be written", function()
+    it("and says where that cannot be written, before any request", function()
       assert(core.make_directory(path "results"))
       helper.shell("mkfifo " .. path "results/joined.csv")
       local report, err = client:load(options { file = make_file(1000), part_bytes = 100000, results = path "results", join = true })
       assert.is_nil(report)
       assert.are.same({ "io", path "results/joined.csv" .. ": a regular file expected" }, { err.kind, err.message })
+      assert.are.equal(0, #org:requests())
     end)
 
     it("so that the file can be loaded as it is", function()
@@ -284,14 +285,6 @@ describe("client:load", function()
       local rows = records_of(report.results.successful)
       assert.are.same({ 1, "One" }, { #rows, rows[1].Name })
       assert.matches("\n$", helper.content(report.results.successful))
-    end)
-
-    it("unless these cannot be put where the second pass looks for them", function()
-      local place = path "journal.retry.csv"
-      assert(core.make_directory(place))
-      local report, err = retried { journal = path "journal" }
-      assert.is_nil(report)
-      assert.are.same({ "io", place .. ": Is a directory" }, { err.kind, err.message })
     end)
 
     it("and does without when there are none", function()
@@ -471,68 +464,55 @@ describe("client:load", function()
     end)
   end)
 
-  describe("refuses a journal", function()
-    local function begin()
-      local all = options { file = make_file(20), journal = path "journal" }
-      assert(client:load(all))
-      return all
-    end
-
-    local function refused(all, what)
-      local before = #org:requests()
-      local report, err = client:load(all)
-      assert.is_nil(report)
-      assert.are.equal("io", err.kind)
-      assert.matches(what, err.message)
-      assert.are.equal(before, #org:requests())
-    end
-
-    it("of another file, object or cut", function()
-      local all = begin()
-      refused(helper.with(all, { file = make_file(20) }), "the file was")
-      refused(helper.with(all, { object = "Contact" }), "object was Account, and is Contact")
-      refused(helper.with(all, { part_bytes = 601 }), "part_bytes was 600, and is 601")
-    end)
-
-    it("of a file that has changed since", function()
-      local all = begin()
-      local text = helper.content(all.file)
-      local file = assert(io.open(all.file, "wb"))
-      file:write((text:gsub("1", "2")))
-      file:close()
-      refused(all, "has changed since")
-    end)
-
-    it("that is damaged", function()
-      local all = begin()
-      local text = helper.content(all.journal)
-      local function write(new)
-        local file = assert(io.open(all.journal, "wb"))
-        file:write(new)
-        file:close()
+  -- The parts are cut by what the check has seen.
+  for name, rewrite in pairs {
+    ["with as many bytes"] = function(text)
+      return (text:gsub("Row 7", "ROW 7"))
+    end,
+    ["shorter"] = function()
+      return "Name,Ext__c\nOther,E1\n"
+    end,
+    ["longer"] = function(text)
+      return (text:gsub("\n", "\nA row more,E0\n", 1))
+    end,
+  } do
+    it("is not done when the file is rewritten meanwhile, " .. name, function()
+      local lines = { "Name,Ext__c\n" }
+      for i = 1, 9 do
+        lines[#lines + 1] = ("Row %d,E%d\n"):format(i, i)
       end
-      write("not JSON\n" .. text)
-      refused(all, "line 1 is damaged")
-      write(text .. '{"part":99,"step":"created"}\n')
-      refused(all, "makes no sense")
-      write '{"load":2}\n'
-      refused(all, "not a load of this version")
-    end)
-
-    it("that another process is using", function()
-      local all = begin()
-      local log = assert(core.open_log(all.journal))
-      local report, err = client:load(all)
+      local text = table.concat(lines)
+      local file = helper.file(text)
+      helper.shell(("touch -d '2 minutes ago' %s; touch -r %s %s"):format(file, file, path "was"))
+      local rewritten
+      client = helper.client(org, { on_event = function(event)
+        if event.type == "request" and event.method == "PUT" and not rewritten then
+          rewritten = true
+          local out = assert(io.open(file, "r+b"))
+          out:write(rewrite(text))
+          out:close()
+          helper.shell(("truncate -s %d %s; touch -r %s %s"):format(#rewrite(text), file, path "was", file))
+        end
+      end })
+      local report, err = client:load(options { file = file, part_bytes = 24, jobs = 1 })
       assert.is_nil(report)
-      assert.are.equal("LOCKED", err.code)
-      log:close()
-      assert(client:load(all))
+      assert.are.same({ "io", "CONTENT_CHANGED" }, { err.kind, err.code })
+      assert.truthy(err.message:find(file, 1, true), err.message)
+      assert.are.equal("Aborted", org:job(err.job_id).state)
+      local states = helper.states(org)
+      assert.are.same({ 1, nil }, { states.Aborted, states.Open })
+      -- What was closed had the rows that were checked.
+      for value, times in pairs(org:times "Account") do
+        assert.are.equal(1, times)
+        assert.is_true(tonumber(value:match "E(%d)") < 9)
+      end
+      for _, job in ipairs(org:jobs()) do
+        if job.state == "JobComplete" then
+          assert.truthy(text:find(helper.received(org, job):sub(#"Name,Ext__c\n" + 1), 1, true))
+        end
+      end
     end)
-
-    it("that cannot be made", function()
-      refused(options { file = make_file(1), journal = path "no/such/place" }, "No such file")
-    end)
-  end)
+  end
 
   it("works in tasks, several at a time", function()
     local tasks = {}

@@ -320,8 +320,8 @@ describe("result sets", function()
     assert.are.equal("true", rows[2].sf__Created)
   end)
 
-  it("of failed rows have no sf__Id before 53.0", function()
-    for version, has_id in pairs { ["52.0"] = false, ["53.0"] = true } do
+  it("of failed rows may have no sf__Id in old versions", function()
+    for version, has_id in pairs { ["49.0"] = false, ["50.0"] = true } do
       local old = helper.client(org, { api_version = version })
       local rows = rows_of(load("Name\n\"\"\n", nil, old):failed_results())
       assert.are.equal(1, #rows)
@@ -593,6 +593,82 @@ describe("result sets", function()
         assert.truthy(err.line)
         assert.truthy(tostring(err):find(loaded.id, 1, true))
       end)
+    end
+  end)
+
+  -- Nobody here asks for these, and few could unpack them.
+  describe("in an encoding that was not asked for", function()
+    before_each(function()
+      loaded = load()
+    end)
+
+    local function is_refused(encoding, ok, err)
+      assert.is_nil(ok)
+      assert.are.equal("protocol", err.kind)
+      assert.truthy(err.message:find("'" .. encoding .. "'", 1, true), err.message)
+    end
+
+    for _, encoding in ipairs { "deflate", "br", "zstd", "gzip, gzip", "gzip, br", "x-thing" } do
+      it("are an error that names it: " .. encoding, function()
+        org:fault {
+          method = "GET", status = 200, body = '"sf__Id","sf__Error",Name\n"","x","One"\n', count = -1,
+          headers = { ["Content-Type"] = "text/csv", ["Content-Encoding"] = encoding },
+        }
+        is_refused(encoding, loaded:failed_results():read())
+        is_refused(encoding, loaded:failed_results():save(path()))
+        assert.is_nil(content())
+        local set = loaded:failed_results()
+        local ok, err = pcall(set.next, set)
+        is_refused(encoding, ok or nil, err)
+        org:clear_faults()
+        org:fault { method = "GET", status = 200, body = '{"id":"x"}', headers = { ["Content-Encoding"] = encoding }, count = -1 }
+        is_refused(encoding, loaded:info())
+      end)
+
+      it("are a refusal without its words, when they are one: " .. encoding, function()
+        org:fault {
+          method = "GET", status = 400, body = '[{"errorCode":"NOT_SHOWN","message":"in words"}]', headers = { ["Content-Encoding"] = encoding },
+        }
+        local ok, err = loaded:info()
+        assert.is_nil(ok)
+        assert.are.same({ "api", 400 }, { err.kind, err.status })
+        assert.is_nil(err.code)
+        assert.is_nil(tostring(err):find("in words", 1, true))
+      end)
+    end
+
+    it("but not in one that means none", function()
+      org:fault { method = "GET", headers = { ["Content-Encoding"] = "identity" }, count = -1 }
+      org:set { gzip = false }
+      assert.truthy(assert(loaded:failed_results():read()):find("sf__Error", 1, true))
+    end)
+
+    it("but not packed by gzip all the same", function()
+      local text = '"sf__Id","sf__Error",Name\n"","x","One"\n'
+      local pipe = assert(io.popen("gzip -c <" .. helper.file(text)))
+      local packed = pipe:read "*a"
+      pipe:close()
+      local plain = helper.client(org, { compress = false })
+      org:fault {
+        method = "GET", status = 200, body = packed, headers = { ["Content-Type"] = "text/csv", ["Content-Encoding"] = "gzip" }, count = -1,
+      }
+      assert.are.equal(text, assert(plain:job(loaded.id, "ingest"):failed_results():read()))
+    end)
+  end)
+
+  it("tell why they were refused, however long that takes and however it is packed", function()
+    loaded = load()
+    for _, size in ipairs { 1000, 60000, 65536, 70000, 200000, 300000, 1000000 } do
+      for _, cut in ipairs { false, 1e9 } do
+        org:fault {
+          method = "GET", status = 400, gzip_cut = cut or nil,
+          body = '<html><h1>Go away</h1>' .. ("<p>%d words</p>"):format(size):rep(math.ceil(size / 20)) .. "</html>",
+        }
+        local ok, err = loaded:info()
+        assert.is_nil(ok)
+        assert.are.same({ "api", 400, 1 }, { err.kind, err.status, err.attempts })
+        assert.truthy(err.message:find("Go away", 1, true), err.message)
+      end
     end
   end)
 

@@ -42,7 +42,7 @@ describe("queries in the sandbox", function()
     for _, text in ipairs {
       "SELECT", "SELECT Id", "Id FROM Account", "SELECT Id, FROM Account", "SELECT Id, Id FROM Account", select .. "WHERE",
       select .. "WHERE Name", select .. "WHERE Name = 'x", select .. "LIMIT x", select .. "nonsense here",
-      select .. "WHERE Name = 'x' 'y'", select .. "WHERE Name = 'x' OR Name = 'y'",
+      select .. "WHERE Name = 'x' 'y'", select .. "WHERE Name = 'x' OR Name = 'y' AND Name = 'z'",
     } do
       refused(400, "MALFORMED_QUERY", query(text))
     end

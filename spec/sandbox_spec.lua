@@ -99,6 +99,9 @@ describe("sandbox", function()
       local long = call("GET", INGEST .. "?x=" .. ("y"):rep(20000))
       assert.are.equal(414, long.status)
       assert.matches("text/html", long.headers["content-type"])
+      assert.matches("Bad Message 414", long.body)
+      refused(405, "METHOD_NOT_ALLOWED", call("TRACE", INGEST))
+      assert.matches("Bad Message 400", call("GET", INGEST, { headers = { "Content-Length: x" } }).body)
       local large = call("GET", INGEST, { headers = { "X-Large: " .. ("y"):rep(20000) } })
       assert.are.equal(431, large.status)
       assert.matches("Bad Message 431", large.body)
@@ -280,7 +283,7 @@ describe("sandbox", function()
         refused(400, "INVALIDJOBSTATE", patch(id, state))
       end
       refused(400, "INVALIDJOB", call("PATCH", INGEST .. "/" .. id, { body = "{}" }))
-      refused(400, "JSON_PARSER_ERROR", call("PATCH", INGEST .. "/" .. id, { body = json { state = "Aborted", object = "Account" } }))
+      refused(400, "JSON_PARSER_ERROR", call("PATCH", INGEST .. "/" .. id, { body = json { state = "Aborted", status = "x" } }))
       refused(415, "UNSUPPORTED_MEDIA_TYPE", call("PATCH", INGEST .. "/" .. id, { body = "{}", type = "text/csv" }))
       assert.are.equal("Open", info(id).state)
       good(patch(id, "UploadComplete"))
@@ -322,6 +325,104 @@ describe("sandbox", function()
       assert.are.equal("Row 401,E401", rest[2])
       assert.are.equal("Row 1000,E1000", rest[601])
       assert.are.same({ Open = 1, UploadComplete = 1, Aborted = 1 }, org:job(queued).transitions)
+    end)
+
+    it("may go on after an abort was answered", function()
+      org:set { abort_goes_on_rows = 300, abort_goes_on_seconds = 0.5 }
+      org:hold(true, "InProgress", 400)
+      local running = create()
+      upload(running, rows_csv(1000))
+      good(patch(running, "UploadComplete"))
+      repeat
+        local seen = info(running)
+      until seen.numberRecordsProcessed == 400
+      assert.are.equal("Aborted", good(patch(running, "Aborted")).state)
+      local job = info(running)
+      assert.are.equal("Aborted", job.state)
+      assert(job.numberRecordsProcessed < 700)
+      local deadline = socket.gettime() + 10
+      repeat
+        assert(socket.gettime() < deadline)
+        socket.sleep(0.02)
+        job = info(running)
+        assert.are.equal("Aborted", job.state)
+      until job.numberRecordsProcessed == 700
+      assert.are.equal(700, org:count "Account")
+      assert.are.equal(701, #lines(results(running, "successfulResults")))
+      assert.are.equal(301, #lines(results(running, "unprocessedrecords")))
+      assert.are.same({ Open = 1, UploadComplete = 1, InProgress = 1, Aborted = 1 }, org:job(running).transitions)
+      refused(400, "INVALIDJOBSTATE", patch(running, "Aborted"))
+      -- One that still waited in the queue starts, one that is open never does.
+      org:set { abort_goes_on_seconds = 0, abort_goes_on_rows = 5 }
+      org:hold(true, "UploadComplete")
+      local queued, open = create(), create()
+      for _, id in ipairs { queued, open } do
+        upload(id, (rows_csv(2000):gsub(",E(%d)", ",Q" .. id .. "%1")))
+      end
+      good(patch(queued, "UploadComplete"))
+      good(patch(open, "Aborted"))
+      good(patch(queued, "Aborted"))
+      deadline = socket.gettime() + 10
+      repeat
+        assert(socket.gettime() < deadline)
+        socket.sleep(0.02)
+      until info(queued).numberRecordsProcessed == 5
+      socket.sleep(0.1)
+      assert.are.equal(705, org:count "Account")
+      assert.are.same({ Open = 1, UploadComplete = 1, Aborted = 1 }, org:job(queued).transitions)
+    end)
+
+    it("may have no counters", function()
+      org:set { counters = false }
+      local job = load "Name\nA\n"
+      assert.are.equal("JobComplete", job.state)
+      assert.is_nil(job.numberRecordsProcessed)
+      assert.is_nil(job.numberRecordsFailed)
+      local id = run_query "SELECT Id FROM Account"
+      assert.is_nil(info(id, QUERY).numberRecordsProcessed)
+    end)
+
+    it("may give the rows of a result in another order each time", function()
+      org:set { shuffle_results = true, abort_goes_on_rows = 0 }
+      org:hold(true, "InProgress", 200)
+      local rows = { "Name,Website" }
+      for i = 1, 300 do
+        rows[#rows + 1] = (i % 2 == 0 and '"Line\n""%d""",x' or '"",%d'):format(i)
+      end
+      local id = create()
+      upload(id, table.concat(rows, "\n")) -- without a line end at the end
+      good(patch(id, "UploadComplete"))
+      repeat
+        local seen = info(id)
+      until seen.numberRecordsProcessed == 200
+      good(patch(id, "Aborted"))
+      for _, kind in ipairs { "successfulResults", "failedResults", "unprocessedrecords" } do
+        local first, second = results(id, kind), results(id, kind)
+        assert.are_not.equal(first, second)
+        local function tidy(text)
+          local list = {}
+          for line in text:gsub("(Line)\n", "%1 "):gmatch "[^\n]+" do
+            list[#list + 1] = line
+          end
+          assert.are.equal(101, #list)
+          local head = table.remove(list, 1)
+          table.sort(list)
+          return head .. table.concat(list, "\n")
+        end
+        assert.are.equal(tidy(first), tidy(second))
+      end
+    end)
+
+    it("may take a second upload and refuse the close for it", function()
+      org:set { second_upload = "taken" }
+      local id = create()
+      upload(id, "Name\nA\n")
+      upload(id, "Name\nB\n")
+      local text = "Found multipe contents for job: <%s>, please 'Close' / 'Abort' / 'Delete' the current Job then create a new Job and make "
+        .. "sure you only do 'PUT' once on a given Job."
+      assert.are.equal(text:format(id:sub(1, 15)), refused(400, "INVALIDJOB", patch(id, "UploadComplete")))
+      assert.are.equal("Open", info(id).state)
+      good(patch(id, "Aborted"))
     end)
 
     it("are deleted in the states that allow it", function()
@@ -390,12 +491,11 @@ describe("sandbox", function()
       assert.are.equal("Failed", wait(id).state)
     end)
 
-    it("give results only to those who take CSV", function()
+    it("give results as CSV, and none without an Accept header", function()
       local _, id = load "Name\nA\n"
       local path = INGEST .. "/" .. id .. "/successfulResults"
       assert.are.equal(406, call("GET", path, { accept = false }).status)
-      assert.are.equal(406, call("GET", path, { accept = "application/json" }).status)
-      assert.are.equal(200, call("GET", path, { accept = "application/json, text/*;q=0.5" }).status)
+      assert.matches('^"sf__Id"', call("GET", path, { accept = "application/json" }).body)
       assert.are.equal(200, call("GET", path:gsub("successfulResults", "SUCCESSFULRESULTS"), { accept = "text/csv" }).status)
     end)
   end)
@@ -453,9 +553,11 @@ describe("sandbox", function()
       refused(400, "INVALIDVALUE", call("GET", QUERY .. "?isPkChunkingEnabled=maybe"))
     end)
 
-    it("name the wrong listing for the next page of queries", function()
+    it("name the next page of queries, or the wrong listing for it", function()
       org:seed_jobs { count = 5, job = { operation = "query" } }
       org:set { list_page_size = 2 }
+      assert.are.equal(2, #good(call("GET", good(call("GET", QUERY)).nextRecordsUrl)).records)
+      org:set { query_list_next = "ingest" }
       local page = good(call("GET", QUERY))
       assert.matches("^/services/data/v66%.0/jobs/ingest%?queryLocator=", page.nextRecordsUrl)
       local locator = page.nextRecordsUrl:match "queryLocator=(.*)$"
@@ -486,7 +588,7 @@ describe("sandbox", function()
     end)
 
     it("of failed jobs of old versions lack sf__Id", function()
-      local base = "/services/data/v52.0/jobs/ingest"
+      local base = "/services/data/v49.0/jobs/ingest"
       local _, id = load("Name\n\"\"\n", nil, base)
       assert.matches('^"sf__Error",Name\n"REQUIRED_FIELD_MISSING', results(id, "failedResults", base))
     end)
@@ -891,6 +993,159 @@ describe("sandbox", function()
       assert.is_true(socket.gettime() - began > expected * 0.9)
     end)
 
+    it("let a request take effect after its answer was lost", function()
+      local seen = 0
+      local function settled(method)
+        local deadline = socket.gettime() + 10
+        repeat
+          socket.sleep(0.02)
+          assert(socket.gettime() < deadline)
+          local list = org:requests { method = method, late = "done" }
+          if list[#list] and list[#list].number > seen then
+            seen = list[#list].number
+            return list[#list]
+          end
+        until false
+      end
+      org:fault { method = "POST", close = "after", effect = "late", seconds = 0.3 }
+      assert.is_nil(call("POST", INGEST, { body = json { object = "Account", operation = "insert" } }))
+      assert.are.equal(0, #org:jobs())
+      assert.is_true(settled("POST").effect)
+      local id = org:jobs()[1].id
+      org:fault { method = "PUT", reset = "after", effect = "late", seconds = 0.3 }
+      assert.is_nil(call("PUT", INGEST .. "/" .. id .. "/batches", { body = rows_csv(30000), type = "text/csv" }))
+      assert.are.equal(0, org:job(id).uploads)
+      assert.are.equal(201, settled("PUT").real_status)
+      assert.are.equal(1, org:job(id).uploads)
+      assert.are.equal(#rows_csv(30000), org:job(id).bytes)
+      org:fault { method = "PATCH", status = 503, effect = "late", seconds = 0.3 }
+      assert.are.equal(503, patch(id, "UploadComplete").status)
+      assert.are.equal("Open", info(id).state)
+      local entry = settled "PATCH"
+      assert.are.equal(200, entry.real_status)
+      assert.are.equal(503, entry.status)
+      assert.are.equal(30000, wait(id).numberRecordsProcessed)
+      id = create()
+      org:fault { method = "PATCH", status = 500, effect = "late", seconds = 0.3 }
+      assert.are.equal(500, patch(id, "Aborted").status)
+      good(patch(id, "UploadComplete")) -- the abort comes too late
+      assert.are.equal("JobComplete", wait(id).state)
+      assert.is_false(settled("PATCH").effect == nil)
+      assert.are.equal("JobComplete", info(id).state)
+      assert.has_error(function()
+        org:fault { effect = "late" }
+      end)
+      org:fault { method = "PATCH", status = 503, effect = "late", seconds = 0.3 }
+      id = create()
+      assert.are.equal(503, patch(id, "Aborted").status)
+      org:reset() -- nothing comes late after it
+      socket.sleep(0.5)
+    end)
+
+    it("lose a job before and after a request", function()
+      local id = create()
+      org:fault { method = "PATCH", gone = "before" }
+      refused(404, "NOT_FOUND", patch(id, "UploadComplete"))
+      assert.are.equal(0, #org:jobs())
+      org:hold(true, "InProgress", 200)
+      id = create()
+      upload(id, rows_csv(1000))
+      org:fault { method = "PATCH", gone = "after" }
+      good(patch(id, "UploadComplete"))
+      refused(404, "NOT_FOUND", call("GET", INGEST .. "/" .. id))
+      org:release()
+      local query_id = run_query "SELECT Id FROM Account"
+      org:fault { path = "results", gone = "before" }
+      refused(404, "NOT_FOUND", call("GET", QUERY .. "/" .. query_id .. "/results"))
+    end)
+
+    it("end a kept connection that promised to live", function()
+      local host, port = org.url:match "//([^:]+):(%d+)"
+      for _, kind in ipairs { "close", "reset" } do
+        org:fault { path = "/limits", [kind] = "idle", seconds = 0.1 }
+        local connection = assert(socket.connect(host, tonumber(port)))
+        connection:settimeout(10)
+        local request = "GET " .. DATA .. "/limits HTTP/1.1\r\nHost: s\r\nAuthorization: Bearer " .. org.token .. "\r\n\r\n"
+        connection:send(request)
+        local head = {}
+        local line
+        repeat
+          line = connection:receive "*l"
+          head[#head + 1] = line
+        until line == ""
+        local text = table.concat(head, "\n"):lower()
+        assert.matches("^http/1.1 200", text)
+        assert.is_nil(text:find("connection: close", 1, true))
+        local body = connection:receive(tonumber(text:match "content%-length: (%d+)"))
+        assert.is_table(cjson.decode(body))
+        connection:send(request) -- it is read, and never answered
+        local got = connection:receive "*l"
+        assert.is_nil(got)
+        connection:close()
+      end
+      assert.are.equal(2, #org:requests { path = "/limits" })
+    end)
+
+    it("make error bodies of any size and encoding", function()
+      local id = create()
+      local path = INGEST .. "/" .. id
+      local text = '[{"errorCode":"INVALIDJOB","message":"x"}]'
+      org:fault { path = id, status = 400, body = text, encoding = "gzip" }
+      local answer = call("GET", path)
+      assert.are.equal(400, answer.status)
+      assert.are.equal("gzip", answer.headers["content-encoding"])
+      assert.are.equal("\31\139", answer.body:sub(1, 2))
+      org:fault { path = id, status = 400, body = text, encoding = "gzip" }
+      assert.are.equal(text, (curl("--compressed '" .. org.tls_url .. path .. "'")))
+      org:fault { path = id, status = 400, body = text, encoding = "deflate" }
+      assert.are.equal(text, (curl("--compressed '" .. org.tls_url .. path .. "'")))
+      org:fault { path = id, status = 400, body = text, encoding = "br" }
+      answer = call("GET", path)
+      assert.are.equal("br", answer.headers["content-encoding"])
+      assert.are.equal(text, answer.body)
+      org:fault { path = id, status = 500, body = ("x"):rep(1000), body_times = 3000 }
+      answer = call("GET", path)
+      assert.are.equal(3000000, #answer.body)
+      assert.is_true(answer.whole)
+      org:fault { path = id, status = 500, body = ("x"):rep(1000), body_times = 1000, encoding = "gzip" }
+      answer = call("GET", path)
+      assert.is_true(answer.whole and #answer.body < 20000)
+      org:fault { path = id, status = 500, body = ("x"):rep(100000), body_times = -1 } -- without end: the reader ends it
+      local size = curl("--max-filesize 9000000000 -o - '" .. org.url .. path .. "' 2>/dev/null | head -c 5000000 | wc -c")
+      assert.are.equal(5000000, tonumber(size))
+      org:fault { path = id, header_bytes = 360000 }
+      answer = call("GET", path)
+      local bytes = 0
+      for name, value in pairs(answer.headers) do
+        bytes = bytes + (name:find "^x%-padding" and #name + #value + 4 or 0)
+      end
+      assert.are.equal(360000, bytes)
+      assert.are.equal(id, cjson.decode(answer.body).id)
+      org:fault { path = id, rate = 50, status = 503, body = ("x"):rep(20) } -- dribbles
+      answer = call("GET", path)
+      assert.is_true(answer.whole)
+    end)
+
+    it("send answers 1xx before an answer, and trailers after it", function()
+      local id = create()
+      local path = INGEST .. "/" .. id
+      org:fault { path = id, informational = 20 }
+      local text, code = curl("-D - '" .. org.tls_url .. path .. "'")
+      assert.are.equal(0, code)
+      assert.are.equal(20, select(2, text:gsub("HTTP/1.1 103", "")))
+      assert.matches("HTTP/1.1 200.*" .. id, text)
+      org:fault { path = id, trailers = 10 }
+      text, code = curl("-D - '" .. org.url .. path .. "'")
+      assert.are.equal(0, code)
+      assert.are.equal(10, select(2, text:gsub("X%-Trailer:", "")))
+      for _, fault in ipairs { { informational = -1 }, { trailers = -1, seconds = 0.01 } } do
+        fault.path = id
+        org:fault(fault)
+        text, code = curl("--max-time 0.5 '" .. org.url .. path .. "'")
+        assert.is_true(code ~= 0, text) -- no end: out of time, or too much for curl
+      end
+    end)
+
     it("refuse before the upload was read", function()
       local id = create()
       org:fault { method = "PUT", status = 503, early = true }
@@ -960,24 +1215,6 @@ describe("sandbox", function()
       org:set { clock_offset = -86400 * 8 }
       local created = info(create()).createdDate
       assert.are.equal(os.date("!%Y-%m-%d", os.time() - 86400 * 8), created:sub(1, 10))
-    end)
-
-    it("is started by hand too", function()
-      local pipe = assert(io.popen "sandbox/run --processing-seconds 0.1 2>&1 & echo $!; wait")
-      local pid, text = pipe:read "*l", ""
-      repeat
-        local line = assert(pipe:read "*l", text)
-        text = text .. line .. "\n"
-      until line:find "control API"
-      os.execute("kill -TERM " .. pid)
-      text = text .. pipe:read "*a"
-      pipe:close()
-      local dir = text:match "running in (%S+)%. Ctrl%-C"
-      assert.is_string(dir, text)
-      assert.matches("export SF_INSTANCE_URL=https://localhost:%d+\n", text)
-      assert.matches("export SF_ACCESS_TOKEN='00D%w+!%S+'\n", text)
-      local left = io.open(dir)
-      assert.is_nil(left)
     end)
 
     it("ends with the process that started it", function()

@@ -269,24 +269,28 @@ describe("secrets", function()
     other:stop()
   end)
 
-  it("do not come back from an answer that is late: the token of before", function()
-    local one = helper.client(org, { on_event = helper.recorder(events) })
-    local before = org.token
-    org:fault { path = "/limits", stall = 0.3, status = 403, body = core.json_encode { { errorCode = "X", message = before } } }
-    local late = one:spawn(function()
-      return one:limits()
+  for _, renewals in ipairs { 1, 3 } do
+    it("do not come back from an answer that is late: the token of before, renewed " .. renewals .. " times", function()
+      local one = helper.client(org, { access_token = org:new_token(), on_event = helper.recorder(events) })
+      local before = org.token
+      org:fault { path = "/limits", stall = 0.3, status = 403, body = core.json_encode { { errorCode = "X", message = before } } }
+      local late = one:spawn(function()
+        return one:limits()
+      end)
+      one:poll(0.1)
+      for _ = 1, renewals do
+        core.set_token(one, org:new_token())
+      end
+      assert(one:run())
+      local limits, err = late:result()
+      assert.is_nil(limits)
+      assert.are.equal(403, err.status)
+      clean("late", err, events)
+      for _, text in ipairs(strings { err, events }) do
+        assert.is_nil(text:find(before, 1, true), text)
+      end
     end)
-    one:poll(0.1)
-    core.set_token(one, org:new_token())
-    assert(one:run())
-    local limits, err = late:result()
-    assert.is_nil(limits)
-    assert.are.equal(403, err.status)
-    clean("late", err, events)
-    for _, text in ipairs(strings { err, events }) do
-      assert.is_nil(text:find(before, 1, true), text)
-    end
-  end)
+  end
 
   it("are refused where they would break a header, and not shown", function()
     for _, bad in ipairs { "\r\nX: y", "\n", "\0", "\127" } do
@@ -309,6 +313,107 @@ describe("secrets", function()
     end
   end)
 
+  describe("that come back as the name of a place", function()
+    -- As it is, and as a careful service would write it into a link or a header.
+    local function each_form(use)
+      for _, form in ipairs { org.token, escape(org.token, "%%%02X") } do
+        org:clear_faults()
+        use(form)
+        clean("place", events)
+      end
+    end
+
+    it("are not in the error of a job list that leads in a circle, nor in its events", function()
+      each_form(function(form)
+        org:fault { method = "GET", path = "/jobs/ingest", status = 200, count = -1,
+          body = core.json_encode { done = false, records = {}, nextRecordsUrl = "/services/data/v66.0/jobs/ingest?queryLocator=" .. form } }
+        local good, err = pcall(function()
+          for _ in client:jobs() do
+            error "there is none"
+          end
+        end)
+        assert.is_false(good)
+        assert.are.equal("protocol", err.kind)
+        assert.truthy(err.message:find("leads in a circle", 1, true))
+        clean("list", err)
+      end)
+    end)
+
+    it("are not in the error of a job list whose next page is refused", function()
+      each_form(function(form)
+        org:fault { method = "GET", path = "queryLocator", status = 400, count = -1 }
+        org:fault { method = "GET", path = "/jobs/ingest", status = 200, count = -1,
+          body = core.json_encode { done = false, records = {}, nextRecordsUrl = "/services/data/v66.0/jobs/ingest?queryLocator=" .. form } }
+        local good, err = pcall(function()
+          for _ in client:jobs() do
+            error "there is none"
+          end
+        end)
+        assert.is_false(good)
+        assert.are.equal(400, err.status)
+        assert.truthy(err.url:find("queryLocator=***", 1, true), err.url)
+        clean("list", err, err.url)
+      end)
+    end)
+
+    it("are not in the error of results that lead in a circle, nor in that of a page that is refused", function()
+      org:set { query_rows = 4, query_page_records = 2 }
+      local query = assert(client:create { operation = "query", query = "SELECT Id FROM Account" })
+      helper.finished(query)
+      each_form(function(form)
+        org:fault { method = "GET", path = "/results", headers = { ["Sforce-Locator"] = form } }
+        org:fault { method = "GET", path = "/results", headers = { ["Sforce-Locator"] = form }, status = 200, count = -1,
+          body = '"Id"\n"1"\n"2"\n', effect = false }
+        for _, read in ipairs {
+          function()
+            return query:results():read()
+          end,
+          function()
+            return query:results():save(directory .. "/rows.csv")
+          end,
+        } do
+          local text, err = read()
+          assert.is_nil(text)
+          clean("results", err, err.url)
+        end
+        org:clear_faults()
+        org:fault { method = "GET", path = "/results", headers = { ["Sforce-Locator"] = form } }
+        org:fault { method = "GET", path = "/results", status = 400, count = -1 }
+        local text, err = query:results():read()
+        assert.is_nil(text)
+        assert.are.equal(400, err.status)
+        assert.truthy(err.url:find("***", 1, true), err.url)
+        clean("page", err, err.url)
+      end)
+    end)
+
+    it("are not in what the program says for itself with core.error", function()
+      clean("core.error", core.error("io", "the token is " .. org.token), core.error("job", escape(org.token, "%%%02x", ".") .. " it is"))
+      local file, err = client:create({ object = "Account", operation = "insert" }):upload { file = directory .. "/" .. org.token }
+      assert.is_nil(file)
+      clean("upload", err)
+    end)
+  end)
+
+  it("of more than 64 KB are refused at once, and not shown", function()
+    local token = SECRETS.password .. ("x"):rep(65536)
+    local good, err = pcall(bulkjob.client, { instance_url = org.tls_url, access_token = token })
+    assert.is_false(good)
+    assert.truthy(err:find("bytes", 1, true), err)
+    assert.is_nil(err:find("memory", 1, true), err)
+    clean("access_token", err)
+    local one = helper.client(org, { access_token = false and "" or nil, auth = function()
+      return token
+    end, on_event = helper.recorder(events) })
+    core.set_token(one, "00Dxx!dead")
+    local limits
+    limits, err = one:limits()
+    assert.is_nil(limits)
+    assert.are.equal("auth", err.kind)
+    assert.truthy(tostring(err):find("bytes", 1, true), tostring(err))
+    clean("auth", err, events)
+  end)
+
   it("are not in journals, nor in what lies beside them", function()
     local rows = helper.file("Name\n" .. ("a row\n"):rep(100))
     org:fault { method = "PUT", after = 1, status = 400, count = -1 }
@@ -317,9 +422,8 @@ describe("secrets", function()
     org:set { query_rows = 100, query_page_records = 10 }
     org:fault { path = "/results", after = 2, status = 400, count = -1 }
     assert.is_nil(client:extract { query = "SELECT Id FROM Account", file = directory .. "/rows.csv", journal = directory .. "/extract" })
-    for _, name in ipairs { "load", "extract", "rows.csv.part" } do
-      clean(name, assert(helper.content(directory .. "/" .. name), name))
-    end
+    assert(core.stat(directory .. "/load/log") and core.stat(directory .. "/extract/log"))
+    clean("the runs", (helper.shell("cat " .. directory .. "/load/* " .. directory .. "/extract/*")))
   end)
 
   describe("of the command", function()

@@ -1,6 +1,7 @@
 local bulkjob = require "bulkjob"
 local core = require "bulkjob.core"
 local helper = require "spec.helper"
+local yieldable = require "bulkjob.yieldable"
 
 local CSV = "Name,Ext__c\nOne,A-1\nTwo,A-2\n"
 
@@ -123,6 +124,122 @@ describe("tasks", function()
     end)
     assert(client:run())
     assert.are.equal(2, rows)
+  end)
+
+  describe("that read from one result set", function()
+    local ROWS = 5000
+
+    local function open_set()
+      org:set { query_rows = ROWS, query_row_bytes = 100, query_page_records = 1200, processing_seconds = 0.01 }
+      local query = assert(client:create { operation = "query", query = "SELECT Id FROM Account" })
+      assert(query:wait())
+      return query:results()
+    end
+
+    -- Reads in three tasks until each is at its end. The rows that came, how many each task had, and what each raised.
+    local function read_in_tasks(set)
+      local rows, counts, errs = {}, {}, {}
+      for i = 1, 3 do
+        counts[i] = 0
+        client:spawn(function()
+          local good, err = yieldable.pcall(function()
+            local row = set:next()
+            while row do
+              rows[row.Number] = (rows[row.Number] or 0) + 1
+              counts[i] = counts[i] + 1
+              if counts[i] % 100 == 0 then
+                coroutine.yield()
+              end
+              row = set:next()
+            end
+          end)
+          errs[i] = not good and err or nil
+        end)
+      end
+      assert(client:run())
+      return rows, counts, errs
+    end
+
+    it("share its rows: each goes to one of them", function()
+      if not yieldable.works then
+        return pending "needs coxpcall"
+      end
+      local rows, counts, errs = read_in_tasks(open_set())
+      assert.are.same({}, errs)
+      local number = 0
+      for _, times in pairs(rows) do
+        assert.are.equal(1, times)
+        number = number + 1
+      end
+      assert.are.equal(ROWS, number)
+      assert.are.equal(ROWS, counts[1] + counts[2] + counts[3])
+    end)
+
+    it("share its text, in pieces that are whole together", function()
+      if not yieldable.works then
+        return pending "needs coxpcall"
+      end
+      local set = open_set()
+      local expected = assert(set:read())
+      local next_piece, pieces, ended = set:chunks(), {}, 0
+      for _ = 1, 3 do
+        client:spawn(function()
+          local piece = next_piece()
+          while piece do
+            pieces[#pieces + 1] = piece
+            piece = next_piece()
+          end
+          ended = ended + 1
+        end)
+      end
+      assert(client:run())
+      assert.are.equal(3, ended)
+      assert.is_true(table.concat(pieces) == expected)
+    end)
+
+    it("share its errors", function()
+      if not yieldable.works then
+        return pending "needs coxpcall"
+      end
+      local set = open_set()
+      org:fault { path = "/results", cut = 5000, count = -1 }
+      local _, _, errs = read_in_tasks(set)
+      for i = 1, 3 do
+        assert.are.equal("network", errs[i].kind)
+      end
+    end)
+
+    it("are told when one of them closes it", function()
+      if not yieldable.works then
+        return pending "needs coxpcall"
+      end
+      local set = open_set()
+      org:fault { path = "/results", stall = 3, count = -1 }
+      client:spawn(function()
+        while #org:requests { path = "/results" } == 0 do
+          coroutine.yield()
+        end
+        set:close()
+      end)
+      local _, counts, errs = read_in_tasks(set)
+      assert.are.same({ 0, 0, 0 }, counts)
+      assert.are.equal("cancelled", errs[1].kind)
+    end)
+
+    it("are alone in it: a coroutine of somebody else's raises", function()
+      local set = open_set()
+      org:fault { path = "/results", stall = 0.3 }
+      local reader = client:spawn(function()
+        return set:next()
+      end)
+      client:poll(0)
+      local good, err = pcall(set.next, set)
+      assert.is_false(good)
+      assert.matches("another coroutine is reading this result set", tostring(err))
+      assert(client:run())
+      assert.is_table(reader:result())
+      assert.is_table(set:next())
+    end)
   end)
 
   it("upload rows and functions, and save results", function()

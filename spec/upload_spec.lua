@@ -164,6 +164,81 @@ describe("upload", function()
       end)
     end
 
+    -- The digest is that of the header and the bytes, so that each part of a load has its own.
+    local function checked()
+      local file = helper.file("Name\n" .. ("One\n"):rep(100000))
+      local part = assert(bulkjob.csv.check { file = file }).parts[1]
+      return { file = file, first = part.first, last = part.last, header = "Name\n", digest = part.digest }
+    end
+
+    it("sends it when its bytes are those that were checked", function()
+      local source = checked()
+      assert.are.equal("Name\n" .. ("One\n"):rep(100000), sent(open(), source))
+    end)
+
+    for name, change in pairs {
+      ["a byte in the middle, at the same time"] = function(path)
+        helper.shell(("touch -r %s %s.was"):format(path, path))
+        local file = assert(io.open(path, "r+b"))
+        file:seek("set", 200001)
+        file:write "X"
+        file:close()
+        helper.shell(("touch -r %s.was %s; rm %s.was"):format(path, path, path))
+      end,
+      ["the last byte"] = function(path)
+        local file = assert(io.open(path, "r+b"))
+        file:seek("end", -2)
+        file:write "X"
+        file:close()
+      end,
+      ["its length"] = function(path)
+        local file = assert(io.open(path, "wb"))
+        file:write "Name\nOne\n"
+        file:close()
+      end,
+    } do
+      it("never sends it to its end when somebody has changed " .. name, function()
+        local source, job = checked(), open()
+        change(source.file)
+        local ok, err = job:upload(source)
+        assert.is_nil(ok)
+        assert.are.same({ "io", "CONTENT_CHANGED" }, { err.kind, err.code })
+        assert.truthy(err.message:find(source.file, 1, true), err.message)
+        assert.are.equal(0, org:job(job.id).uploads)
+        for _, request in ipairs(org:requests { method = "PUT" }) do
+          assert.are_not.equal(201, request.status)
+        end
+        assert.is_nil(err.in_doubt)
+      end)
+    end
+
+    it("aborts the job then, once something was sent", function()
+      local source, job = checked(), open()
+      source.digest = ("0"):rep(32)
+      local _, err = job:upload(source)
+      assert.are.equal("CONTENT_CHANGED", err.code)
+      assert.are.equal("Aborted", org:job(job.id).state)
+    end)
+
+    it("compares again at each try", function()
+      local source, job = checked(), open()
+      org:fault { method = "PUT", reset = "body", body_bytes = 100000 }
+      assert.is_true(assert(job:upload(source)))
+      source, job = checked(), open()
+      org:fault { method = "PUT", status = 503 }
+      client = helper.client(org, { on_event = function(event)
+        if event.type == "retry" then
+          local file = assert(io.open(source.file, "r+b"))
+          file:seek("set", 100000)
+          file:write "Y"
+          file:close()
+        end
+      end })
+      local _, err = client:job(job.id, "ingest"):upload(source)
+      assert.are.equal("CONTENT_CHANGED", err.code)
+      assert.are.equal(0, org:job(job.id).uploads)
+    end)
+
     it("says in whole numbers which bytes are not there", function()
       local _, err = open():upload { file = helper.file(TEXT), first = 1, last = 99 }
       assert.truthy(err.message:find("bytes 1 to 99 ", 1, true), err.message)
@@ -503,6 +578,13 @@ describe("upload", function()
       ["no source"] = { "source", nil }, ["a number"] = { "source", 42 }, ["an empty table"] = { "source", {} },
       ["an unknown field"] = { "path", { file = "x", path = "x" } }, ["a file that is no path"] = { "file", { file = 42 } },
       ["rows that are none"] = { "rows", { rows = "x" } }, ["a range that is no number"] = { "first", { file = "/dev/null", first = "x" } },
+      ["a range from no number at all"] = { "first", { file = "/dev/null", first = 0 / 0 } },
+      ["a range without end"] = { "last", { file = "/dev/null", last = 1 / 0 } },
+      ["a range from before all"] = { "first", { file = "/dev/null", first = -1 / 0 } },
+      ["a range from half a byte"] = { "first", { file = "/dev/null", first = 1.5 } },
+      ["a digest that is no text"] = { "digest", { file = "/dev/null", digest = 42 } },
+      ["a digest that is too short"] = { "digest", { file = "/dev/null", digest = "abc" } },
+      ["a digest of other digits"] = { "digest", { file = "/dev/null", digest = ("g"):rep(32) } },
       ["columns that are none"] = { "columns", { rows = { { Name = "One" } }, columns = "Name" } },
       ["a column without a name"] = { "columns", { rows = { { Name = "One" } }, columns = { 42 } } },
       ["file and rows at once"] = { "rows", { file = "x", rows = {} } },

@@ -1,3 +1,4 @@
+local core = require "bulkjob.core"
 local helper = require "spec.helper"
 
 local CSV = "Name,Ext__c\nOne,A-1\n,A-2\nThree,A-3\n"
@@ -41,6 +42,46 @@ describe("wait", function()
       assert.are.equal("7508d00000Kq3XbAAJ", err.job_id)
     end
     assert.are.equal(2, #org:requests())
+  end)
+
+  it("ends at its own time-out, whatever the client's other limits", function()
+    local job = closed()
+    org:fault { method = "GET", stall = 30, count = -1 }
+    local began = core.now()
+    local info, err = job:wait { timeout = 1 }
+    local took = core.now() - began
+    assert.is_nil(info)
+    assert.are.equal("timeout", err.kind)
+    assert.are.equal(job.id, err.job_id)
+    assert.truthy(tostring(err):find("could not be read within 1 seconds", 1, true))
+    assert.is_true(took >= 1)
+    assert.is_true(took < 20) -- the client's own time-out is 120 s
+  end)
+
+  it("ends at its own time-out, too, when the kind of the job is not known yet", function()
+    local query = assert(client:create { operation = "query", query = "SELECT Id FROM Account" })
+    for _, kind in ipairs { "ingest", "query" } do
+      org:fault { method = "GET", path = "/jobs/" .. kind, stall = 30, count = -1 }
+      local began = core.now()
+      local info, err = client:job(query.id):wait { timeout = 1 }
+      assert.is_nil(info)
+      assert.are.equal("timeout", err.kind)
+      assert.are.equal(query.id, err.job_id)
+      assert.is_true(core.now() - began < 20)
+      org:clear_faults()
+    end
+  end)
+
+  it("gives the reason at once when no time is left for another try", function()
+    local job = closed()
+    local slow = helper.client(org, { retry = { tries = 5, base = 60, cap = 60 } })
+    org:fault { method = "GET", status = 503, headers = { ["Retry-After"] = "50" }, count = -1 }
+    local began = core.now()
+    local info, err = slow:job(job.id, "ingest"):wait { timeout = 5 }
+    assert.is_nil(info)
+    assert.are.equal(503, err.status)
+    assert.is_true(core.now() - began < 5)
+    slow:close()
   end)
 
   it("takes one look at a job that is over", function()

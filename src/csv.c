@@ -1,6 +1,7 @@
 #include "csv.h"
 
 #include "numeric.h"
+#include "scan.h"
 
 #include <float.h>
 #include <math.h>
@@ -32,6 +33,12 @@ struct span {
     size_t len;
 };
 
+/* Of 64 bytes, a bit for each. */
+struct marks {
+    uint64_t special;   /* those that are not plain, outside of quotes */
+    uint64_t in_quotes; /* the same inside: quotes, and line feeds for the count of lines */
+};
+
 struct csv_reader {
     char *data;
     size_t cap;
@@ -43,6 +50,11 @@ struct csv_reader {
     bool begun; /* past the place where a byte order mark may stand */
     char delimiter;
     unsigned char classes[256];
+
+    /* Of the bytes from `marked` to `marked_end` in `data`; as the delimiter is known. */
+    struct marks marks[SCAN_BLOCKS];
+    size_t marked;
+    size_t marked_end;
 
     /* The record at hand; positions count from `start`. Values are unescaped in place, so `out` is never ahead of `in`.
      */
@@ -169,7 +181,7 @@ char *csv_reader_space(struct csv_reader *r, size_t want)
         return r->data + r->end;
     if (r->start) {
         memmove(r->data, r->data + r->start, kept);
-        r->start = 0;
+        r->start = r->marked_end = 0;
         r->end = kept;
     }
     if (r->cap - r->end < want) {
@@ -193,6 +205,21 @@ void csv_reader_filled(struct csv_reader *r, size_t n)
 void csv_reader_finish(struct csv_reader *r)
 {
     r->finished = true;
+}
+
+static void begin_record(struct csv_reader *r)
+{
+    r->in = r->out = r->field = r->count = 0;
+    r->record_line = r->line;
+}
+
+void csv_reader_restart(struct csv_reader *r, unsigned long long line, unsigned long long byte)
+{
+    r->start = r->end = r->marked_end = 0;
+    r->state = FIELD_START;
+    r->line = line;
+    r->base = byte;
+    begin_record(r);
 }
 
 static bool more_fields(struct csv_reader *r)
@@ -222,7 +249,7 @@ static bool end_field(struct csv_reader *r)
     r->spans[r->count].at = r->field;
     r->spans[r->count].len = r->out - r->field;
     r->count++;
-    r->field = r->out;
+    r->field = r->out = r->in;
     r->state = FIELD_START;
     return true;
 }
@@ -231,6 +258,7 @@ static bool end_field(struct csv_reader *r)
 static void settle_delimiter(struct csv_reader *r, char c)
 {
     r->delimiter = c;
+    r->marked_end = 0;
     for (size_t i = 0; i < DELIMITERS; i++)
         if (delimiters[i].byte != c)
             r->classes[(unsigned char)delimiters[i].byte] = PLAIN;
@@ -267,8 +295,7 @@ static enum csv_event end_record(struct csv_reader *r, struct csv_row *row, bool
     row->end = r->base + r->in;
     r->base += r->in;
     r->start += r->in;
-    r->in = r->out = r->field = r->count = 0;
-    r->record_line = r->line;
+    begin_record(r);
     return CSV_ROW;
 }
 
@@ -282,17 +309,47 @@ static void keep(struct csv_reader *r, size_t n)
     r->out += n;
 }
 
+static void mark(struct csv_reader *r, size_t at)
+{
+    struct scan_block blocks[SCAN_BLOCKS];
+    size_t looked = scan_blocks(r->data + at, r->end - at, r->delimiter, blocks);
+    for (size_t i = 0; i * SCAN_BYTES < looked; i++) {
+        r->marks[i].in_quotes = blocks[i].quotes | blocks[i].line_feeds;
+        r->marks[i].special = r->marks[i].in_quotes | blocks[i].delimiters | blocks[i].returns;
+    }
+    r->marked = at;
+    r->marked_end = at + looked;
+}
+
+/* The place of the next byte at or behind `at` that is special, in quotes or outside; r->end when there is none. Both
+ * count from the start of `data`. */
+static inline size_t find_special(struct csv_reader *r, size_t at, bool quoted)
+{
+    while (at < r->end) {
+        if (at < r->marked || at >= r->marked_end)
+            mark(r, at);
+        size_t i = at - r->marked;
+        const struct marks *m = &r->marks[i / SCAN_BYTES];
+        uint64_t bits = (quoted ? m->in_quotes : m->special) >> i % SCAN_BYTES;
+        if (bits)
+            return at + scan_first(bits);
+        at += SCAN_BYTES - i % SCAN_BYTES;
+    }
+    return r->end;
+}
+
 /* Inside quotes: all up to the next quote is value. */
 static void take_quoted(struct csv_reader *r)
 {
-    const char *at = r->data + r->start + r->in;
-    const char *end = r->data + r->end;
-    const char *quote = memchr(at, '"', (size_t)(end - at));
-    size_t n = (size_t)((quote ? quote : end) - at);
-    for (const char *p = at; (p = memchr(p, '\n', (size_t)(at + n - p))); p++)
+    size_t at = r->start + r->in;
+    size_t stop = find_special(r, at, true);
+    keep(r, stop - at);
+    if (stop == r->end)
+        return;
+    if (r->data[stop] == '\n') {
         r->line++;
-    keep(r, n);
-    if (quote) {
+        keep(r, 1);
+    } else {
         r->in++;
         r->state = QUOTE_SEEN;
     }
@@ -300,12 +357,33 @@ static void take_quoted(struct csv_reader *r)
 
 static void take_unquoted(struct csv_reader *r)
 {
-    const unsigned char *at = (const unsigned char *)r->data + r->start + r->in;
-    const unsigned char *end = (const unsigned char *)r->data + r->end;
-    const unsigned char *p = at;
-    while (p < end && r->classes[*p] == PLAIN)
-        p++;
-    keep(r, (size_t)(p - at));
+    size_t at = r->start + r->in;
+    size_t stop = at;
+    if (r->delimiter)
+        stop = find_special(r, at, false);
+    else
+        while (stop < r->end && r->classes[(unsigned char)r->data[stop]] == PLAIN)
+            stop++;
+    keep(r, stop - at);
+}
+
+/* Where a value begins: takes all that have no quotes, or quotes around them and none within, and a delimiter behind
+ * them. What is anything else is left to the states. */
+static void take_simple(struct csv_reader *r)
+{
+    size_t at = r->start + r->in;
+    while (at < r->end && r->count < r->room) {
+        size_t quoted = r->data[at] == '"';
+        size_t stop = find_special(r, at + quoted, quoted);
+        size_t behind = stop + quoted;
+        if (behind >= r->end || r->data[behind] != r->delimiter || (quoted && r->data[stop] != '"'))
+            break;
+        r->spans[r->count].at = at + quoted - r->start;
+        r->spans[r->count].len = stop - at - quoted;
+        r->count++;
+        at = behind + 1;
+    }
+    r->field = r->out = r->in = at - r->start;
 }
 
 /* Outside quotes, at a byte that is not plain. Answers CSV_MORE to go on, CSV_ROW when the record is complete. */
@@ -316,7 +394,6 @@ static enum csv_event take_special(struct csv_reader *r, char c)
         if (!r->delimiter)
             settle_delimiter(r, c);
         r->in++;
-        /* `out` only counts value bytes, so the next value may begin where this one ends. */
         return end_field(r) ? CSV_MORE : CSV_FAILED;
     case LF:
         r->in++;
@@ -330,6 +407,7 @@ static enum csv_event take_special(struct csv_reader *r, char c)
         if (r->state == UNQUOTED)
             return fail(r, "a quote in a value that does not begin with one");
         r->in++;
+        r->field = r->out = r->in;
         r->quote_line = r->line;
         r->state = QUOTED;
         return CSV_MORE;
@@ -416,6 +494,11 @@ enum csv_event csv_reader_next(struct csv_reader *r, struct csv_row *row)
     if (!r->begun && (r->end > r->start || r->finished) && !skip_mark(r))
         return CSV_MORE;
     while (r->start + r->in < r->end) {
+        if (r->state == FIELD_START && r->delimiter) {
+            take_simple(r);
+            if (r->start + r->in == r->end)
+                break;
+        }
         enum csv_event e = take_byte(r);
         if (e == CSV_ROW)
             return end_record(r, row, true);
@@ -427,6 +510,7 @@ enum csv_event csv_reader_next(struct csv_reader *r, struct csv_row *row)
 
 /* ---- writing ---- */
 
+/* Behind the value a whole block can be read. */
 static bool needs_quotes(const struct csv_format *f, const char *data, size_t len)
 {
     if (len == 0)
@@ -435,18 +519,11 @@ static bool needs_quotes(const struct csv_format *f, const char *data, size_t le
         return true;
     if (len >= sizeof byte_order_mark - 1 && memcmp(data, byte_order_mark, sizeof byte_order_mark - 1) == 0)
         return true; /* at the start of a file it would be taken for no part of the value */
-    for (size_t i = 0; i < len; i++)
-        if (data[i] == f->delimiter || data[i] == '"' || data[i] == '\r' || data[i] == '\n')
-            return true;
-    return false;
+    return scan_special(data, len, f->delimiter);
 }
 
-bool csv_write_field(struct buf *out, const struct csv_format *f, bool first, const char *data, size_t len)
+static bool write_quoted(struct buf *out, const char *data, size_t len)
 {
-    if (!first && !buf_add_char(out, f->delimiter))
-        return false;
-    if (!needs_quotes(f, data, len))
-        return buf_add(out, data, len);
     const char *end = data + len;
     if (!buf_add_char(out, '"'))
         return false;
@@ -458,6 +535,25 @@ bool csv_write_field(struct buf *out, const struct csv_format *f, bool first, co
         data = stop;
     }
     return buf_add_char(out, '"');
+}
+
+bool csv_write_field(struct buf *out, const struct csv_format *f, bool first, const char *data, size_t len)
+{
+    size_t before = !first;
+    char *room = out->data ? out->data + out->len : NULL;
+    if (!room || out->cap - out->len <= len + before + SCAN_BYTES) /* else without a call */
+        room = buf_reserve(out, len + before + SCAN_BYTES);
+    if (!room)
+        return false;
+    if (before)
+        *room = f->delimiter;
+    if (len)
+        memcpy(room + before, data, len);
+    /* Whether it needs quotes is looked for in the copy, behind which there is room. */
+    bool quoted = needs_quotes(f, room + before, len);
+    out->len += before + (quoted ? 0 : len);
+    out->data[out->len] = '\0';
+    return !quoted || write_quoted(out, data, len);
 }
 
 bool csv_write_end(struct buf *out, const struct csv_format *f, bool empty)

@@ -49,6 +49,10 @@ void csv_reader_filled(struct csv_reader *r, size_t n);
 /* No more bytes come. */
 void csv_reader_finish(struct csv_reader *r);
 
+/* Forgets the bytes that it has and what is known of the record at hand. What comes next begins a record, in this line
+ * (from 1) and at this byte (from 0); the first record of all has been there. */
+void csv_reader_restart(struct csv_reader *r, unsigned long long line, unsigned long long byte);
+
 /* The next record. Every record has as many fields as the first; anything else, and anything that the service would
  * refuse, is CSV_FAILED, and so is every call after it. */
 enum csv_event csv_reader_next(struct csv_reader *r, struct csv_row *row);

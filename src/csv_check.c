@@ -1,5 +1,7 @@
 #include "csv_check.h"
 
+#include "scan.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,20 +20,29 @@ enum { FIRST_PARTS = 16, ERROR_TEXT = 240 };
 /* As long as a record can be while it is not known to be too long, and a piece of text beside it. */
 enum { RAW_MAX = 1 << 30 };
 
+/* So much at a time goes to the reader. */
+enum { READ_BYTES = 64 * 1024 };
+
+/* Most records are found good by a quick look at where their quotes, delimiters and line ends are. The header, and any
+ * record that the quick look cannot call good, goes through the reader, which says what is wrong if something is. */
 struct csv_check {
     struct csv_reader *reader;
     struct csv_facts facts;
     unsigned long long part_bytes;
+    size_t columns;
 
-    /* The bytes as they came, for the checksums: the reader changes its own. A part ends where its last whole record
-     * does, so of what was fed those behind that wait. */
-    const char *fed; /* the bytes of the last csv_check_feed */
-    size_t fed_len;
-    struct buf waiting;        /* bytes from before them */
-    unsigned long long summed; /* bytes in all up to which they are in a checksum, or belong to no part */
-    struct buf header;         /* its bytes */
-    struct digest *body;       /* of the part at hand */
-    struct digest *all;        /* of everything; NULL: not asked for */
+    struct buf raw;          /* the bytes as they came: from the record at hand on, between two runs */
+    unsigned long long base; /* bytes before them */
+    size_t at;               /* in `raw`: the record at hand */
+    unsigned long long line; /* that it begins in, from 1 */
+    size_t summed;           /* in `raw`: the bytes before are in a checksum, or belong to no part */
+    size_t enough;           /* for another quick look at the record at hand, part of which was looked at already */
+    bool careful;            /* the record at hand goes through the reader */
+    size_t given;            /* in `raw`: the bytes before are with the reader */
+    bool finished;
+    struct buf header;   /* its bytes */
+    struct digest *body; /* of the part at hand */
+    struct digest *all;  /* of everything; NULL: not asked for */
 
     struct csv_part part; /* at hand; no records: none */
     struct csv_part *parts;
@@ -51,7 +62,9 @@ struct csv_check *csv_check_new(const struct csv_check_options *options)
     if (!c)
         return NULL;
     c->part_bytes = options->part_bytes;
-    buf_init(&c->waiting, RAW_MAX);
+    c->line = 1;
+    c->careful = true;
+    buf_init(&c->raw, RAW_MAX);
     buf_init(&c->header, RAW_MAX);
     c->reader = csv_reader_new(&reader);
     c->body = digest_new(DIGEST_BODY);
@@ -68,7 +81,7 @@ void csv_check_free(struct csv_check *c)
     if (!c)
         return;
     csv_reader_free(c->reader);
-    buf_free(&c->waiting);
+    buf_free(&c->raw);
     buf_free(&c->header);
     digest_free(c->body);
     digest_free(c->all);
@@ -101,78 +114,230 @@ __attribute__((format(printf, 4, 5))) static enum csv_event fail(struct csv_chec
     return CSV_FAILED;
 }
 
+static enum csv_event no_memory(struct csv_check *c)
+{
+    const struct csv_row at_hand = {.line = c->line, .byte = c->base + c->at};
+    return fail(c, &at_hand, 0, "not enough memory");
+}
+
+char *csv_check_space(struct csv_check *c, size_t want)
+{
+    char *room = c->failed ? NULL : buf_reserve(&c->raw, want);
+    if (!room && !c->failed)
+        no_memory(c);
+    return room;
+}
+
+void csv_check_filled(struct csv_check *c, size_t n)
+{
+    if (c->all)
+        digest_add(c->all, c->raw.data + c->raw.len, n);
+    c->raw.len += n;
+    c->facts.bytes += n;
+}
+
 bool csv_check_feed(struct csv_check *c, const char *data, size_t n)
 {
-    char *room = csv_reader_space(c->reader, n);
-    if (!room) {
-        reader_failed(c);
+    char *room = csv_check_space(c, n);
+    if (!room)
         return false;
-    }
     memcpy(room, data, n);
-    csv_reader_filled(c->reader, n);
-    if (c->all)
-        digest_add(c->all, data, n);
-    c->facts.bytes += n;
-    c->fed = data;
-    c->fed_len = n;
+    csv_check_filled(c, n);
     return true;
 }
 
 void csv_check_finish(struct csv_check *c)
 {
-    csv_reader_finish(c->reader);
+    c->finished = true;
 }
 
-/* ---- the bytes as they came ---- */
+/* ---- parts ---- */
 
-/* Hands the bytes from `summed` up to `end` to `use`, the older ones first, and moves `summed` there. */
-static bool use_raw(struct csv_check *c, unsigned long long end, bool (*use)(struct csv_check *, const char *, size_t))
+/* The bytes of the part at hand, as far as they are known to be its own, go into its checksum. */
+static void add_to_sum(struct csv_check *c)
 {
-    size_t old = (size_t)(end - c->summed);
-    size_t from_fed = 0;
-    if (old > c->waiting.len) {
-        from_fed = old - c->waiting.len;
-        old = c->waiting.len;
-    }
-    bool ok = use(c, buf_string(&c->waiting), old);
-    buf_drop(&c->waiting, old);
-    if (from_fed) {
-        ok = use(c, c->fed, from_fed) && ok;
-        c->fed += from_fed;
-        c->fed_len -= from_fed;
-    }
+    size_t end = (size_t)(c->part.end - c->base);
+    digest_add(c->body, c->raw.data + c->summed, end - c->summed);
     c->summed = end;
-    return ok;
 }
 
-static bool add_to_sum(struct csv_check *c, const char *data, size_t n)
+static bool keep_part(struct csv_check *c)
 {
-    digest_add(c->body, data, n);
+    if (c->count == c->room) {
+        size_t room = c->room ? c->room * 2 : FIRST_PARTS;
+        struct csv_part *parts = realloc(c->parts, room * sizeof *parts);
+        if (!parts)
+            return false;
+        c->parts = parts;
+        c->room = room;
+    }
+    add_to_sum(c);
+    if (!digest_hex(c->body, c->part.digest))
+        return false;
+    c->parts[c->count++] = c->part;
+    c->part.records = 0;
     return true;
 }
 
-static bool add_to_header(struct csv_check *c, const char *data, size_t n)
+/* The record at hand is good, and ends before `end`: it belongs to the part at hand, or to a new one. */
+static bool add_to_part(struct csv_check *c, size_t end)
 {
-    return buf_add(&c->header, data, n);
-}
-
-static bool skip(struct csv_check *c, const char *data, size_t n)
-{
-    (void)c;
-    (void)data;
-    (void)n;
+    unsigned long long header = c->facts.header_end - c->facts.header_first;
+    unsigned long long last = c->base + end;
+    if (c->part.records && c->part_bytes && header + (last - c->part.first) > c->part_bytes && !keep_part(c))
+        return false;
+    if (!c->part.records) {
+        c->part.first = c->base + c->at;
+        digest_reset(c->body);
+        digest_add(c->body, c->header.data, c->header.len);
+    }
+    c->part.end = last;
+    c->part.records++;
+    c->facts.records++;
+    c->at = end;
     return true;
 }
 
-/* Everything that was fed is looked at: the whole records go into their checksum, what is left waits. */
-static bool keep_rest(struct csv_check *c)
+/* All that came is looked at, up to the record at hand. */
+static enum csv_event wait_for_more(struct csv_check *c)
 {
     if (c->part.records)
-        use_raw(c, c->part.end, add_to_sum);
-    bool ok = buf_add(&c->waiting, c->fed, c->fed_len);
-    c->fed = NULL;
-    c->fed_len = 0;
-    return ok;
+        add_to_sum(c);
+    buf_drop(&c->raw, c->at);
+    c->base += c->at;
+    c->summed -= c->at;
+    c->given = c->careful ? c->given - c->at : 0;
+    c->at = 0;
+    return CSV_MORE;
+}
+
+/* ---- the quick look ---- */
+
+struct look {
+    bool quoted;           /* the byte before is inside of quotes */
+    uint64_t separator;    /* 1: it ends a value or a record */
+    uint64_t closing;      /* 1: it is a closing quote, or the first of two quotes in a value */
+    uint64_t returned;     /* 1: it is a carriage return */
+    struct scan_utf8 utf8; /* what is before */
+    size_t delimiters;     /* in the record at hand, outside of quotes */
+    size_t lines;          /* line feeds in it */
+};
+
+enum verdict { GOOD, DOUBTFUL, NO_MEMORY };
+
+/* The places in a block where something is not as it is in a record that is surely good. */
+static uint64_t find_doubts(const struct csv_check *c, struct look *l, const struct scan_block *b, uint64_t inside,
+                            const char *data, size_t n)
+{
+    uint64_t opening = b->quotes & inside;
+    uint64_t closing = b->quotes & ~inside;
+    uint64_t ends = b->line_feeds & ~inside;
+    uint64_t returns = b->returns & ~inside;
+    uint64_t separators = (b->delimiters & ~inside) | ends;
+    uint64_t behind_closing = closing << 1 | l->closing;
+    uint64_t behind_return = returns << 1 | l->returned;
+    /* A quote opens a value at its start only, or is the second of two; and what follows one that closes is known. */
+    uint64_t doubts = opening & ~(separators << 1 | l->separator | behind_closing);
+    doubts |= behind_closing & ~(separators | returns | opening);
+    doubts |= behind_return & ~ends;
+    doubts |= c->facts.crlf ? ends & ~behind_return : returns;
+    if (b->high || !scan_utf8_idle(&l->utf8))
+        doubts |= scan_utf8(&l->utf8, data, n);
+    l->separator = separators >> 63;
+    l->closing = closing >> 63;
+    l->returned = returns >> 63;
+    return doubts & scan_below(n);
+}
+
+/* Looks at the block at `start` in `raw`, of which `n` bytes are there. */
+static enum verdict look_at_block(struct csv_check *c, struct look *l, const struct scan_block *b, size_t start,
+                                  size_t n)
+{
+    uint64_t inside = scan_quoted(b->quotes, &l->quoted);
+    uint64_t doubts = find_doubts(c, l, b, inside, c->raw.data + start, n);
+    uint64_t delimiters = b->delimiters & ~inside;
+    uint64_t lines = b->line_feeds;
+    uint64_t ends = lines & ~inside;
+    if (doubts)
+        ends &= scan_below(scan_first(doubts));
+    for (; ends; ends &= ends - 1) {
+        uint64_t record = scan_below(scan_first(ends) + 1);
+        size_t end = start + scan_first(ends) + 1;
+        /* No value and no record of so few bytes can have too many characters. */
+        if (l->delimiters + scan_count(delimiters & record) + 1 != c->columns || end - c->at > FIELD_CHARACTERS)
+            return DOUBTFUL;
+        if (!add_to_part(c, end))
+            return NO_MEMORY;
+        c->line += l->lines + scan_count(lines & record);
+        delimiters &= ~record;
+        lines &= ~record;
+        l->delimiters = l->lines = 0;
+    }
+    l->delimiters += scan_count(delimiters);
+    l->lines += lines ? scan_count(lines) : 0;
+    return doubts || start + n - c->at > FIELD_CHARACTERS ? DOUBTFUL : GOOD;
+}
+
+/* Goes from record to record up to the first that is doubtful, or not complete. */
+static enum verdict look_quickly(struct csv_check *c)
+{
+    struct scan_block blocks[SCAN_BLOCKS];
+    struct look l = {.separator = 1};
+    enum verdict v = GOOD;
+    if (c->raw.len - c->at < c->enough && !c->finished)
+        return GOOD;
+    for (size_t start = c->at; start < c->raw.len && v == GOOD;) {
+        size_t end = start + scan_blocks(c->raw.data + start, c->raw.len - start, c->facts.delimiter, blocks);
+        for (size_t i = 0; start < end && v == GOOD; i++) {
+            size_t n = end - start < SCAN_BYTES ? end - start : SCAN_BYTES;
+            v = look_at_block(c, &l, &blocks[i], start, n);
+            start += n;
+        }
+    }
+    c->enough = 2 * (c->raw.len - c->at); /* else a record that comes byte by byte is looked at as often */
+    return v == GOOD && c->finished ? DOUBTFUL : v;
+}
+
+/* ---- the careful look ---- */
+
+static void begin_careful(struct csv_check *c)
+{
+    c->careful = true;
+    c->given = c->at;
+    csv_reader_restart(c->reader, c->line, c->base + c->at);
+}
+
+/* The reader has given the record at hand. Answers where it ends in `raw`. */
+static size_t end_careful(struct csv_check *c, const struct csv_row *row)
+{
+    size_t end = (size_t)(row->end - c->base);
+    c->careful = false;
+    c->enough = 0;
+    for (size_t i = c->at; i < end; i++)
+        c->line += c->raw.data[i] == '\n';
+    return end;
+}
+
+/* The record at hand, or what is wrong with it. */
+static enum csv_event read_record(struct csv_check *c, struct csv_row *row)
+{
+    for (;;) {
+        enum csv_event e = csv_reader_next(c->reader, row);
+        size_t n = c->raw.len - c->given < READ_BYTES ? c->raw.len - c->given : READ_BYTES;
+        if (e != CSV_MORE)
+            return e;
+        if (n == 0 && !c->finished)
+            return CSV_MORE;
+        char *room = csv_reader_space(c->reader, n);
+        if (!room)
+            return CSV_FAILED;
+        if (n)
+            memcpy(room, c->raw.data + c->given, n);
+        csv_reader_filled(c->reader, n);
+        c->given += n;
+        if (n == 0)
+            csv_reader_finish(c->reader);
+    }
 }
 
 /* How many bytes the character that begins at `p` has; 0: it is none in UTF-8 (RFC 3629). */
@@ -190,31 +355,12 @@ static size_t character(const unsigned char *p, size_t left)
     return n;
 }
 
-static size_t ascii_run(const unsigned char *p, size_t len)
-{
-    const unsigned long long high = 0x8080808080808080ULL;
-    size_t n = 0;
-    for (unsigned long long eight; n + sizeof eight <= len; n += sizeof eight) {
-        memcpy(&eight, p + n, sizeof eight);
-        if (eight & high)
-            break;
-    }
-    while (n < len && p[n] < 0x80)
-        n++;
-    return n;
-}
-
 /* Counts the characters. False: what begins at *at is no UTF-8. */
 static bool count_characters(const struct csv_field *f, unsigned long long *count, size_t *at)
 {
     const unsigned char *p = (const unsigned char *)f->data;
     for (*at = 0; *at < f->len;) {
-        size_t n = ascii_run(p + *at, f->len - *at);
-        *count += n;
-        *at += n;
-        if (*at == f->len)
-            break;
-        n = character(p + *at, f->len - *at);
+        size_t n = character(p + *at, f->len - *at);
         if (n == 0)
             return false;
         (*count)++;
@@ -306,71 +452,46 @@ static enum csv_event check_header(struct csv_check *c, const struct csv_row *ro
     c->facts.header_end = row->end;
     c->facts.delimiter = csv_reader_delimiter(c->reader);
     c->facts.crlf = row->crlf;
-    use_raw(c, row->byte, skip); /* a byte order mark */
-    if (!use_raw(c, row->end, add_to_header))
-        return fail(c, row, 0, "not enough memory");
+    c->columns = row->count;
+    if (!buf_add(&c->header, c->raw.data + (row->byte - c->base), (size_t)(row->end - row->byte)))
+        return no_memory(c);
+    c->at = c->summed = end_careful(c, row);
     return CSV_ROW;
 }
 
-static bool keep_part(struct csv_check *c)
+static enum csv_event end_check(struct csv_check *c)
 {
-    if (c->count == c->room) {
-        size_t room = c->room ? c->room * 2 : FIRST_PARTS;
-        struct csv_part *parts = realloc(c->parts, room * sizeof *parts);
-        if (!parts)
-            return false;
-        c->parts = parts;
-        c->room = room;
-    }
-    use_raw(c, c->part.end, add_to_sum);
-    if (!digest_hex(c->body, c->part.digest))
-        return false;
-    c->parts[c->count++] = c->part;
-    c->part.records = 0;
-    return true;
-}
-
-static bool add_to_part(struct csv_check *c, const struct csv_row *row)
-{
-    unsigned long long header = c->facts.header_end - c->facts.header_first;
-    if (c->part.records && c->part_bytes && header + (row->end - c->part.first) > c->part_bytes && !keep_part(c))
-        return false;
-    if (!c->part.records) {
-        c->part.first = row->byte;
-        digest_reset(c->body);
-        digest_add(c->body, c->header.data, c->header.len);
-    }
-    c->part.end = row->end;
-    c->part.records++;
-    c->facts.records++;
-    return true;
-}
-
-static enum csv_event no_memory(struct csv_check *c, const struct csv_row *row)
-{
-    return fail(c, row, 0, "not enough memory");
+    const struct csv_row nowhere = {.line = 1};
+    if (!c->facts.header_end)
+        return fail(c, &nowhere, 0, "no header: the data is empty");
+    if (c->part.records && !keep_part(c))
+        return no_memory(c);
+    if (c->all && !digest_hex(c->all, c->facts.sha256))
+        return no_memory(c);
+    return CSV_END;
 }
 
 enum csv_event csv_check_run(struct csv_check *c, struct csv_row *header)
 {
     struct csv_row row;
-    const struct csv_row nowhere = {.line = 1};
     if (c->failed)
         return CSV_FAILED;
     for (;;) {
-        switch (csv_reader_next(c->reader, &row)) {
+        if (!c->careful) {
+            enum verdict v = look_quickly(c);
+            if (v == NO_MEMORY)
+                return no_memory(c);
+            if (v == GOOD)
+                return wait_for_more(c);
+            begin_careful(c);
+        }
+        switch (read_record(c, &row)) {
         case CSV_MORE:
-            return keep_rest(c) ? CSV_MORE : no_memory(c, &nowhere);
+            return wait_for_more(c);
         case CSV_FAILED:
             return reader_failed(c);
         case CSV_END:
-            if (!c->facts.header_end)
-                return fail(c, &nowhere, 0, "no header: the data is empty");
-            if (c->part.records && !keep_part(c))
-                return no_memory(c, &nowhere);
-            if (c->all && !digest_hex(c->all, c->facts.sha256))
-                return no_memory(c, &nowhere);
-            return CSV_END;
+            return end_check(c);
         case CSV_ROW:
             break;
         }
@@ -380,8 +501,8 @@ enum csv_event csv_check_run(struct csv_check *c, struct csv_row *header)
         }
         if (check_record(c, &row) == CSV_FAILED)
             return CSV_FAILED;
-        if (!add_to_part(c, &row))
-            return no_memory(c, &row);
+        if (!add_to_part(c, end_careful(c, &row)))
+            return no_memory(c);
     }
 }
 

@@ -35,8 +35,11 @@ struct csv_check;
 struct csv_check *csv_check_new(const struct csv_check_options *options);
 void csv_check_free(struct csv_check *c);
 
-/* Takes the next bytes, which have to stay where they are until csv_check_run answers CSV_MORE. False: they cannot be
- * taken, and csv_check_error says why. */
+/* Room for `want` more bytes. NULL: there is none, and csv_check_error says why. */
+char *csv_check_space(struct csv_check *c, size_t want);
+/* `n` bytes of that room were written. */
+void csv_check_filled(struct csv_check *c, size_t n);
+/* Both: takes a copy of the next bytes. False: they cannot be taken. */
 bool csv_check_feed(struct csv_check *c, const char *data, size_t n);
 /* No more bytes come. */
 void csv_check_finish(struct csv_check *c);

@@ -1,8 +1,22 @@
 #include "csv_count.h"
 
 #include "csv.h"
+#include "scan.h"
 
-#include <string.h>
+size_t csv_first_line(const char *data, size_t n, bool *quoted, bool *ended)
+{
+    struct scan_block blocks[SCAN_BLOCKS];
+    for (size_t at = 0, looked; at < n; at += looked) {
+        looked = scan_blocks(data + at, n - at, 0, blocks);
+        for (size_t i = 0; i * SCAN_BYTES < looked; i++) {
+            uint64_t ends = ~scan_quoted(blocks[i].quotes, quoted) & blocks[i].line_feeds;
+            *ended = ends != 0;
+            if (ends)
+                return at + i * SCAN_BYTES + scan_first(ends) + 1;
+        }
+    }
+    return n;
+}
 
 /* Takes the header, or what there is of it; answers how many bytes that were. */
 static size_t add_header(struct csv_count *c, const char *data, size_t n)
@@ -24,8 +38,25 @@ static size_t add_header(struct csv_count *c, const char *data, size_t n)
     return n;
 }
 
+/* Takes a block, of which `n` bytes are there. */
+static void add_block(struct csv_count *c, const struct scan_block *b, size_t n)
+{
+    uint64_t outside = ~scan_quoted(b->quotes, &c->quoted) & scan_below(n);
+    uint64_t ends = b->line_feeds & outside;
+    uint64_t text = scan_below(n) & ~ends & ~(b->returns & outside);
+    c->delimiters += scan_count(b->delimiters & outside);
+    for (; ends; ends &= ends - 1) {
+        uint64_t before = scan_below(scan_first(ends));
+        c->rows += c->content || text & before;
+        c->content = false;
+        text &= ~before;
+    }
+    c->content = c->content || text;
+}
+
 void csv_count_add(struct csv_count *c, const char *data, size_t n)
 {
+    struct scan_block blocks[SCAN_BLOCKS];
     if (!c->headed) {
         size_t header = add_header(c, data, n);
         data += header;
@@ -33,24 +64,12 @@ void csv_count_add(struct csv_count *c, const char *data, size_t n)
     }
     if (n)
         c->last = data[n - 1];
-    for (const char *end = data + n; data < end;) {
-        if (c->quoted) {
-            data = memchr(data, '"', (size_t)(end - data)); /* most bytes are inside quotes */
-            if (!data)
-                return;
-            data++;
-            c->quoted = false;
-            continue;
-        }
-        char b = *data++;
-        if (b == '\n') {
-            c->rows += c->content;
-            c->content = false;
-        } else if (b != '\r') {
-            c->content = true;
-            c->quoted = b == '"';
-            c->delimiters += c->delimiter && b == c->delimiter;
-        }
+    while (n) {
+        size_t looked = scan_blocks(data, n, c->delimiter, blocks);
+        for (size_t at = 0; at < looked; at += SCAN_BYTES)
+            add_block(c, &blocks[at / SCAN_BYTES], looked - at);
+        data += looked;
+        n -= looked;
     }
 }
 

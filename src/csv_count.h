@@ -17,6 +17,10 @@ struct csv_count {
     unsigned long long rows;       /* that have a line end */
 };
 
+/* How many of the next `n` bytes belong to the first line, whose names may have line ends in quotes. *quoted: false
+ * before the first call, then as that left it. *ended: the line end is among them. */
+size_t csv_first_line(const char *data, size_t n, bool *quoted, bool *ended);
+
 /* Begins with all zero. */
 void csv_count_add(struct csv_count *c, const char *data, size_t n);
 

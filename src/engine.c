@@ -3,12 +3,14 @@
 #include "clock.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #ifdef __linux__
 #include <sys/resource.h>
@@ -411,8 +413,10 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *s
     }
     if (t)
         t->socket = fd;
-    if (!slot)
+    if (!slot) {
+        fcntl(fd, F_SETFD, FD_CLOEXEC); /* one that libcurl made to hear from its resolver */
         slot = add_slot(e, fd);
+    }
     if (!slot) {
         /* An error from here would end all that libcurl does, for good. A connection that libcurl itself closes is
          * given up by it after a while. */
@@ -580,16 +584,51 @@ static void release(struct engine *e)
     free(e);
 }
 
+enum { NEAR = 32 };
+
+static bool is_open(int fd)
+{
+    return fcntl(fd, F_GETFD) >= 0;
+}
+
+static bool is_local_socket(int fd)
+{
+    struct sockaddr_storage address;
+    socklen_t n = sizeof address;
+    return getsockname(fd, (struct sockaddr *)&address, &n) == 0 && address.ss_family == AF_UNIX;
+}
+
+/* The multi handle of libcurl 7.88 comes with a pair of sockets for curl_multi_wakeup, which programs that the host
+ * starts would inherit. Nobody tells which two these are; they are local sockets that were not there before, close to
+ * the lowest descriptor that was free. */
+static CURLM *new_multi(const struct engine *e)
+{
+    bool before[NEAR];
+    int lowest = fcntl(e->bell.out, F_DUPFD_CLOEXEC, 0);
+    if (lowest < 0)
+        return NULL;
+    close(lowest);
+    for (int i = 0; i < NEAR; i++)
+        before[i] = is_open(lowest + i);
+    CURLM *multi = curl_multi_init();
+    for (int i = 0; i < NEAR; i++)
+        if (!before[i] && is_open(lowest + i) && is_local_socket(lowest + i))
+            fcntl(lowest + i, F_SETFD, FD_CLOEXEC);
+    return multi;
+}
+
 static bool prepare(struct engine *e, const char **why)
 {
     e->sockets = calloc(FIRST_SOCKETS, sizeof *e->sockets);
-    e->multi = curl_multi_init();
-    if (!e->sockets || !e->multi)
+    if (!e->sockets)
         return false;
     if (!bell_open(&e->bell)) {
         *why = strerror(errno);
         return false;
     }
+    e->multi = new_multi(e);
+    if (!e->multi)
+        return false;
     e->socket_room = FIRST_SOCKETS;
     e->socket_count = 1;
     e->sockets[WAKE_SLOT].fd = e->bell.out;

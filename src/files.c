@@ -150,10 +150,13 @@ int file_end_last_line(int fd)
 
 /* ---- output ---- */
 
-/* What lies there stands for an open descriptor of some process, whatever it is. */
+/* Does it stand for an open descriptor of some process, whatever that is? Such as /proc/self/fd/1, but not all that can
+ * be reached through /proc. */
 static bool is_descriptor(const char *path)
 {
-    return strncmp(path, "/proc/", 6) == 0 || strncmp(path, "/dev/fd/", 8) == 0;
+    size_t len = directory_length(path);
+    return (strncmp(path, "/proc/", 6) == 0 || strncmp(path, "/dev/", 5) == 0) && len > 4 &&
+           strncmp(path + len - 4, "/fd/", 4) == 0 && strspn(path + len, "0123456789") == strlen(path + len);
 }
 
 /* Follows the symbolic links at the end of the path; there may be nothing where they lead. *direct: they lead to an
@@ -204,10 +207,10 @@ static bool remove_left_over(const char *path)
     return ours;
 }
 
-/* Makes the part, which no link leads away from and no other program writes. */
-static int open_part(struct output *o)
+/* Makes the part, which no link leads away from and no other program writes. `plain`: if it can be had, under the name
+ * that people know. */
+static int open_part(struct output *o, bool plain)
 {
-    bool plain = true;
     for (int i = 0; i < PART_TRIES; i++) {
         char number[24] = "";
         unsigned long long random;
@@ -275,7 +278,7 @@ bool output_is_direct(const char *path)
     return direct;
 }
 
-int output_begin(struct output *o, const char *path)
+static int begin(struct output *o, const char *path, bool plain)
 {
     struct stat st;
     bool there;
@@ -285,13 +288,18 @@ int output_begin(struct output *o, const char *path)
         if (o->fd < 0)
             why = errno == ENXIO && S_ISFIFO(st.st_mode) ? FILE_NO_READER : errno;
     } else if (!why) {
-        why = open_part(o);
+        why = open_part(o, plain);
         if (!why && there)
             why = keep_permissions(o->fd, &st);
     }
     if (why)
         output_discard(o);
     return why;
+}
+
+int output_begin(struct output *o, const char *path)
+{
+    return begin(o, path, true);
 }
 
 /* Writes to what may be a pipe that nobody reads any more, which is an error and must not end the host. */
@@ -352,23 +360,6 @@ int output_publish(struct output *o)
     return why;
 }
 
-int output_take(struct output *o, const char *from)
-{
-    struct stat st;
-    int why;
-    int fd = open_regular(from, O_RDONLY | O_NOFOLLOW, 0, &st, &why);
-    if (fd < 0)
-        return why;
-    if (fstat(o->fd, &st) != 0)
-        why = errno;
-    if (!why)
-        why = keep_permissions(fd, &st);
-    if (!why)
-        why = rename_to_target(o, from, fd);
-    close(fd);
-    return why;
-}
-
 void output_discard(struct output *o)
 {
     if (o->part && o->fd >= 0 && is_same(o->part, o->fd))
@@ -379,4 +370,32 @@ void output_discard(struct output *o)
     free(o->part);
     free(o->target);
     o->part = o->target = NULL;
+}
+
+/* `from` takes over the permissions of the part of `o`, and its place. */
+static int take_place(struct output *o, const char *from)
+{
+    struct stat st;
+    int why;
+    int fd = open_regular(from, O_RDONLY | O_NOFOLLOW, 0, &st, &why);
+    if (fd < 0)
+        return why;
+    why = fstat(o->fd, &st) == 0 ? keep_permissions(fd, &st) : errno;
+    if (!why)
+        why = rename_to_target(o, from, fd);
+    close(fd);
+    return why;
+}
+
+int file_publish(const char *from, const char *path)
+{
+    struct output o;
+    if (output_is_direct(path)) /* not opened: whoever reads from a pipe would see its end */
+        return FILE_NOT_REGULAR;
+    /* The part is never written: it shows the permissions of a new file. Its plain name may be that of `from`. */
+    int why = begin(&o, path, false);
+    if (!why)
+        why = o.direct ? FILE_NOT_REGULAR : take_place(&o, from);
+    output_discard(&o);
+    return why;
 }

@@ -54,10 +54,12 @@ ssize_t output_write(struct output *o, const char *data, size_t n, int *why);
  * as discarded. */
 int output_publish(struct output *o);
 
-/* The same with the finished file `from` in place of the part. EXDEV: it is on another file system, and stays there. */
-int output_take(struct output *o, const char *from);
-
 /* Ends it; what was not published is removed. Twice is harmless. */
 void output_discard(struct output *o);
+
+/* Gives a finished file the name `path`, in one step and for good, with the permissions that output_begin would give.
+ * 0, or why not: FILE_NOT_REGULAR when the path would be written to directly, EXDEV when it is on another file system.
+ */
+int file_publish(const char *from, const char *path);
 
 #endif

@@ -34,6 +34,67 @@ char bj_check_delimiter(lua_State *L)
     return c;
 }
 
+/* ---- functions for rows of certain columns ---- */
+
+/* With more columns than that, rows are handled field by field: a function of Lua has some 200 registers. */
+enum { MOST_FIELDS = 100 };
+
+/* Lua code for names: what stands at both ends, around each, and in place of it. */
+struct shape {
+    const char *start;
+    const char *before;
+    bool named;
+    const char *after;
+    bool numbered; /* its place follows */
+    const char *end;
+};
+
+/* Adds Lua code for the names in the array on top; each byte of one that is no small letter by its number. */
+static bool add_code(lua_State *L, struct buf *code, const struct shape *shape, int count)
+{
+    char piece[16];
+    bool ok = buf_add_string(code, shape->start);
+    for (int i = 1; i <= count; i++) {
+        size_t len;
+        lua_rawgeti(L, -1, i);
+        const char *name = lua_tolstring(L, -1, &len);
+        ok = ok && buf_add_string(code, i > 1 ? "," : "") && buf_add_string(code, shape->before);
+        for (size_t k = 0; k < len && shape->named; k++) {
+            unsigned char c = (unsigned char)name[k];
+            snprintf(piece, sizeof piece, c >= 'a' && c <= 'z' ? "%c" : "\\%03d", c);
+            ok = ok && buf_add_string(code, piece);
+        }
+        snprintf(piece, sizeof piece, "%d", i);
+        ok = ok && buf_add_string(code, shape->after) && buf_add_string(code, shape->numbered ? piece : "");
+        lua_pop(L, 1);
+    }
+    return ok && buf_add_string(code, shape->end);
+}
+
+/* Keeps with the object at `i`, as "run", a function of Lua for rows that have the columns on top: it makes a row of
+ * their values, or takes them out of one. The interpreter knows the names beforehand. In LuaJIT that takes a tenth off
+ * the time of reading beside a call of the C interface for each field, and most of the time of writing. */
+static void keep_function(lua_State *L, int i, int count, bool makes)
+{
+    static const struct shape parameters = {"return function(", "", false, "v", true, ")"};
+    static const struct shape maker = {" return {", "[\"", true, "\"]=v", true, "} end"};
+    static const struct shape taker = {"return function(row) return ", "row[\"", true, "\"]", false, " end"};
+    struct buf code;
+    if (count > MOST_FIELDS)
+        return;
+    buf_init(&code, WRITER_MAX);
+    bool ok = makes ? add_code(L, &code, &parameters, count) && add_code(L, &code, &maker, count)
+                    : add_code(L, &code, &taker, count);
+    int status = ok ? luaL_loadbuffer(L, code.data, code.len, "=row") : 0;
+    buf_free(&code);
+    if (!ok)
+        bj_no_memory(L);
+    if (status)
+        lua_error(L);
+    lua_call(L, 0, 1);
+    bj_keep(L, i, "run");
+}
+
 /* ---- reader ---- */
 
 struct csv_box {
@@ -144,6 +205,7 @@ static int take_header(lua_State *L, const struct csv_row *row)
         lua_rawset(L, -3);
     }
     lua_pop(L, 1);
+    keep_function(L, 1, (int)row->count, true);
     bj_keep(L, 1, "columns");
     return 0;
 }
@@ -175,19 +237,33 @@ static void push_typed(lua_State *L, const struct csv_field *f, char type)
     lua_pushlstring(L, f->data, f->len);
 }
 
+/* Once the types are known, an empty value is nil. */
+static void push_value(lua_State *L, const struct csv_box *box, const struct csv_row *row, size_t i)
+{
+    const struct csv_field *f = &row->fields[i];
+    if (!box->types)
+        lua_pushlstring(L, f->data, f->len);
+    else if (f->len)
+        push_typed(L, f, box->types[i]);
+    else
+        lua_pushnil(L);
+}
+
 static void push_row(lua_State *L, const struct csv_box *box, const struct csv_row *row)
 {
+    bj_kept(L, 1, "run");
+    if (!lua_isnil(L, -1)) {
+        luaL_checkstack(L, (int)row->count + LUA_MINSTACK, "too many columns");
+        for (size_t i = 0; i < row->count; i++)
+            push_value(L, box, row, i);
+        lua_call(L, (int)row->count, 1);
+        return;
+    }
     bj_kept(L, 1, "columns");
-    lua_createtable(L, 0, (int)row->count); /* columns, row */
+    lua_createtable(L, 0, (int)row->count); /* nil, columns, row */
     for (size_t i = 0; i < row->count; i++) {
-        const struct csv_field *f = &row->fields[i];
-        if (box->types && f->len == 0)
-            continue;
         lua_rawgeti(L, -2, (int)i + 1);
-        if (box->types)
-            push_typed(L, f, box->types[i]);
-        else
-            lua_pushlstring(L, f->data, f->len);
+        push_value(L, box, row, i);
         lua_rawset(L, -3);
     }
 }
@@ -386,6 +462,7 @@ static int new_writer(lua_State *L)
         lua_rawset(L, -4);
         lua_rawseti(L, -2, i);
     }
+    keep_function(L, 2, w->columns, false);
     bj_keep(L, 2, "columns");
     lua_settop(L, 2);
     return 1;
@@ -408,29 +485,29 @@ static int writer_header(lua_State *L)
     return 0;
 }
 
-/* The text of the value on top, which stays there or in `number`; NULL when there is none. */
-static const char *value_text(lua_State *L, char number[CSV_NUMBER_MAX], size_t *len)
+/* The text of the value at `i`, which stays there or in `number`; NULL when there is none. */
+static const char *value_text(lua_State *L, int i, char number[CSV_NUMBER_MAX], size_t *len)
 {
-    switch (lua_type(L, -1)) {
+    switch (lua_type(L, i)) {
     case LUA_TNIL:
         *len = 0;
         return "";
     case LUA_TSTRING:
-        return lua_tolstring(L, -1, len);
+        return lua_tolstring(L, i, len);
     case LUA_TBOOLEAN:
-        *len = lua_toboolean(L, -1) ? 4 : 5;
-        return lua_toboolean(L, -1) ? "true" : "false";
+        *len = lua_toboolean(L, i) ? 4 : 5;
+        return lua_toboolean(L, i) ? "true" : "false";
     case LUA_TNUMBER:
-        if (bj_isinteger(L, -1))
-            *len = (size_t)snprintf(number, CSV_NUMBER_MAX, "%lld", (long long)lua_tointeger(L, -1));
-        else if (isfinite(lua_tonumber(L, -1)))
-            *len = csv_format_number(number, lua_tonumber(L, -1));
+        if (bj_isinteger(L, i))
+            *len = (size_t)snprintf(number, CSV_NUMBER_MAX, "%lld", (long long)lua_tointeger(L, i));
+        else if (isfinite(lua_tonumber(L, i)))
+            *len = csv_format_number(number, lua_tonumber(L, i));
         else
             return NULL;
         return number;
     case LUA_TLIGHTUSERDATA:
         *len = 4;
-        return bj_is_null(L, -1) ? "#N/A" : NULL;
+        return bj_is_null(L, i) ? "#N/A" : NULL;
     default:
         return NULL;
     }
@@ -458,27 +535,39 @@ static int check_keys(lua_State *L, const struct csv_writer *w)
     return 0;
 }
 
-/* The value of column `i` of the row at 2, onto the stack; the columns are at 3. A row may compute its fields. */
-static void get_value(lua_State *L, const struct csv_writer *w, int i)
+/* Pushes the values of the row at 2, in the order of the columns, which are on top. A row may compute them. */
+static void push_values(lua_State *L, const struct csv_writer *w)
 {
     unsigned long long uses = w->uses;
-    lua_rawgeti(L, 3, i);
-    lua_gettable(L, 2);
+    int columns = lua_gettop(L);
+    luaL_checkstack(L, w->columns + LUA_MINSTACK, "too many columns");
+    bj_kept(L, 1, "run");
+    if (!lua_isnil(L, -1)) {
+        lua_pushvalue(L, 2);
+        lua_call(L, 1, w->columns);
+    } else {
+        lua_pop(L, 1);
+        for (int i = 1; i <= w->columns; i++) {
+            lua_rawgeti(L, columns, i);
+            lua_gettable(L, 2);
+        }
+    }
     if (w->uses != uses)
         bj_misuse(L, "bulkjob.csv: the writer was used by a field of the row that it writes");
 }
 
-/* What column `i` holds, on top, cannot be written. */
-static int refuse_value(lua_State *L, const struct csv_writer *w, int i)
+/* The value at `at`, of column `i`, cannot be written. */
+static int refuse_value(lua_State *L, const struct csv_writer *w, int i, int at)
 {
-    lua_rawgeti(L, 3, i);
+    bj_kept(L, 1, "columns");
+    lua_rawgeti(L, -1, i);
     return bj_fail(L, BJ_ERR_CSV, NULL, "row %d, column '%s': %s cannot be written", (int)w->rows + 1,
                    lua_tostring(L, -1),
-                   lua_type(L, -2) == LUA_TNUMBER ? "infinity or not-a-number" : luaL_typename(L, -2));
+                   lua_type(L, at) == LUA_TNUMBER ? "infinity or not-a-number" : luaL_typename(L, at));
 }
 
-/* writer:row(row [, strict]) -> true | nil, err: appends a record, or nothing at all. `strict`: a field that is no
- * column is an error. */
+/* writer:row(row [, strict]) -> bytes that wait to be taken | nil, err: appends a record, or nothing at all. `strict`:
+ * a field that is no column is an error. */
 static int writer_row(lua_State *L)
 {
     struct csv_writer *w = use_writer(L, 1);
@@ -493,21 +582,21 @@ static int writer_row(lua_State *L)
         if (failed)
             return failed;
     }
+    push_values(L, w);
+    int first = lua_gettop(L) - w->columns;
     for (int i = 1; i <= w->columns; i++) {
         char number[CSV_NUMBER_MAX];
         size_t len = 0;
-        get_value(L, w, i);
-        const char *text = value_text(L, number, &len);
+        const char *text = value_text(L, first + i, number, &len);
         if (!text)
-            return refuse_value(L, w, i);
+            return refuse_value(L, w, i, first + i);
         empty = empty && len == 0;
         need(L, csv_write_field(&w->out, &w->format, i == 1, text, len));
-        lua_pop(L, 1);
     }
     need(L, csv_write_end(&w->out, &w->format, empty && w->columns == 1));
     w->whole = w->out.len;
     w->rows++;
-    lua_pushboolean(L, 1);
+    lua_pushnumber(L, (lua_Number)w->whole);
     return 1;
 }
 

@@ -40,11 +40,12 @@ __attribute__((visibility("default"))) int luaopen_bulkjob_core(lua_State *L)
     bj_open_csv(L);
     bj_open_csv_check(L);
     bj_open_file(L);
+    bj_open_directory(L);
     bj_open_engine(L);
     bj_open_channel(L);
     bj_open_client(L);
     bj_open_job(L);
-    bj_open_call(L);
+    bj_open_drive(L);
     bj_open_verbs(L);
     bj_open_auth(L);
     bj_open_terminal(L);

@@ -6,11 +6,12 @@
 #include "compat.h"
 
 void bj_open_auth(lua_State *L);
-void bj_open_call(lua_State *L);
+void bj_open_drive(lua_State *L);
 void bj_open_channel(lua_State *L);
 void bj_open_client(lua_State *L);
 void bj_open_csv(lua_State *L);
 void bj_open_csv_check(lua_State *L);
+void bj_open_directory(lua_State *L);
 void bj_open_engine(lua_State *L);
 void bj_open_error(lua_State *L);
 void bj_open_file(lua_State *L);

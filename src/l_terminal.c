@@ -32,8 +32,8 @@ static void on_signal(int number)
     interrupts = 1;
 }
 
-/* core.catch_interrupts(): SIGINT and SIGTERM are noted from now on, and wake whoever sleeps; the second, a moment
- * later at least, ends the program with status 130. A closed pipe is an error of the write, not the end. */
+/* core.catch_interrupts(): SIGINT, SIGTERM and SIGHUP are noted from now on, and wake whoever sleeps; the second, a
+ * moment later at least, ends the program with status 130. A closed pipe is an error of the write, not the end. */
 static int catch_interrupts(lua_State *L)
 {
     struct sigaction action;
@@ -42,8 +42,12 @@ static int catch_interrupts(lua_State *L)
     action.sa_handler = on_signal; /* without SA_RESTART, so that poll comes back */
     sigaddset(&action.sa_mask, SIGINT);
     sigaddset(&action.sa_mask, SIGTERM);
+    sigaddset(&action.sa_mask, SIGHUP);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    struct sigaction hangup; /* nohup(1) has it ignored: then it stays so */
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
+        sigaction(SIGHUP, &action, NULL);
     action.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &action, NULL);
     return 0;
@@ -125,6 +129,20 @@ static int keep_secrets(lua_State *L)
     return 0;
 }
 
+/* core.fill_descriptors(): where the standard input, output or error is closed, /dev/null takes its place, so that no
+ * file or connection does */
+static int fill_descriptors(lua_State *L)
+{
+    (void)L;
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+    return 0;
+}
+
 void bj_open_terminal(lua_State *L)
 {
     static const luaL_Reg functions[] = {
@@ -132,6 +150,7 @@ void bj_open_terminal(lua_State *L)
         {"interrupts", count_interrupts},
         {"terminal", terminal},
         {"ask_secret", ask_secret},
+        {"fill_descriptors", fill_descriptors},
         {"keep_secrets", keep_secrets},
         {NULL, NULL},
     };

@@ -10,6 +10,22 @@ static int hex_digit(char c)
     return at ? (int)(at - digits) : -1;
 }
 
+/* How many bytes at the beginning of `text` are an escape of this byte: "%21" for "!", and also "%2521", as it stands
+ * where one URL was put into another. 0: it is none. */
+static size_t escape_of(const char *text, size_t len, unsigned char byte)
+{
+    for (size_t at = 1; at + 1 < len && text[0] == '%'; at += 2) {
+        int high = hex_digit(text[at]);
+        int low = hex_digit(text[at + 1]);
+        int value = high >= 0 && low >= 0 ? high * 16 + low : -1;
+        if (value == byte)
+            return at + 2;
+        if (value != '%')
+            break;
+    }
+    return 0;
+}
+
 /* How many bytes of `text` spell the secret, which may be escaped as in a URL or a form: who echoes it chooses which
  * characters. 0: it does not stand there. */
 static size_t spelt(const char *text, size_t len, const char *secret, size_t n)
@@ -18,10 +34,9 @@ static size_t spelt(const char *text, size_t len, const char *secret, size_t n)
     if (len >= n && memcmp(text, secret, n) == 0)
         return n;
     for (size_t i = 0; i < n; i++) {
-        int high = at + 2 < len && text[at] == '%' ? hex_digit(text[at + 1]) : -1;
-        int low = high >= 0 ? hex_digit(text[at + 2]) : -1;
-        if (low >= 0 && (unsigned char)secret[i] == high * 16 + low)
-            at += 3;
+        size_t escape = escape_of(text + at, len - at, (unsigned char)secret[i]);
+        if (escape)
+            at += escape;
         else if (at < len && (text[at] == secret[i] || (text[at] == '+' && secret[i] == ' ')))
             at++;
         else

@@ -160,11 +160,9 @@ static enum sink_event write_file(struct sink *s, const char *data, size_t n)
     if (s->counted)
         csv_count_add(&s->count, data, n);
     if (!s->headed) {
-        const char *end = memchr(data, '\n', n);
-        size_t line = end ? (size_t)(end + 1 - data) : n;
+        size_t line = csv_first_line(data, n, &s->quoted, &s->headed);
         if (!buf_add(&s->memory, data, line))
             return s->memory.overflown ? SINK_TOO_LONG : SINK_NO_MEMORY;
-        s->headed = end != NULL;
         if (s->skip_line) {
             data += line;
             n -= line;

@@ -49,6 +49,7 @@ struct sink {
     char *path;        /* owned; for messages. NULL: it is no file, or there was no memory for its name */
     bool skip_line;    /* leave out the first line: the header of a page that is not the first */
     bool headed;       /* the first line is over */
+    bool quoted;       /* it goes on inside of quotes */
     bool counted;
     struct csv_count count; /* of a file that is counted */
     struct queue queue;

@@ -34,7 +34,7 @@ struct transfer *transfer_new(struct settings *settings, const char *method, con
     sink_init_memory(&t->sink, JSON_MAX);
     buf_init(&t->headers_in, HEADERS_MAX);
     t->method = method;
-    t->deadline = -1;
+    t->deadline = t->answer_by = -1;
     t->socket = CURL_SOCKET_BAD;
     t->settings = settings_ref(settings);
     t->url = strdup(url);
@@ -195,6 +195,14 @@ static int on_seek(void *user, curl_off_t offset, int origin)
     return CURL_SEEKFUNC_FAIL;
 }
 
+/* The answer has begun. One that goes to memory is a small one, also behind an upload that may take any time: it has to
+ * end within the time of a small call. */
+static void bound_answer(struct transfer *t)
+{
+    if (t->answer_by < 0 && t->sink.kind == SINK_MEMORY)
+        t->answer_by = clock_now() + settings_total_timeout(t->settings, false);
+}
+
 static size_t on_header(char *data, size_t size, size_t n, void *user)
 {
     struct transfer *t = user;
@@ -207,6 +215,10 @@ static size_t on_header(char *data, size_t size, size_t n, void *user)
     }
     if (t->body_begun) /* trailers say nothing that we ask for, and the host may be reading the headers by now */
         return len;
+    long status = 0;
+    curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+    if (t->connected && status >= 200) /* a proxy's own comes before */
+        bound_answer(t);
     /* An interim answer (100, 103) or a proxy's is followed by another block; only the last one counts. */
     if (t->header_ended) {
         buf_clear(&t->headers_in);
@@ -246,6 +258,7 @@ static bool begin_body(struct transfer *t)
         t->stop = STOP_PACKING;
         return false;
     }
+    bound_answer(t);
     if (!sink_begin(&t->sink, packing == PACKING_GZIP)) {
         t->stop = STOP_NO_MEMORY;
         return false;
@@ -442,10 +455,11 @@ static bool has_moved(struct transfer *t)
 
 bool transfer_is_over(struct transfer *t, double now, double *again)
 {
-    *again = t->deadline;
+    double end = clock_sooner(t->deadline, t->answer_by);
+    *again = end;
     if (t->failed)
         return true;
-    if (t->deadline >= 0 && t->deadline <= now) {
+    if (end >= 0 && end <= now) {
         t->stop = STOP_DEADLINE;
         return true;
     }

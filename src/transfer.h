@@ -21,7 +21,7 @@ enum stop_reason {
     STOP_NONE,
     STOP_CANCELLED,
     STOP_SILENCE,  /* no byte for settings->timeout seconds */
-    STOP_DEADLINE, /* not done when `deadline` came */
+    STOP_DEADLINE, /* not done when `deadline` came, or the answer not whole long after it began */
     STOP_SOURCE,   /* the source could not be read */
     STOP_SINK,     /* the sink could not be written, or took no more */
     STOP_HEADERS,  /* the headers of the response do not end */
@@ -68,6 +68,7 @@ struct transfer {
     bool failed;                     /* it has to be ended, for the reason in `stop` or `code` */
     bool connected;                  /* the request is on its way over a connection */
     bool header_ended;               /* the block in headers_in is complete */
+    double answer_by;                /* when an answer that has begun has to be whole; negative: any time */
     size_t header_bytes;             /* of all blocks and trailers */
     bool body_begun;
     bool cut; /* the body of a refusal was read as far as we want it */

@@ -186,11 +186,12 @@ static enum fault judge_csv(const struct transfer *t, const struct reply *reply)
 static enum fault judge_success(const struct transfer *t, enum verb verb, enum step step, enum expect expect,
                                 const struct reply *reply, struct answer *a)
 {
-    if (t->status == 206) /* a part of something: nobody asked for parts */
+    /* A 1xx is no last word, and 206 is a part of something: nobody asked for parts. */
+    if (t->status / 100 != 2 || t->status == 206)
         return FAULT_UNEXPECTED;
     switch (expect) {
     case EXPECT_NOTHING:
-        return reply->form == FORM_EMPTY || reply->form == FORM_OBJECT ? FAULT_NONE : FAULT_UNEXPECTED;
+        return reply->form == FORM_EMPTY ? FAULT_NONE : FAULT_UNEXPECTED;
     case EXPECT_CSV:
     case EXPECT_FILE:
         return judge_csv(t, reply);

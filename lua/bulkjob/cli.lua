@@ -7,13 +7,38 @@ local session = require "bulkjob.cli.session"
 local shell = require "bulkjob.shell"
 local status = require "bulkjob.cli.status"
 
+-- Options of the sandbox command by the names of the parser.
+local SANDBOX_OPTIONS = {
+  port = "--port", https = "--https", tls_port = "--tls-port", http2 = "--http2", control_port = "--control-port", bind = "--bind",
+  dir = "--dir", keep = "--keep", token = "--token", ready_file = "--ready-file", owner = "--owner", json = "--json",
+}
+
+local function sandbox_command(place, options)
+  local words = { shell.quote(place) }
+  for name, flag in pairs(SANDBOX_OPTIONS) do
+    if options[name] then
+      words[#words + 1] = flag
+      words[#words + 1] = options[name] ~= true and shell.quote(tostring(options[name])) or nil
+    end
+  end
+  for _, setting in ipairs(options.set) do
+    words[#words + 1] = "--set " .. shell.quote(setting)
+  end
+  -- The parent of the shell that becomes the sandbox is this process, however it ends.
+  words[#words + 1] = "--owner $PPID"
+  return table.concat(words, " ")
+end
+
 -- The sandbox is in the tree, or where `make install` put it.
-local function run_sandbox(program)
+local function run_sandbox(options, program)
   local here = program:match "^(.*)/[^/]*$" or "."
   for _, place in ipairs { here .. "/../sandbox/run", here .. "/../share/bulkjob/sandbox/run" } do
     if core.stat(place) then
-      local ok, _, code = os.execute("exec " .. shell.quote(place))
-      return code or ok -- a number in Lua 5.1 and LuaJIT
+      local ok, how, code = os.execute("exec " .. sandbox_command(place, options))
+      if type(ok) == "number" then
+        return math.floor(ok / 256) -- Lua 5.1 and LuaJIT answer as wait(2) does
+      end
+      return how == "exit" and code or 0
     end
   end
   io.stderr:write "bulkjob: the sandbox is not installed\n"
@@ -41,7 +66,7 @@ end
 
 local function run(options, arguments)
   if options.command == "sandbox" then
-    return run_sandbox(arguments[0])
+    return run_sandbox(options, arguments[0])
   end
   local client, err = session.client(options)
   local code
@@ -74,6 +99,7 @@ end
 ---@param arguments string[]
 ---@return integer status
 return function(arguments)
+  core.fill_descriptors()
   local parser = new_parser()
   local ok, options = parse(parser, arguments)
   if not ok then

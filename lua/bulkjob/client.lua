@@ -1,6 +1,7 @@
 --- What a client does beside reaching the service: creating, listing, limits.
 local call = require "bulkjob.call"
 local core = require "bulkjob.core"
+local options = require "bulkjob.options"
 local raise = require "bulkjob.raise"
 local source = require "bulkjob.source"
 local wait = require "bulkjob.wait"
@@ -14,13 +15,13 @@ local client = {}
 -- The guide, create_job: data of a multipart request. Four bytes are the longest character.
 local MULTIPART_CHARACTERS = 100000
 
-local SPEC_FIELDS = {
-  object = true, operation = true, externalIdFieldName = true, assignmentRuleId = true, columnDelimiter = true,
-  lineEnding = true, contentType = true, query = true, data = true,
-}
-local DELIMITERS = { BACKQUOTE = true, CARET = true, COMMA = true, PIPE = true, SEMICOLON = true, TAB = true }
-local LINE_ENDINGS = { LF = true, CRLF = true }
 local NEEDS_OBJECT = { insert = true, update = true, upsert = true, delete = true, hardDelete = true }
+
+local SPEC = {
+  object = "string", operation = "string", externalIdFieldName = "string", assignmentRuleId = "string", contentType = "string",
+  query = "string", data = "any",
+  columnDelimiter = { "BACKQUOTE", "CARET", "COMMA", "PIPE", "SEMICOLON", "TAB" }, lineEnding = { "LF", "CRLF" },
+}
 
 ---@class bulkjob.Options
 ---@field instance_url string|nil "https://acme.my.salesforce.com"; may come from `auth`
@@ -51,38 +52,23 @@ local NEEDS_OBJECT = { insert = true, update = true, upsert = true, delete = tru
 ---@type fun(options: bulkjob.Options): bulkjob.Client
 client.new = core.client
 
-local function misuse(text)
-  error("bulkjob: create: " .. text, 4)
-end
-
 local function check_spec(spec)
-  if type(spec) ~= "table" then
-    misuse("a table expected, got " .. type(spec))
-  end
-  for key, value in pairs(spec) do
-    if not SPEC_FIELDS[key] then
-      misuse("unknown field '" .. tostring(key) .. "'")
-    elseif key ~= "data" and type(value) ~= "string" then
-      misuse(key .. ": a string expected, got " .. type(value))
-    end
-  end
+  options.check("create", spec, SPEC, { "operation" }, 4)
   local is_query = spec.operation == "query" or spec.operation == "queryAll"
-  if not spec.operation then
-    misuse("operation is missing")
-  elseif is_query and not spec.query then
-    misuse("query is missing: the SOQL to run")
+  local problem
+  if is_query and not spec.query then
+    problem = "query is missing: the SOQL to run"
   elseif is_query and (spec.data ~= nil or spec.object) then
-    misuse("a query job takes neither data nor object")
+    problem = "a query job takes neither data nor object"
   elseif not is_query and spec.query then
-    misuse("query goes with operation = \"query\" or \"queryAll\" only")
+    problem = "query goes with operation = \"query\" or \"queryAll\" only"
   elseif NEEDS_OBJECT[spec.operation] and not spec.object then
-    misuse("object is missing")
+    problem = "object is missing"
   elseif spec.operation == "upsert" and not spec.externalIdFieldName then
-    misuse("externalIdFieldName is missing: an upsert needs the field to match on")
-  elseif spec.columnDelimiter and not DELIMITERS[spec.columnDelimiter] then
-    misuse("columnDelimiter: BACKQUOTE, CARET, COMMA, PIPE, SEMICOLON or TAB expected, got " .. spec.columnDelimiter)
-  elseif spec.lineEnding and not LINE_ENDINGS[spec.lineEnding] then
-    misuse("lineEnding: LF or CRLF expected, got " .. spec.lineEnding)
+    problem = "externalIdFieldName is missing: an upsert needs the field to match on"
+  end
+  if problem then
+    error("bulkjob: create: " .. problem, 3)
   end
   return is_query
 end
@@ -131,8 +117,11 @@ function methods:limits()
   return call.run(self, core.read(self, "limits"))
 end
 
+local FILTERS = {
+  kind = { "ingest", "query" }, jobType = "string", concurrencyMode = "string", isPkChunkingEnabled = "string or boolean", state = "string",
+  object = "string", operation = "string", createdById = "string", apiVersion = "string",
+}
 local SENT_FILTERS = { jobType = true, concurrencyMode = true, isPkChunkingEnabled = true }
-local LOCAL_FILTERS = { state = true, object = true, operation = true, createdById = true, apiVersion = true }
 
 local function list_path(filter)
   local parts = {}
@@ -146,23 +135,12 @@ local function list_path(filter)
     end
   end
   table.sort(parts)
-  return "jobs/" .. (filter.kind or "ingest") .. "?" .. table.concat(parts, "&")
-end
-
-local function check_filter(filter)
-  for key in pairs(filter) do
-    if key ~= "kind" and not SENT_FILTERS[key] and not LOCAL_FILTERS[key] then
-      error("bulkjob: jobs: unknown filter '" .. tostring(key) .. "'", 3)
-    end
-  end
-  if filter.kind and filter.kind ~= "ingest" and filter.kind ~= "query" then
-    error("bulkjob: jobs: kind: \"ingest\" or \"query\" expected, got " .. tostring(filter.kind), 3)
-  end
+  return "jobs/" .. (filter.kind or "ingest"), table.concat(parts, "&")
 end
 
 local function matches(info, filter)
-  for key in pairs(LOCAL_FILTERS) do
-    if filter[key] ~= nil and info[key] ~= filter[key] then
+  for key, value in pairs(filter) do
+    if key ~= "kind" and not SENT_FILTERS[key] and info[key] ~= value then
       return false
     end
   end
@@ -206,8 +184,8 @@ end
 ---@return fun(): table|nil next job info after job info; raises the error of a page that cannot be had
 function methods:jobs(filter)
   filter = filter or {}
-  check_filter(filter)
-  local path = list_path(filter)
+  options.check("jobs", filter, FILTERS)
+  local path, query = list_path(filter)
   local seen, page, i = {}, nil, 0
   local function turn_page()
     local locator = page and next_locator(page, seen)
@@ -215,7 +193,8 @@ function methods:jobs(filter)
       return false
     end
     local err
-    page, err = call.run(self, core.read(self, locator and path .. "&queryLocator=" .. locator or path))
+    local asked = locator and query .. (query ~= "" and "&" or "") .. "queryLocator=" .. locator or query
+    page, err = call.run(self, core.read(self, asked ~= "" and path .. "?" .. asked or path))
     if not page then
       raise.error(err)
     end

@@ -17,7 +17,7 @@ local TICK = 0.2
 
 --- A crew of nobody.
 ---@param options { client: bulkjob.Client, on_progress: fun(progress: table)|nil, progress: (fun(): table),
----  may_cancel: fun(worker: table): boolean }
+---  may_cancel: (fun(worker: table): boolean), wake: fun()|nil } `wake`: for workers that wait for each other
 ---@return bulkjob.Crew
 function crew.new(options)
   return setmetatable({ options = options, workers = {} }, crew_meta)
@@ -49,42 +49,62 @@ local function tick(self)
   options.on_progress(options.progress())
 end
 
+-- Starts a task whose error, or that of a callback of the user's in it, ends all of them at once.
+local function spawn(self, fn, ...)
+  local this = self.options.client:spawn(fn, ...)
+  local function trouble(err)
+    self:stop(core.is_error(err) and err or core.error("task", tostring(err)))
+    if self.options.wake then
+      self.options.wake()
+    end
+  end
+  this.at_end = function(err)
+    if err and not (self.over and err.kind == "cancelled") then
+      trouble(err)
+    end
+  end
+  this.at_trouble = trouble
+  return this
+end
+
+-- Waits until a task is done, also when whoever waits is cancelled: that ends them all, but it does not end the wait.
+local function join(self, this)
+  repeat
+    local _, err = this:result()
+    if err and not this:done() then
+      self:stop(err)
+    end
+  until this:done()
+end
+
 --- Runs `count` workers to their end. Each is a table of its own, given to `work`, with the worker's task in it.
 ---@param count integer
 ---@param work fun(worker: table)
 function methods:run(count, work)
-  local client = self.options.client
   for i = 1, count do
     local worker = {}
-    worker.task = client:spawn(work, worker)
+    worker.task = spawn(self, work, worker)
     self.workers[i] = worker
   end
-  local ticker = self.options.on_progress and client:spawn(tick, self)
+  self.ticker = self.options.on_progress and spawn(self, tick, self)
   self:wait()
-  self.over = true
-  if ticker then
-    ticker:cancel()
-    local _, err = ticker:result()
-    if err and err.kind ~= "cancelled" then -- it was, if it had no time to begin
-      self:stop(err)
-    end
-  end
 end
 
 --- Waits until all workers are at their end.
 function methods:wait()
   for _, worker in ipairs(self.workers) do
-    local _, err = worker.task:result()
-    if err then
-      self:stop(err)
-    end
+    join(self, worker.task)
+  end
+  self.over = true
+  if self.ticker then
+    self.ticker:cancel()
+    join(self, self.ticker)
   end
 end
 
 -- An error that came from outside, such as an interrupt: the workers come to their end before it goes on.
 local function break_off(self, err)
   self:stop(core.is_error(err) and err or core.error("cancelled", tostring(err)))
-  self.over = true
   self:wait()
 end
 

@@ -1,5 +1,6 @@
 --- The CSV that the service speaks, read and written row by row.
 local core = require "bulkjob.core"
+local options = require "bulkjob.options"
 local raise = require "bulkjob.raise"
 local source = require "bulkjob.source"
 
@@ -7,28 +8,16 @@ local csv = {}
 
 local PIECE = 64 * 1024
 
-local READ_OPTIONS = { delimiter = true, max_record = true }
-local WRITE_OPTIONS = { delimiter = true, line_ending = true }
-
--- A misspelt option would be read as none.
-local function check_options(options, known)
-  if options ~= nil and type(options) ~= "table" then
-    error("bulkjob.csv: options: a table expected, got " .. type(options), 3)
-  end
-  for name in pairs(options or {}) do
-    if not known[name] then
-      error("bulkjob.csv: unknown option '" .. tostring(name) .. "'", 3)
-    end
-  end
-  return options or {}
-end
+local READ_OPTIONS = { delimiter = "string", max_record = "number" }
+local WRITE_OPTIONS = { delimiter = "string", line_ending = "string" }
+local CHECK_OPTIONS = { delimiter = "string", part_bytes = "count", sha256 = "boolean" }
 
 local function source_error(failure)
   return core.is_error(failure) and failure or core.error("io", "the source failed: " .. tostring(failure))
 end
 
--- A function that gives the text of a source in pieces, then nil, or nil and what went wrong; and one that lets go of the source.
--- Or nil, err.
+-- A function that gives the text of a source in pieces, then nil, or nil and what went wrong; one that lets go of the source; and
+-- the input, if it is a file. Or nil, err.
 local function open(from)
   if type(from) == "function" then
     return from, function() end
@@ -55,23 +44,23 @@ local function open(from)
       input:close()
       input = nil
     end
-  end
+  end, input
 end
 
 --- Reads CSV. The delimiter is found in the header; both line endings are known; values are always strings.
 ---@param from string|{ file: string }|fun(): string|nil, any text, a file, or a function that gives pieces until nil; `nil, err`
 ---  from it is a failure
----@param options { delimiter: string|nil, max_record: integer|nil }|nil the delimiter as a character or by the service's name;
+---@param given { delimiter: string|nil, max_record: integer|nil }|nil the delimiter as a character or by the service's name;
 ---  the longest record in bytes, 16 MiB by default
 ---@return fun(): table<string, string>|nil next_row raises the error of bad data, or of reading it; nil, err from here when a
 ---  file cannot be opened
-function csv.rows(from, options)
-  options = check_options(options, READ_OPTIONS)
+function csv.rows(from, given)
+  given = options.check("bulkjob.csv", given or {}, READ_OPTIONS)
   local read, close = open(from)
   if not read then
     return nil, close
   end
-  local reader = core.csv_reader(options)
+  local reader = core.csv_reader(given)
   local ended = false
   local closer = setmetatable({}, { __close = close })
   return function()
@@ -102,20 +91,20 @@ function csv.rows(from, options)
 end
 
 --- Writes CSV.
----@param rows table[]|fun(): table|nil
+---@param rows table[]|fun(): table|nil, any an array without holes, or an iterator; `nil, err` from it is a failure
 ---@param columns string[]|nil an array needs none: the union of all names, sorted; an iterator then takes those of its first
 ---  row and refuses any other
----@param options { delimiter: string|nil, line_ending: "LF"|"CRLF"|nil }|nil
+---@param given { delimiter: string|nil, line_ending: "LF"|"CRLF"|nil }|nil
 ---@return string|nil text, bulkjob.Error|nil err
-function csv.encode(rows, columns, options)
+function csv.encode(rows, columns, given)
   if type(rows) ~= "table" and type(rows) ~= "function" then
     error("bulkjob.csv: rows: an array or an iterator expected, got " .. type(rows), 2)
   end
-  options = check_options(options, WRITE_OPTIONS)
+  given = options.check("bulkjob.csv", given or {}, WRITE_OPTIONS)
   local chunks, err = source.chunks({ rows = rows, columns = columns },
-    { columnDelimiter = options.delimiter, lineEnding = options.line_ending })
+    { columnDelimiter = given.delimiter, lineEnding = given.line_ending })
   if not chunks then
-    return nil, err
+    return nil, source_error(err)
   end
   local parts = {}
   while true do
@@ -123,15 +112,13 @@ function csv.encode(rows, columns, options)
     chunk, err = chunks()
     if not chunk then
       if err then
-        return nil, err
+        return nil, source_error(err)
       end
       return table.concat(parts)
     end
     parts[#parts + 1] = chunk
   end
 end
-
-local CHECK_OPTIONS = { delimiter = true, part_bytes = true, sha256 = true }
 
 ---@class bulkjob.CsvFacts
 ---@field columns string[] the names in the header
@@ -149,28 +136,35 @@ local CHECK_OPTIONS = { delimiter = true, part_bytes = true, sha256 = true }
 --- where none may, records with another number of values, mixed line ends, text that is no UTF-8, and what is longer than the
 --- service takes. Values are not looked at.
 ---@param from string|{ file: string }|fun(): string|nil, any
----@param options { delimiter: string|nil, part_bytes: integer|nil, sha256: boolean|nil }|nil `part_bytes`: cut so that no part with a
+---@param given { delimiter: string|nil, part_bytes: integer|nil, sha256: boolean|nil }|nil `part_bytes`: cut so that no part with a
 ---  header is longer; `sha256`: take the checksum of the whole, too
 ---@param pause fun()|nil called now and then
 ---@return bulkjob.CsvFacts|nil facts
 ---@return bulkjob.Error|nil err the first fault: err.line, err.byte (from 1), and err.column, the name, where there is one
-function csv.check(from, options, pause)
-  options = check_options(options, CHECK_OPTIONS)
-  local read, close = open(from)
+function csv.check(from, given, pause)
+  given = options.check("bulkjob.csv", given or {}, CHECK_OPTIONS)
+  local read, close, input = open(from)
   if not read then
     return nil, close
   end
-  local check = core.csv_check(options)
+  local check = core.csv_check(given)
   local parts = {}
-  local piece, failure, ok, err
+  local ok, err
   repeat
-    piece, failure = read()
-    if piece == nil and failure then
-      ok, err = nil, source_error(failure)
-    elseif piece == nil then
-      ok, err = check:finish()
+    local more, failure
+    if input then
+      more, failure = check:read(input) -- without a string of Lua for each piece
+      ok, err = more ~= nil, failure
     else
-      ok, err = check:feed(piece)
+      more, failure = read()
+      if more then
+        ok, err = check:feed(more)
+      else
+        ok, err = not failure, failure and source_error(failure)
+      end
+    end
+    if ok and not more then
+      ok, err = check:finish()
     end
     for _, part in ipairs(check:parts()) do
       parts[#parts + 1] = part
@@ -178,7 +172,7 @@ function csv.check(from, options, pause)
     if pause then
       pause()
     end
-  until not ok or piece == nil
+  until not ok or not more
   close()
   local facts = ok and check:facts()
   check:close()

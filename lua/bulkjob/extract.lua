@@ -2,26 +2,31 @@
 local core = require "bulkjob.core"
 local crew = require "bulkjob.crew"
 local file = require "bulkjob.extract.file"
+local files = require "bulkjob.load.files"
 local job = require "bulkjob.job"
 local links = require "bulkjob.extract.links"
+local options = require "bulkjob.options"
 local outfile = require "bulkjob.outfile"
 local pages = require "bulkjob.pages"
-local plan = require "bulkjob.extract.plan"
+local run = require "bulkjob.run"
+local trip = require "bulkjob.trip"
 
 local client_methods = core.client_methods
+local check = files.check
 
 local PAGES = 4
 
 ---@class bulkjob.ExtractOptions
 ---@field query string SOQL
 ---@field operation "query"|"queryAll"|nil "query" by default
----@field file string where the rows go; beside it, until it is whole, are files with ".part" in their names
+---@field file string where the rows go; beside it, until it is whole and without a journal, is the directory FILE.part
 ---@field columnDelimiter string|nil
 ---@field lineEnding string|nil
 ---@field max_records integer|nil rows for each page; then the pages come one after the other, for the service cuts those that it
 ---  gives links for
 ---@field pages integer|nil how many at the same time, 4 by default, from API version 58.0 on
----@field journal string|nil a file that an extract which was broken off is taken on from, by the same call again
+---@field journal string|nil the directory of the run: the same call again goes on where this one was stopped
+---@field restart boolean|nil begin anew, whatever the journal holds
 ---@field on_progress fun(progress: bulkjob.ExtractProgress)|nil
 
 ---@class bulkjob.ExtractProgress
@@ -41,39 +46,12 @@ local PAGES = 4
 ---@field bytes integer of the file
 ---@field seconds number
 ---@field file string
+---@field resumed boolean an earlier call had begun it
 
-local TYPES = {
-  query = "string", operation = "string", file = "string", columnDelimiter = "string", lineEnding = "string", max_records = "number",
-  pages = "number", journal = "string", on_progress = "function",
+local OPTIONS = {
+  query = "text", operation = { "query", "queryAll" }, file = "text", columnDelimiter = "text", lineEnding = "text",
+  max_records = "count", pages = "count", journal = "text", restart = "boolean", on_progress = "function",
 }
-
-local function misuse(text)
-  error("bulkjob: extract: " .. text, 4)
-end
-
-local function check_options(options)
-  if type(options) ~= "table" then
-    misuse("a table expected, got " .. type(options))
-  end
-  for name, value in pairs(options) do
-    if not TYPES[name] then
-      misuse("unknown option '" .. tostring(name) .. "'")
-    elseif TYPES[name] ~= type(value) then
-      misuse(name .. ": " .. TYPES[name] .. " expected, got " .. type(value))
-    end
-  end
-  if not options.query or not options.file then
-    misuse((options.query and "file" or "query") .. " is missing")
-  elseif options.operation and options.operation ~= "query" and options.operation ~= "queryAll" then
-    misuse("operation: query or queryAll expected, got " .. options.operation)
-  end
-  for _, name in ipairs { "pages", "max_records" } do
-    local value = options[name]
-    if value and not (value >= 1 and value % 1 == 0) then
-      misuse(name .. ": a whole number from 1 on expected, got " .. tostring(value))
-    end
-  end
-end
 
 local function progress(extract)
   local seconds = core.now() - extract.began
@@ -88,50 +66,43 @@ local function progress(extract)
   return now
 end
 
--- A job that an earlier run had made, if it is of use: its results are kept for seven days (the guide, Limits).
-local function take_up_job(extract)
-  local earlier = extract.client:job(extract.job_id, "query")
+-- From here on there are the pages of this job, from the first.
+local function begin_job(extract, id)
+  extract.head, extract.rows, extract.bytes, extract.fetched = 1, 0, 0, {}
+  check(extract.run:note { part = 1, step = "created", job = id })
+end
+
+-- A job that an earlier call had made, if it is of use: its results are kept for seven days (the guide, Limits).
+local function take_up_job(extract, id)
+  local earlier = extract.client:job(id, "query")
   local info, err = earlier:info()
-  if info and info.state ~= "Failed" and info.state ~= "Aborted" then
-    extract.job = earlier
-  elseif not info and err.status ~= 404 then
-    return nil, err
-  end
-  return true
+  check(info or err.status == 404, err)
+  extract.job = info and info.state ~= "Failed" and info.state ~= "Aborted" and earlier or nil
 end
 
 local function create_job(extract)
-  local options = extract.options
-  local err
-  extract.job, err = extract.client:create {
-    operation = extract.operation, query = options.query, columnDelimiter = options.columnDelimiter, lineEnding = options.lineEnding,
-  }
-  if not extract.job then
-    return nil, err
-  end
-  return plan.begin_job(extract, extract.job.id)
+  local given = extract.options
+  extract.job = check(extract.client:create {
+    operation = extract.operation, query = given.query, columnDelimiter = given.columnDelimiter, lineEnding = given.lineEnding,
+  })
+  begin_job(extract, extract.job.id)
 end
 
--- The job, and its info when it is complete.
+-- Waits for the job to be complete.
 local function await_job(extract)
-  local ok, err = true, nil
-  if extract.job_id then
-    ok, err = take_up_job(extract)
+  if extract.run.parts[1] then
+    take_up_job(extract, extract.run.parts[1].job)
   end
-  if ok and not extract.job then
-    ok, err = create_job(extract)
-  end
-  if not ok then
-    return nil, err
+  if not extract.job then
+    create_job(extract)
   end
   local on_progress = extract.options.on_progress
-  extract.info, err = job.complete(extract.job, {
+  extract.info = check(job.complete(extract.job, {
     on_progress = on_progress and function(now)
       extract.info = now
       on_progress(progress(extract))
     end,
-  })
-  return extract.info, err
+  }))
 end
 
 local function work(extract, worker)
@@ -152,65 +123,102 @@ local function work(extract, worker)
   end
 end
 
-local function check_total(extract)
-  local total = extract.info.numberRecordsProcessed
-  if total and total ~= extract.rows then
-    return nil, core.error("protocol", ("the pages hold %d rows, and the job says that it found %d"):format(extract.rows, total),
-      { job_id = extract.job.id })
-  end
-  return true
-end
-
 local function report(extract)
   return {
     job = extract.info, rows = extract.rows, pages = extract.head - 1, bytes = extract.bytes, seconds = core.now() - extract.began,
-    file = extract.options.file,
+    file = extract.options.file, resumed = extract.resumed,
   }
 end
 
-local function run(extract)
-  local ok, err = plan.open(extract)
-  if ok and extract.finished then
-    return report(extract)
-  end
-  if ok then
-    ok, err = await_job(extract)
-  end
-  if ok then
-    ok, err = file.open(extract)
-  end
-  if not ok then
-    return nil, err
-  end
-  links.begin(extract)
-  extract.crew:run(extract.parallel and extract.options.pages or extract.parallel and PAGES or 1, function(worker)
-    work(extract, worker)
-  end)
-  if extract.crew.err then
-    return nil, extract.crew.err
-  end
-  ok, err = check_total(extract)
-  if ok then
-    ok, err = plan.note_whole(extract)
-  end
-  if ok then
-    ok, err = outfile.publish(extract.client, extract.part, extract.options.file)
-  end
-  if not ok then
-    return nil, err
-  end
-  extract.finished = true
-  return report(extract)
+local function size(path)
+  local stat = core.stat(path)
+  return stat and stat.size
 end
 
--- Without a journal nobody goes on: the job would run for nothing, and its pages lie about.
-local function clean_up(extract, err)
-  local left = not extract.journal and not extract.finished
-  file.close(extract, left)
-  if extract.journal then
-    extract.journal:close()
+-- Takes over the pages that an earlier call has noted. True when all is there, and at most the name of the file is missing.
+local function take_on(extract)
+  local this = extract.run
+  local last = this.pages[#this.pages]
+  extract.parallel = this.head.plan.parallel
+  for i, page in ipairs(this.pages) do
+    extract.fetched[i] = page
+    extract.rows = extract.rows + page.rows
   end
-  if left and extract.job and not job.FINAL[extract.job.state] then
+  extract.head, extract.bytes = #this.pages + 1, last and last.bytes or 0
+  extract.bytes_before = extract.bytes
+  local there = size(extract.part)
+  if this.said.whole and (there or size(extract.options.file)) == extract.bytes then
+    extract.info = this.said.whole
+    return true
+  elseif last and (there or 0) < extract.bytes then
+    begin_job(extract, this.parts[1].job) -- the pages are gone, but not the job
+  end
+  return false
+end
+
+-- Refuses what can be refused before there is a job.
+local function check_file(path)
+  check(not core.list_directory(path), path .. ": it is a directory")
+  if not core.is_direct(path) then
+    os.remove(check(core.temporary_directory((path:match "^(.*/)[^/]*$" or "") .. ".bulkjob-")))
+  end
+end
+
+local function begin(extract)
+  local given, client = extract.options, extract.client
+  check_file(given.file)
+  -- Without a journal all is beside the file, if that is to be a file: it cannot be moved from elsewhere in one step.
+  local part, direct = given.file .. ".part", core.is_direct(given.file)
+  extract.run = check(run.open {
+    client = client, path = given.journal or not (direct or core.stat(part)) and part or nil, temporary = not given.journal,
+    near = not direct and (given.file:match "^(.*)/[^/]*$" or ".") or nil, restart = given.restart,
+  })
+  check(trip.sign_in(client))
+  local situation = check(extract.run:begin({
+    kind = "extract", org = run.org(client), operation = extract.operation, query = given.query,
+    columnDelimiter = given.columnDelimiter, lineEnding = given.lineEnding, api_version = core.api_version(client),
+  }, function()
+    return { parallel = extract.parallel }
+  end, {}))
+  extract.part, extract.resumed = extract.run:file "rows.csv", situation == "resumed"
+end
+
+local function fetch_all(extract)
+  await_job(extract)
+  check(file.open(extract))
+  links.begin(extract)
+  extract.crew:run(extract.parallel and (extract.options.pages or PAGES) or 1, function(worker)
+    work(extract, worker)
+  end)
+  check(not extract.crew.err, extract.crew.err)
+  local total = extract.info.numberRecordsProcessed
+  if total and total ~= extract.rows then
+    check(nil, core.error("protocol", ("the pages hold %d rows, and the job says that it found %d"):format(extract.rows, total),
+      { job_id = extract.job.id }))
+  end
+  check(extract.run:note { whole = extract.info })
+end
+
+local function go(extract)
+  begin(extract)
+  if not extract.resumed or not take_on(extract) then
+    fetch_all(extract)
+  end
+  if size(extract.part) then
+    check(outfile.publish(extract.client, extract.part, extract.options.file))
+  end
+  local sums = report(extract)
+  check(extract.run:finish(sums, {}))
+  extract.finished = true
+  return sums
+end
+
+-- Without a journal nobody goes on: the job would run for nothing.
+local function clean_up(extract, err)
+  if extract.run then
+    extract.run:close()
+  end
+  if not extract.options.journal and not extract.finished and extract.job and not job.FINAL[extract.job.state] then
     local ok, why = extract.job:abort()
     if not ok and core.is_error(err) then
       job.add_also(err, why)
@@ -219,26 +227,29 @@ local function clean_up(extract, err)
 end
 
 --- Runs a query and puts all its rows into one file, with one header, in the order in which the service has them. The file is there
---- when it is whole. With a `journal`, the same call made again goes on behind the last whole page, whatever has stopped it.
----@param options bulkjob.ExtractOptions
+--- when it is whole. With a `journal`, the same call made again goes on behind the last whole page, whatever has stopped it; a
+--- finished one begins anew.
+---@param given bulkjob.ExtractOptions
 ---@return bulkjob.ExtractReport|nil report, bulkjob.Error|nil err
-function client_methods:extract(options)
-  check_options(options)
+function client_methods:extract(given)
+  options.check("extract", given, OPTIONS, { "query", "file" })
   local extract = {
-    client = self, options = options, operation = options.operation or "query", began = core.now(),
-    part = core.is_direct(options.file) and os.tmpname() or options.file .. ".part",
-    parallel = pages.exist(self) and not options.max_records and options.pages ~= 1,
+    client = self, options = given, operation = given.operation or "query", began = core.now(),
+    parallel = pages.exist(self) and not given.max_records and given.pages ~= 1,
     head = 1, -- the page that comes next into the file
     rows = 0, bytes = 0, bytes_before = 0, fetched = {},
   }
   extract.crew = crew.new {
-    client = self, on_progress = options.on_progress,
+    client = self, on_progress = given.on_progress,
     progress = function()
       return progress(extract)
     end,
     may_cancel = function()
       return true
     end,
+    wake = function()
+      links.wake(extract)
+    end,
   }
-  return extract.crew:whole(run, extract, clean_up)
+  return extract.crew:whole(go, extract, clean_up)
 end

@@ -1,9 +1,15 @@
 --- Whole loads: a file of any size as many jobs, each record once.
 local core = require "bulkjob.core"
 local crew = require "bulkjob.crew"
+local file = require "bulkjob.file"
+local files = require "bulkjob.load.files"
+local input = require "bulkjob.load.input"
+local next_step = require "bulkjob.load.next_step"
+local options = require "bulkjob.options"
 local outcome = require "bulkjob.load.outcome"
 local part_of_load = require "bulkjob.load.part"
-local plan = require "bulkjob.load.plan"
+local run = require "bulkjob.run"
+local trip = require "bulkjob.trip"
 
 local client_methods = core.client_methods
 
@@ -17,11 +23,12 @@ local JOBS = 4
 ---@field externalIdFieldName string|nil
 ---@field assignmentRuleId string|nil
 ---@field file string|nil a CSV file: this or `rows`
----@field rows table[]|(fun(): table|nil)|nil written to the disk first: beside the journal, or where temporary files go
+---@field rows table[]|(fun(): table|nil)|nil written to the disk first: into the journal, or where temporary files go
 ---@field columns string[]|nil of rows
 ---@field jobs integer|nil how many at the same time, 4 by default
 ---@field part_bytes integer|nil at most so many in one job, 100,000,000 by default
----@field journal string|nil a file that a load which was broken off is taken on from, by the same call again
+---@field journal string|nil the directory of the run: the same call again goes on where this one was stopped
+---@field restart boolean|nil begin anew, whatever the journal holds, and send again what that has committed
 ---@field results string|nil a directory for successful.csv, failed.csv and unprocessed.csv
 ---@field join boolean|nil write joined.csv there, too: each row of the input with what became of it
 ---@field retry_failed string|nil load rows once more whose error holds this text, such as "UNABLE_TO_LOCK_ROW"
@@ -46,58 +53,42 @@ local JOBS = 4
 ---@field processed integer
 ---@field failed integer
 ---@field unprocessed integer
+---@field unknown integer rows of jobs, or of results, that are gone
+---@field lower_bound boolean|nil a job was aborted or has no counters: more may have been processed
 ---@field bytes integer
 ---@field seconds number
+---@field resumed boolean an earlier call had begun it
+---@field repeated boolean an earlier call had done it all
+---@field strays integer creates without an answer: each may have left an empty open job
+---@field replaced table[]|nil of a `restart`: { first =, last =, job =, what = } of what the run before had or may have committed
+---@field left_open string[]|nil jobs that could not be aborted; they hold data that nobody closes
 ---@field results { successful: string, failed: string, unprocessed: string, joined: string|nil }|nil the files
----@field strays integer how many empty, open jobs creates with lost answers may have left behind
 ---@field retried integer|nil rows that were loaded once more
 
-local TYPES = {
-  object = "string", operation = "string", externalIdFieldName = "string", assignmentRuleId = "string", file = "string",
-  rows = "table or function", columns = "table", jobs = "number", part_bytes = "number", journal = "string", results = "string",
-  describe = "boolean", on_progress = "function", wait = "boolean", join = "boolean", retry_failed = "string",
+local OPTIONS = {
+  object = "text", operation = { "insert", "update", "upsert", "delete", "hardDelete" }, externalIdFieldName = "text",
+  assignmentRuleId = "text", file = "text", rows = "table or function", columns = "table", jobs = "count", part_bytes = "count",
+  journal = "text", restart = "boolean", results = "text", describe = "boolean", on_progress = "function", wait = "boolean",
+  join = "boolean", retry_failed = "text",
 }
-local NEEDED = { "object", "operation" }
-local OPERATIONS = { insert = true, update = true, upsert = true, delete = true, hardDelete = true }
 
-local function misuse(text)
-  error("bulkjob: load: " .. text, 4)
-end
-
-local function check_options(options)
-  if type(options) ~= "table" then
-    misuse("a table expected, got " .. type(options))
-  end
-  for name, value in pairs(options) do
-    local expected = TYPES[name]
-    if not expected then
-      misuse("unknown option '" .. tostring(name) .. "'")
-    elseif not expected:find(type(value), 1, true) then
-      misuse(name .. ": " .. expected .. " expected, got " .. type(value))
-    end
-  end
-  for _, name in ipairs(NEEDED) do
-    if not options[name] then
-      misuse(name .. " is missing")
-    end
-  end
-  if not OPERATIONS[options.operation] then
-    misuse("operation: insert, update, upsert, delete or hardDelete expected, got " .. options.operation)
-  elseif (options.operation == "upsert") ~= (options.externalIdFieldName ~= nil) then
-    misuse("externalIdFieldName goes with an upsert, and an upsert needs it")
-  elseif (options.file ~= nil) == (options.rows ~= nil) then
-    misuse "either file or rows expected"
+local function check_options(given)
+  options.check("load", given, OPTIONS, { "object", "operation" }, 4)
+  local problem
+  if (given.operation == "upsert") ~= (given.externalIdFieldName ~= nil) then
+    problem = "externalIdFieldName goes with an upsert, and an upsert needs it"
+  elseif given.file and given.rows or not (given.file or given.rows or given.journal) then
+    problem = "either file or rows expected"
+  elseif given.join and not (given.file or given.rows) then
+    problem = "join needs file or rows"
   end
   for _, name in ipairs { "join", "retry_failed" } do
-    if options[name] and (not options.results or options.wait == false) then
-      misuse(name .. " needs results, and to wait for them")
+    if given[name] and (not given.results or given.wait == false) then
+      problem = name .. " needs results, and to wait for them"
     end
   end
-  for _, name in ipairs { "jobs", "part_bytes" } do
-    local value = options[name]
-    if value and not (value >= 1 and value % 1 == 0) then
-      misuse(name .. ": a whole number from 1 on expected, got " .. tostring(value))
-    end
+  if problem then
+    error("bulkjob: load: " .. problem, 3)
   end
 end
 
@@ -117,10 +108,7 @@ local function work(load, worker)
       return
     end
     worker.part = part
-    local ok, err = part_of_load.run(load, part)
-    if not ok then
-      load.crew:stop(err)
-    end
+    part_of_load.run(load, part)
   end
 end
 
@@ -130,7 +118,7 @@ local function progress(load)
     bytes = 0, total_bytes = 0, records = load.plan.records, processed = 0, failed = 0, jobs = {}, seconds = seconds,
   }
   for _, part in ipairs(load.parts) do
-    local uploading = part.doing == "uploading" and core.job_facts(part.job).upload
+    local uploading = part.doing == "uploading" and core.job_facts(part.handle).upload
     now.bytes = now.bytes + (uploading and math.min(uploading:progress(), part.bytes) or part.sent)
     now.total_bytes = now.total_bytes + part.bytes
     now.processed = now.processed + (part.info and part.info.numberRecordsProcessed or 0)
@@ -144,14 +132,63 @@ local function progress(load)
   return now
 end
 
-local function run(load)
-  local ok, err = plan.open(load)
-  if not ok then
-    return nil, err
+-- The parts as the plan and the notes have them.
+local function lay_out(load)
+  load.plan, load.parts = load.run.head.plan, {}
+  for i, cut in ipairs(load.run:cuts()) do
+    local noted = load.run.parts[cut.number] or {}
+    load.parts[i] = {
+      number = cut.number, first = cut.first, last = cut.last, bytes = cut.last - cut.first + 1, records = cut.records, digest = cut.digest,
+      sent = 0, doing = "waiting", step = noted.step, job = noted.job, info = noted.info,
+    }
   end
-  load.header, err = plan.read_range(load.file, load.plan.header_first, load.plan.header_last)
-  if not load.header then
-    return nil, err
+end
+
+-- Cuts parts that are longer than the parts of this call may be, if they were never asked to close: their jobs are taken back first.
+local function cut_anew(load)
+  for _, part in ipairs(load.parts) do
+    local action = part.bytes + #load.header > load.part_bytes and next_step.of(part, false)
+    while action == "read" or action == "abort" or action == "note left" do
+      files.check(part_of_load.go_on(load, part, action))
+      action = next_step.of(part, false)
+    end
+    local into = action == "create" and input.cut(load, part)
+    if into and #into > 1 then
+      files.check(load.run:note { cut = part.number, into = into })
+    end
+  end
+  lay_out(load)
+end
+
+-- All that can be refused is refused before something changes at the service.
+local function begin(load)
+  local given = load.options
+  outcome.open(load)
+  load.run = files.check(run.open {
+    client = load.client, path = given.journal, near = given.results, restart = given.restart,
+  })
+  files.check(trip.sign_in(load.client))
+  local identity = input.open(load)
+  local situation = files.check(load.run:begin(identity, function()
+    return input.plan(load)
+  end, load.asked, not load.file))
+  load.resumed = situation == "resumed"
+  load.file = load.is_spooled and load.run:file "rows.csv" or load.file
+  lay_out(load)
+  if load.file then
+    load.header = files.check(file.read(load.file, load.plan.header_first, load.plan.header_last))
+  end
+  if load.resumed and load.file then
+    cut_anew(load)
+  end
+  return situation
+end
+
+local function go(load)
+  if begin(load) == "finished" then
+    local report = load.run.said.finished.report
+    report.repeated = true
+    return report
   end
   load.crew:run(math.min(load.options.jobs or JOBS, #load.parts), function(worker)
     work(load, worker)
@@ -159,36 +196,57 @@ local function run(load)
   if load.crew.err then
     return nil, load.crew.err
   end
-  local sums
-  sums, err = outcome.report(load)
-  load.finished = sums ~= nil
-  return sums, err
+  return outcome.report(load)
 end
 
-local function clean_up(load)
-  if load.journal then
-    load.journal:close()
-  end
-  if load.temporary and (load.finished or not load.journal) then
-    os.remove(load.temporary)
+-- What an error leaves, part by part: without a journal nobody else knows it.
+local function list_jobs(load, err)
+  err.jobs = {}
+  for _, part in ipairs(load.parts) do
+    if part.job then
+      table.insert(err.jobs, { id = part.job, state = part.handle and part.handle.state or nil })
+    end
   end
 end
 
---- Loads a whole file, or rows, as many jobs as it takes. Each record arrives once, or the report says which did not: with a
---- `journal`, also when the program or the machine is stopped at any moment, and the same call is made again.
----@param options bulkjob.LoadOptions
----@return bulkjob.Report|nil report, bulkjob.Error|nil err
-function client_methods:load(options)
-  check_options(options)
+local function clean_up(load, err)
+  for _, part in ipairs(load.parts) do -- such as those of a worker that had no memory
+    if next_step.of(part, true) == "abort" then
+      part_of_load.go_on(load, part, "abort")
+    end
+  end
+  if core.is_error(err) then
+    list_jobs(load, err)
+  end
+  if load.run then
+    load.run:close()
+  end
+  if load.results_lock then
+    load.results_lock:close()
+  end
+  if err and load.made_results then
+    os.remove(load.options.results) -- if it is empty
+  end
+end
+
+--- Loads a whole file, or rows, as many jobs as it takes. Each record is handed over in at most one job that can ever be closed: with
+--- a `journal`, also when the program or the machine is stopped at any moment, and the same call is made again.
+---@param given bulkjob.LoadOptions
+---@return bulkjob.Report|nil report
+---@return bulkjob.Error|nil err err.jobs: { id =, state = } of each job that the call knows; err.parts, when the journal is of something
+---  else: what of that is committed
+function client_methods:load(given)
+  check_options(given)
   local load = {
-    client = self, options = options, part_bytes = options.part_bytes or PART_BYTES, began = core.now(),
-    parts = {}, next_part = 1, strays = 0,
+    client = self, options = given, part_bytes = given.part_bytes or PART_BYTES, began = core.now(), parts = {}, next_part = 1,
+    asked = { wait = given.wait ~= false or nil, results = given.results and given.wait ~= false or nil },
+    plan = { records = 0 },
   }
   load.crew = crew.new {
-    client = self, on_progress = options.on_progress, may_cancel = may_cancel,
+    client = self, on_progress = given.on_progress, may_cancel = may_cancel,
     progress = function()
       return progress(load)
     end,
   }
-  return load.crew:whole(run, load, clean_up)
+  return load.crew:whole(go, load, clean_up)
 end

@@ -5,6 +5,7 @@ local file = require "bulkjob.file"
 local outfile = require "bulkjob.outfile"
 local page = require "bulkjob.page"
 local raise = require "bulkjob.raise"
+local task = require "bulkjob.task"
 local types = require "bulkjob.types"
 local wait = require "bulkjob.wait"
 local yieldable = require "bulkjob.yieldable"
@@ -38,16 +39,24 @@ function results.new(job, tail, options, ask)
     locator = options.locator,
     seen = { [options.locator or ""] = true },
     client = core.job_facts(job).client,
+    gate = {}, -- where tasks wait for the one that is reading
   }, set_meta)
+end
+
+local function closed_meanwhile(self)
+  return nil, core.error("cancelled", "the result set was closed while it was read", { job_id = self.job.id })
 end
 
 -- Brings more bytes into the reader, or tells it that there are no more. True, or nil, err.
 local function fill(self)
-  local moved, err = self.call:fill(self.reader)
+  local this = self.call
+  local moved, err = this:fill(self.reader)
   if not moved then
     return nil, err
-  elseif moved > 0 or call.advance(self.client, self.call) ~= "done" then
+  elseif moved > 0 or call.advance(self.client, this) ~= "done" then
     return true
+  elseif self.call ~= this then
+    return closed_meanwhile(self)
   end
   self.facts, err = page.finish(self)
   if not self.facts then
@@ -101,6 +110,9 @@ local function set_types(self, columns)
       return nil, err
     end
   end
+  if not self.reader then
+    return closed_meanwhile(self)
+  end
   self.reader:types(self.types)
   return true
 end
@@ -128,6 +140,8 @@ local function open_page(self)
   end
   if not ok then
     return nil, err
+  elseif self.call ~= call_made then
+    return closed_meanwhile(self)
   end
   self.reader = core.csv_reader { delimiter = self.delimiter }
   self.facts = nil
@@ -146,51 +160,87 @@ local function close_page(self)
   end
 end
 
--- The next row of the page at hand; false at its end; nil, err.
-local function next_row(self)
-  local row, err = take(self, self.reader.next)
-  if row then
-    self.count = self.count + 1
-    if self.count % BREATH_ROWS == 0 then
-      wait.breathe(self.client)
-    end
+local function call_plain(step, self)
+  return true, step(self)
+end
+
+-- Takes a step that waits. Meanwhile no other task gets at the set.
+local function alone(self, step)
+  self.reading = yieldable.running() or true
+  local good, ok, err = (yieldable.works and yieldable.pcall or call_plain)(step, self)
+  self.reading = nil
+  task.open(self.gate)
+  if not good then
+    error(ok, 0)
+  elseif not ok then
+    self.failed = err
+    self:close()
   end
-  return row, err
+  return ok, err
+end
+
+-- Waits until the task that takes such a step has taken it.
+local function wait_for_reader(self)
+  if self.reading == (yieldable.running() or true) then -- an error was raised through it
+    self.reading = nil
+  elseif not task.running() or not yieldable.works then
+    error("bulkjob: another coroutine is reading this result set, and only tasks of client:spawn can read one side by side", 0)
+  elseif not task.wait_at(self.gate) then
+    error(core.error("cancelled", "the wait for rows was cancelled", { job_id = self.job.id }), 0)
+  end
 end
 
 local function fail(self, err)
+  self.failed = err
   self:close()
   raise.error(err)
 end
 
---- The next row, or nil at the end. Raises an error table.
+-- Behind the last row of a page: on to the next one, or to the end.
+local function leave_page(self)
+  local locator, err = page.next_locator(self, self.facts, self.count)
+  if locator == nil then
+    fail(self, err)
+  end
+  close_page(self)
+  self.locator = locator
+  if not locator then
+    self:close()
+  end
+end
+
+--- The next row, or nil at the end. Raises an error table. Several tasks can read from one set: each row goes to one of them.
 ---@return table<string, string>|nil row
 function methods:next()
   while not self.closed do
-    local row, err
-    if not self.call then
-      local ok
-      ok, err = open_page(self)
-      if not ok then
-        fail(self, err)
+    local ok, err = true, nil
+    if self.reading then
+      wait_for_reader(self)
+    elseif not self.reader then
+      ok, err = alone(self, open_page)
+    else
+      local row, bad = self.reader:next()
+      if row then
+        self.count = self.count + 1
+        if self.count % BREATH_ROWS == 0 then
+          wait.breathe(self.client)
+        end
+        return row
+      elseif bad then
+        bad.job_id = self.job.id
+        fail(self, bad)
+      elseif row == false then
+        leave_page(self)
+      else
+        ok, err = alone(self, fill)
       end
     end
-    row, err = next_row(self)
-    if row then
-      return row
-    elseif row == nil then
-      fail(self, err)
+    if not ok then
+      error(err, 0)
     end
-    local locator
-    locator, err = page.next_locator(self, self.facts, self.count)
-    if locator == nil then
-      fail(self, err)
-    end
-    close_page(self)
-    self.locator = locator
-    if not locator then
-      self:close()
-    end
+  end
+  if self.failed then -- whoever asks again, or another task, is not told that this was the end
+    error(self.failed, 0)
   end
   return nil
 end
@@ -198,10 +248,12 @@ end
 --- The names of the columns, in their order. Before the first row this begins the download.
 ---@return string[]|nil names, bulkjob.Error|nil err
 function methods:columns()
+  while not self.names and self.reading do
+    wait_for_reader(self)
+  end
   if not self.names then
-    local ok, err = open_page(self)
+    local ok, err = alone(self, open_page)
     if not ok then
-      self:close()
       return nil, err
     end
   end
@@ -255,10 +307,13 @@ local function next_chunk(self)
         return nil, err
       end
     end
-    piece = self.call:read()
+    local this = self.call
+    piece = this:read()
     wait.breathe(self.client)
-    local ended = piece == "" and call.advance(self.client, self.call) == "done"
-    if ended then
+    local ended = piece == "" and call.advance(self.client, this) == "done"
+    if self.call ~= this then
+      return closed_meanwhile(self)
+    elseif ended then
       facts, err = page.finish(self)
       if facts then
         locator, err = page.next_locator(self, facts)
@@ -284,16 +339,30 @@ local function next_chunk(self)
   return false
 end
 
+local function take_chunk(self)
+  local err
+  self.piece, err = next_chunk(self)
+  return self.piece ~= nil, err
+end
+
 --- The CSV text piece by piece, with one header: `for text in set:chunks() do`. Raises an error table, also when a page turns
 --- out short behind its last piece.
 ---@return fun(): string|nil
 function methods:chunks()
   self = from_start(self)
   return function()
-    local piece, err = next_chunk(self)
-    if piece == nil then
-      fail(self, err)
+    while self.reading do
+      wait_for_reader(self)
     end
+    local ok, err
+    if not self.failed then
+      ok, err = alone(self, take_chunk)
+    end
+    if not ok then
+      error(err or self.failed, 0)
+    end
+    local piece = self.piece
+    self.piece = nil
     return piece or nil
   end, nil, nil, self
 end

@@ -1,5 +1,6 @@
 --- What can be uploaded: text, a file, rows, a function. Rows and functions become chunks of CSV.
 local core = require "bulkjob.core"
+local options = require "bulkjob.options"
 
 local source = {}
 
@@ -21,7 +22,7 @@ local NAMED_ROWS, WRITTEN_ROWS = 100, 8
 ---  not sent to their end, and the error has the code "CONTENT_CHANGED"
 
 ---@class bulkjob.RowSource
----@field rows table[]|fun(): table|nil
+---@field rows table[]|fun(): table|nil, any an array without holes, or an iterator; `nil, err` from it is a failure
 ---@field columns string[]|nil which fields, in this order; an array needs none (the union of all names, sorted), an iterator
 ---  then takes those of its first row and refuses any other
 
@@ -34,17 +35,15 @@ local FORMS = {
 }
 
 local function check_fields(s, form)
-  for key, value in pairs(s) do
-    local expected = FORMS[form][key]
-    if not expected then
-      error("bulkjob: unknown field '" .. tostring(key) .. "' in the source", 0)
-    elseif not expected:find(type(value), 1, true) then
-      error("bulkjob: source." .. key .. ": " .. expected .. " expected, got " .. type(value), 0)
-    elseif expected == "number" and not (value % 1 == 0 and math.abs(value) <= MOST) then
-      error("bulkjob: source." .. key .. ": a whole number of bytes expected, got " .. tostring(value), 0)
-    elseif key == "digest" and not (#value == 32 and value:find "^[0-9a-f]+$") then
-      error("bulkjob: source.digest: 32 hexadecimal digits in small letters expected, got '" .. value .. "'", 0)
+  options.check("source", s, FORMS[form], nil, 0)
+  for _, key in ipairs { "first", "last" } do
+    local value = s[key] or 1
+    if not (value % 1 == 0 and math.abs(value) <= MOST) then
+      error("bulkjob: source: " .. key .. ": a whole number of bytes expected, got " .. tostring(value), 0)
     end
+  end
+  if s.digest and not (#s.digest == 32 and s.digest:find "^[0-9a-f]+$") then
+    error("bulkjob: source: digest: 32 hexadecimal digits in small letters expected, got '" .. s.digest .. "'", 0)
   end
   return form
 end
@@ -85,12 +84,46 @@ local function all_columns(rows, breathe)
   return core.csv_sorted(names)
 end
 
--- A function that gives row after row, and the columns: all of the array's, or the first row's of an iterator.
+-- As many entries of an array are looked at between two breaths.
+local SEEN_ROWS = 1000
+
+-- What would be left out in silence: rows behind a hole, and what is no array of rows at all.
+local function check_array(rows, breathe)
+  local count, last, name = 0, 0, nil
+  for key in pairs(rows) do
+    if type(key) == "number" then
+      count, last = count + 1, math.max(last, key)
+      if key < 1 or key % 1 ~= 0 then
+        return core.error("csv", ("rows[%s]: an array begins with rows[1]"):format(tostring(key)))
+      end
+    else
+      name = key
+    end
+    if count % SEEN_ROWS == 0 then
+      breathe()
+    end
+  end
+  if last > count then
+    local hole = 1
+    while rows[hole] ~= nil do
+      hole = hole + 1
+    end
+    return core.error("csv", ("rows[%d] is missing, and there is a rows[%d]"):format(hole, last))
+  elseif count == 0 and name ~= nil then
+    return core.error("csv", ("rows: an array of rows expected, got a table with '%s': a single row goes into { }"):format(tostring(name)))
+  end
+end
+
+-- A function that gives row after row, then nil, or nil and what went wrong; and the columns: all of the array's, or the first row's of
+-- an iterator.
 local function open_rows(s, breathe)
   local columns = s.columns
   if type(s.rows) == "table" then
     local rows, i = s.rows, 0
-    if not columns then
+    local problem = check_array(rows, breathe)
+    if problem then
+      return nil, problem
+    elseif not columns then
       local err
       columns, err = all_columns(rows, breathe)
       if not columns then
@@ -106,9 +139,9 @@ local function open_rows(s, breathe)
   if columns then
     return next_row, columns
   end
-  local first = next_row()
+  local first, failure = next_row()
   if first == nil then
-    return nil, core.error("csv", "no rows, and no columns given to make a header from")
+    return nil, failure or core.error("csv", "no rows, and no columns given to make a header from")
   end
   local err
   columns, err = all_columns({ first }, breathe)
@@ -141,13 +174,18 @@ local function row_chunks(s, format, breathe)
   writer:header()
   local ended, count = false, 0
   return function()
-    while not ended and writer:size() < CHUNK do
-      local row = next_row()
+    local size = writer:size()
+    while not ended and size < CHUNK do
+      local row, failure = next_row()
       if row == nil then
         ended = true
+        if failure ~= nil then
+          return nil, failure
+        end
       else
-        local ok, err = writer:row(row, strict)
-        if not ok then
+        local err
+        size, err = writer:row(row, strict)
+        if not size then
           return nil, err
         end
         count = count + 1
@@ -156,7 +194,7 @@ local function row_chunks(s, format, breathe)
         end
       end
     end
-    if writer:size() > 0 then
+    if size > 0 then
       return writer:take()
     end
   end

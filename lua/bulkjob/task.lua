@@ -35,6 +35,8 @@ local yieldable = require "bulkjob.yieldable"
 ---@field package raised any what it raised
 ---@field package why string|false why it was ended from outside
 ---@field package err bulkjob.Error|false
+---@field package at_end (fun(err: bulkjob.Error))|false called when it ends by an error, perhaps more than once
+---@field package at_trouble fun(why: any)|false gets what on_event raises in it, and the call goes on
 local methods = {}
 
 local task_meta = { __index = methods, __name = "bulkjob.task" }
@@ -203,27 +205,6 @@ function task.breathe()
   end
 end
 
--- The task has ended. Can be called again when it was broken off.
-local function finish(self)
-  local scheduler = self.scheduler
-  self.ended = true
-  set_busy(scheduler.client)
-  if self.joined then
-    task.open(self.joined)
-  elseif not self.results and not self.why then
-    queue.put(scheduler.failed, self)
-  end
-  scheduler.count = false
-  by_thread[self.thread] = nil
-  scheduler.tasks[self.number] = nil
-end
-
--- Ends a task from outside.
-local function drop(self, why)
-  self.why = why
-  finish(self)
-end
-
 -- What a task raised, as an error with the traceback of the task.
 local function as_error(thread, value)
   local debug = core.host "debug" -- a sandbox may have none
@@ -248,6 +229,31 @@ local function error_of(self)
     end
   end
   return self.err
+end
+
+-- The task has ended. Can be called again when it was broken off.
+local function finish(self)
+  local scheduler = self.scheduler
+  self.ended = true
+  set_busy(scheduler.client)
+  if self.joined then
+    task.open(self.joined)
+  end
+  if self.at_end and not self.results then
+    self.asked = true
+    self.at_end(error_of(self))
+  elseif not (self.results or self.joined or self.why) then
+    queue.put(scheduler.failed, self)
+  end
+  scheduler.count = false
+  by_thread[self.thread] = nil
+  scheduler.tasks[self.number] = nil
+end
+
+-- Ends a task from outside.
+local function drop(self, why)
+  self.why = why
+  finish(self)
 end
 
 -- A yield of the user's own lets the others run, too.
@@ -369,6 +375,7 @@ function client_methods:spawn(fn, ...)
   local this = setmetatable({
     scheduler = scheduler, number = number, place = false, begun = false, waits_for = false, cancelling = false, alarm = false,
     joined = false, asked = false, ended = false, results = false, raised = NOTHING, why = false, err = false,
+    at_end = false, at_trouble = false,
   }, task_meta)
   this.thread = coroutine.create(body(this, fn, pack(...)))
   by_thread[this.thread] = this
@@ -602,7 +609,7 @@ function client_methods:close()
   for _, other in pairs(tasks) do
     if other ~= this then
       drop(other, "the client was closed")
-      if coroutine.close then -- luacheck: ignore
+      if coroutine.close and coroutine.status(other.thread) == "suspended" then -- luacheck: ignore
         coroutine.close(other.thread) -- luacheck: ignore
       end
     end

@@ -30,8 +30,19 @@ end
 function wait.report(client, this)
   local on_event = core.client_option(client, "on_event")
   local events = on_event and this:events()
-  for i = 1, events and #events or 0 do
-    on_event(events[i])
+  if not events or #events == 0 then
+    return
+  end
+  local me = task.running()
+  for i = 1, #events do
+    if not (me and me.at_trouble) then
+      on_event(events[i])
+    else
+      local good, why = pcall(on_event, events[i])
+      if not good then
+        me.at_trouble(why)
+      end
+    end
   end
 end
 

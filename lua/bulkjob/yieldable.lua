@@ -12,6 +12,10 @@ local found, coxpcall
 if IS_PUC_5_1 then
   found, coxpcall = pcall(require, "coxpcall")
 end
+
+--- Can those wait who are called by yieldable.pcall?
+yieldable.works = not IS_PUC_5_1 or found
+
 local protected = found and coxpcall.pcall or pcall
 
 local CANNOT_YIELD = "^attempt to yield across metamethod/C%-call boundary$"

@@ -1,18 +1,13 @@
---- Results are CSV, and the service insists on an Accept header that takes it (fact sheet 4.3, 406).
+--- Results are CSV whatever the Accept header asks for; only a request without one is refused (fact sheet 11.2).
 
 local errors = require "errors"
 
 local M = {}
 
 function M.check_csv()
-  local value = ngx.var.http_accept
-  for range in (value or ""):lower():gmatch "[^,]+" do
-    local kind = range:match "^%s*([^;%s]+)"
-    if (kind == "text/csv" or kind == "text/*" or kind == "*/*") and not range:find "q=0%.?0*%s*$" then
-      return nil
-    end
+  if (ngx.var.http_accept or "") == "" then
+    return errors.not_acceptable()
   end
-  return errors.not_acceptable(value)
 end
 
 return M

@@ -3,6 +3,8 @@
 local ffi = require "ffi"
 local faults = require "faults"
 local jobs = require "jobs"
+local json = require "json"
+local late = require "late"
 local loader = require "loader"
 local query_run = require "query_run"
 local quota = require "quota"
@@ -12,6 +14,8 @@ local results = require "results"
 local scheduler = require "scheduler"
 local session = require "session"
 local settings = require "settings"
+local start_file = require "start_file"
+local store = require "store"
 
 ffi.cdef [[
 int kill(int pid, int sig);
@@ -23,26 +27,39 @@ local M = { info = {} }
 local SIGTERM, NO_SUCH_PROCESS = 15, 3
 local WATCH_SECONDS = 0.5
 
+-- All that a sandbox writes into its directory, as in the launcher; what tells others that it is gone goes last.
+local NAMES = "jobs tmp logs org.db org.db-journal org.db-wal org.db-shm nginx.conf start ca.key ca.pem server.key server.csr server.ext "
+  .. "server.pem ready.new problem.new problem nginx.pid .bulkjob-sandbox ready"
+
 --- The launcher cleans up when it ends in an orderly way. When it was killed, this does.
 local function clean_up()
-  if not M.keep then
-    os.execute("rm -rf '" .. M.info.dir:gsub("'", "'\\''") .. "'")
+  local dir = "'" .. M.info.dir:gsub("'", "'\\''") .. "'"
+  local command = "cd " .. dir .. " && rm -rf " .. (M.keep and "nginx.pid ready" or NAMES)
+  if M.made and not M.keep then
+    command = command .. "; cd / && rmdir " .. dir .. " 2>/dev/null"
   end
+  os.execute(command)
 end
 
---- End with the launcher (our parent), and with the process it works for.
+local function is_gone(pid)
+  return ffi.C.kill(pid, 0) ~= 0 and ffi.errno() == NO_SUCH_PROCESS
+end
+
+--- End with the launcher (our parent), and with the processes it works for.
 local function watch(premature)
   if premature then
     return
   end
-  local orphaned = ffi.C.getppid() ~= M.launcher
-  local alone = M.owner > 0 and ffi.C.kill(M.owner, 0) ~= 0 and ffi.errno() == NO_SUCH_PROCESS
-  if orphaned or alone then
-    ffi.C.kill(orphaned and ngx.worker.pid() or M.launcher, SIGTERM)
-    if orphaned then
-      clean_up()
-    end
+  local orphaned, alone = ffi.C.getppid() ~= M.launcher, false
+  for _, owner in ipairs(M.owners) do
+    alone = alone or is_gone(owner)
+  end
+  if orphaned then
+    clean_up()
+    ffi.C.kill(ngx.worker.pid(), SIGTERM)
     return
+  elseif alone then
+    ffi.C.kill(M.launcher, SIGTERM) -- again and again, should it be busy
   end
   ngx.timer.at(WATCH_SECONDS, watch)
 end
@@ -58,9 +75,10 @@ function M.reset()
     local work = job.kind == "query" and query_run or loader
     work.stop(job) -- closes its files and cursors
   end
-  os.execute("rm -rf '" .. jobs.dir .. "/jobs' && mkdir '" .. jobs.dir .. "/jobs'")
+  os.execute("rm -rf '" .. jobs.dir:gsub("'", "'\\''") .. "'/jobs/*")
   jobs.reset()
   faults.clear()
+  late.reset()
   results.reset()
   query_run.make_up_all(nil)
   request_log.clear()
@@ -68,30 +86,61 @@ function M.reset()
   settings.reset()
   settings.set(M.start_settings)
   records.reset()
+  store.clear()
 end
 
---- info: dir, url, tls_url, control_url, ca_file. options: launcher and owner (process ids), keep, settings, token.
-function M.start(info, options)
-  info.pid, info.launcher_pid = ngx.worker.pid(), options.launcher
+--- The address that a request came to, as the client knows it: the org may listen on all addresses of a machine.
+function M.base_url()
+  local url = ngx.var.scheme == "https" and M.info.tls_url or M.info.url
+  return M.public and ngx.var.http_host and ngx.var.scheme .. "://" .. ngx.var.http_host or url
+end
+
+local ANY = { ["0.0.0.0"] = "127.0.0.1", ["[::]"] = "[::1]" }
+
+--- options: dir, bind, port, tls_port (false: HTTP only), http2_port (false: none), control_port, launcher and owners (process ids), keep, made (the directory was
+--- made by us).
+function M.start(options)
+  local start_settings, start = start_file.read(options.dir)
+  M.launcher, M.owners, M.keep, M.made = options.launcher, options.owners, options.keep, options.made
+  M.start_settings = assert(start_settings, start)
+  assert(settings.set(start_settings))
+  M.public = options.bind ~= "127.0.0.1"
+  local host = ANY[options.bind] or options.bind
+  local info = {
+    dir = options.dir, url = ("http://%s:%s"):format(host, options.port), control_url = ("http://%s:%s"):format(host, options.control_port),
+    pid = ngx.worker.pid(), launcher_pid = options.launcher, temporary = options.made and not options.keep,
+  }
+  if options.tls_port then
+    info.tls_url = ("https://%s:%s"):format(host == "127.0.0.1" and "localhost" or host, options.tls_port)
+    info.ca_file = options.dir .. "/ca.pem"
+  end
+  if options.http2_port then
+    info.http2_url = info.tls_url:gsub("%d+$", options.http2_port)
+  end
   M.info = info
-  M.launcher, M.owner, M.keep = options.launcher, options.owner, options.keep
-  M.start_settings = options.settings
-  assert(settings.set(options.settings))
-  jobs.dir = info.dir
-  records.open(info.dir .. "/org.db")
-  session.issue()
+  late.url = info.url
+  jobs.dir = options.dir
+  records.open(options.dir .. "/org.db", options.keep)
+  store.open(records.db, options.keep)
+  session.issue(start.token or store.get "token")
+  for _, job in ipairs(store.jobs()) do
+    local work = job.kind == "query" and query_run or loader
+    jobs.restore(job)
+    work.restore(job)
+  end
   scheduler.run()
   ngx.timer.at(WATCH_SECONDS, watch)
-  local cjson = require "cjson"
-  local out = {}
+  local ready = { { "token", session.token } }
   for key, value in pairs(info) do
-    out[key] = value
+    ready[#ready + 1] = { key, value }
   end
-  out.token = session.token
+  table.sort(ready, function(a, b)
+    return a[1] < b[1]
+  end)
   local file = assert(io.open(info.dir .. "/ready.new", "w"))
-  file:write(cjson.encode(out), "\n")
-  file:close()
-  os.rename(info.dir .. "/ready.new", info.dir .. "/ready")
+  assert(file:write(json.encode(json.object(ready)), "\n"))
+  assert(file:close())
+  assert(os.rename(info.dir .. "/ready.new", info.dir .. "/ready"))
 end
 
 return M

@@ -15,9 +15,26 @@ function M.media_type()
   return (value:match "^%s*([^;%s]*)"):lower(), value
 end
 
+-- Content-Encoding, and whether the body is packed by it.
+local ENCODINGS = { identity = false, gzip = true, ["x-gzip"] = true, deflate = true }
+
+local function encoding()
+  return (ngx.var.http_content_encoding or "identity"):lower()
+end
+
 local function is_packed()
-  local encoding = (ngx.var.http_content_encoding or "identity"):lower()
-  return encoding == "gzip" or encoding == "deflate"
+  return ENCODINGS[encoding()]
+end
+
+--- What is wrong with the encoding of the body, if anything.
+function M.check_encoding()
+  if ENCODINGS[encoding()] == nil then
+    return errors.new(415, "UNSUPPORTED_MEDIA_TYPE", ("Content-Encoding '%s' is not supported"):format(encoding()))
+  end
+end
+
+local function bad_data()
+  return errors.new(400, "CLIENTINPUTERROR", "The request body is not valid compressed data")
 end
 
 --- Copy a file, unpacking it.
@@ -43,6 +60,10 @@ end
 --- The whole body as a string, for small ones. nil and an error answer when it is too large or cannot be unpacked.
 function M.read(limit)
   limit = limit or JSON_LIMIT
+  local err = M.check_encoding()
+  if err then
+    return nil, err
+  end
   if (tonumber(ngx.var.http_content_length) or 0) > limit then
     return nil, errors.job "The request body is too large"
   end
@@ -64,7 +85,7 @@ function M.read(limit)
       plain[#plain + 1] = chunk
     end)(data)
     if not ended then
-      return nil, errors.parser "The request body is not valid compressed data"
+      return nil, bad_data()
     end
     data = table.concat(plain)
   end
@@ -120,7 +141,7 @@ function M.save(path)
     os.remove(temporary)
     if not size then
       os.remove(path)
-      return nil, errors.parser "The request body is not valid compressed data"
+      return nil, bad_data()
     end
     return size
   end

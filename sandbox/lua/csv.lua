@@ -20,13 +20,15 @@ local MORE, LINE_END = {}, {} -- answers of parse_record beside a record
 local Reader = {}
 Reader.__index = Reader
 
---- Read a file record by record. options: delimiter and line_ending by their names in the API, strict_inner.
+--- Read a file record by record. options: delimiter and line_ending by their names in the API, strict_inner, from (where in the file the
+-- first record begins).
 function M.reader(path, options)
   local file, err = io.open(path, "rb")
   if not file then
     return nil, err
   end
   local delimiter = M.DELIMITERS[options.delimiter]
+  file:seek("set", options.from or 0)
   return setmetatable({
     file = file,
     delimiter = byte(delimiter),
@@ -35,7 +37,7 @@ function M.reader(path, options)
     strict_inner = options.strict_inner,
     buffer = "",
     position = 1, -- of the next record in the buffer
-    base = 0, -- where in the file the buffer begins
+    base = options.from or 0, -- where in the file the buffer begins
     eof = false,
   }, Reader)
 end

@@ -50,8 +50,8 @@ function M.gone(version)
   return M.new(410, "GONE", ("API version v%s is retired. Supported are v31.0 and later"):format(version))
 end
 
-function M.not_acceptable(accept)
-  return M.new(406, "NOT_ACCEPTABLE", ("Results are text/csv; the request accepts %s"):format(accept or "nothing"))
+function M.not_acceptable()
+  return M.new(406, "NOT_ACCEPTABLE", "Results are text/csv; the request accepts nothing")
 end
 
 function M.media_type(content_type, wanted)

@@ -9,6 +9,9 @@ local M = {}
 
 --- Is the job to be held in this state? What was said of the job itself goes before what was said of all jobs.
 function M.wanted(job, state)
+  if jobs.is_terminal(job) then
+    return false -- rows of an aborted job that go on are not held
+  end
   local hold = job.hold
   if hold == nil then
     hold = settings.values.hold

@@ -5,9 +5,17 @@ local M = {}
 local DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 local SUFFIX = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 
--- Which users and orgs this org knows.
-M.ORG = "00D8d0000008kTz"
+-- Each start is an org of its own: what is bound to the id of one must not be taken on in another.
+local file = assert(io.open("/dev/urandom", "rb"))
+M.ORG = "00D8d0" .. file:read(9):gsub(".", function(c)
+  local i = c:byte() % #DIGITS + 1
+  return DIGITS:sub(i, i)
+end)
+file:close()
+
+-- Which users this org knows.
 M.counters = {}
+M.first = 41573000 -- where they begin; another place at each start of an org whose directory is kept
 
 local function base62(n, width)
   local out = {}
@@ -49,7 +57,7 @@ end
 
 --- A new id with the given three character prefix. Counters start high, so that ids look as they do in a real org.
 function M.new(prefix)
-  local n = (M.counters[prefix] or 41573000) + 1
+  local n = (M.counters[prefix] or M.first) + 1
   M.counters[prefix] = n
   local id15 = prefix .. "8d0" .. base62(n, 9)
   return id15 .. M.suffix(id15)

@@ -15,10 +15,10 @@ local STATES = {
   Open = true, UploadComplete = true, InProgress = true, JobComplete = true, Failed = true, Aborted = true,
 }
 
---- All fields of the create bodies are text; null is the same as absent.
+--- All fields of the create bodies are text; null and "" are the same as absent (fact sheet 11.3).
 function M.check_text_fields(fields)
   for name, value in pairs(fields) do
-    if value == json.null then
+    if value == json.null or value == "" then
       fields[name] = nil
     elseif type(value) ~= "string" then
       return errors.parser(("Cannot read the value of %s as text"):format(name))
@@ -49,16 +49,26 @@ function M.check_owner(job)
   end
 end
 
---- PATCH with exactly one field, state. changes: what to do for each state that may be asked for.
+-- The fields that clients send beside state (fact sheet 11.3): what they read, which says nothing.
+local PATCH_FIELDS = {
+  state = true, id = true, operation = true, object = true, createdById = true, createdDate = true, systemModstamp = true,
+  externalIdFieldName = true, concurrencyMode = true, contentType = true, apiVersion = true, contentUrl = true, lineEnding = true,
+  columnDelimiter = true, assignmentRuleId = true, jobType = true,
+}
+
+--- PATCH of the field state. changes: what to do for each state that may be asked for.
 function M.patch(request, kind, changes)
   local job = jobs.find(request.id, kind)
   local err = M.check_owner(job)
   if err then
     return nil, err
   end
+  if job.job_type == "Classic" then -- jobs of the Bulk API 1.0 never change here (fact sheet 11.12)
+    return nil, errors.job "InvalidJob : The job was not made by Bulk API 2.0"
+  end
   local fields
   fields, err = body.json()
-  err = err or body.check_fields(fields, { state = true })
+  err = err or body.check_fields(fields, PATCH_FIELDS)
   if err then
     return nil, err
   end
@@ -85,17 +95,10 @@ function M.info(request, kind)
   return respond.json(jobs.view(job, "get"))
 end
 
-local LIST_PARAMETERS = { isPkChunkingEnabled = true, jobType = true, concurrencyMode = true, queryLocator = true }
-
---- A page of a listing. The next page of either listing is named under /jobs/ingest, as the guide's own example of the query listing
--- does (fact sheet 1.8): the locator is what counts.
+--- A page of a listing. With the setting query_list_next = "ingest" the next page of either is named under /jobs/ingest, as in the guide's
+-- own example of the query listing (fact sheet 1.8): the locator is what counts. Parameters that are unknown say nothing.
 function M.list(request, kind, job_types)
   local args = request.args
-  for name in pairs(args) do
-    if not LIST_PARAMETERS[name] then
-      return nil, errors.value(("Unknown parameter: %s"):format(name))
-    end
-  end
   local filter = { jobType = args.jobType, concurrencyMode = args.concurrencyMode and args.concurrencyMode:lower() }
   if filter.jobType and not job_types[filter.jobType] then
     return nil, errors.value(("'%s' is not a valid value for jobType"):format(filter.jobType))
@@ -115,7 +118,8 @@ function M.list(request, kind, job_types)
   for i, job in ipairs(page) do
     records[i] = jobs.view(job, "list")
   end
-  local following = locator and ("/services/data/v%s/jobs/ingest?queryLocator=%s"):format(request.version, locator)
+  local place = kind == "query" and settings.values.query_list_next or "ingest"
+  local following = locator and ("/services/data/v%s/jobs/%s?queryLocator=%s"):format(request.version, place, locator)
   return respond.json(json.object {
     { "done", locator == nil },
     { "nextRecordsUrl", following or json.null },

@@ -4,6 +4,7 @@ local clock = require "clock"
 local ids = require "ids"
 local json = require "json"
 local settings = require "settings"
+local store = require "store"
 
 local M = {}
 
@@ -27,6 +28,18 @@ function M.transition(job, state)
   job.state = state
   job.modified = clock.org_now()
   job.transitions[state] = (job.transitions[state] or 0) + 1
+  job.history[#job.history + 1] = { state = state, at = job.modified }
+  store.save_job(job)
+end
+
+local last_number = 0
+
+local function enter(job)
+  last_number = last_number + 1
+  job.number = last_number
+  by_id[job.id] = job
+  order[#order + 1] = job
+  return job
 end
 
 local function add(job)
@@ -34,11 +47,16 @@ local function add(job)
   job.modified = job.modified or job.created
   job.created_by = job.created_by or ids.USER
   job.processed, job.failed = job.processed or 0, job.failed or 0
-  job.transitions = {}
+  job.transitions, job.history = {}, {}
   job.uploads = 0
+  return enter(job)
+end
+
+--- A job that the org remembers from before its last start.
+function M.restore(job)
+  last_number = math.max(last_number, job.number)
   by_id[job.id] = job
   order[#order + 1] = job
-  return job
 end
 
 --- A new job from the fields of a create request.
@@ -49,6 +67,8 @@ function M.create(kind, fields, version)
     job_type = kind == "query" and "V2Query" or "V2Ingest",
     operation = fields.operation,
     object = fields.object,
+    query_text = fields.query,
+    pk_chunking_supported = kind == "query", -- of the object, whatever the query (fact sheet 11.13)
     external_id_field = fields.externalIdFieldName,
     assignment_rule_id = fields.assignmentRuleId,
     content_type = "CSV",
@@ -67,8 +87,8 @@ function M.seed(fields)
   local is_query = fields.operation == "query" or fields.operation == "queryAll"
   local kind = fields.kind or is_query and "query" or "ingest"
   local classic = fields.jobType == "Classic"
-  local created = fields.createdDate and assert(clock.parse(fields.createdDate), "bad createdDate")
-  return add {
+  local created = fields.createdDate and (clock.parse(fields.createdDate) or error("bad createdDate: " .. fields.createdDate, 0))
+  local job = add {
     id = fields.id or ids.new "750",
     kind = kind,
     job_type = fields.jobType or (kind == "query" and "V2Query" or "V2Ingest"),
@@ -90,6 +110,8 @@ function M.seed(fields)
     failed = fields.numberRecordsFailed,
     seeded = true,
   }
+  store.save_job(job)
+  return job
 end
 
 --- The job of that id; the 15 character form will do. kind: "ingest" or "query".
@@ -113,6 +135,7 @@ function M.remove(job)
     end
   end
   job.deleted = true
+  store.remove_job(job)
   for _, suffix in ipairs { "data", "successful", "failed", "rows", "index" } do
     os.remove(M.path(job, suffix))
   end
@@ -135,7 +158,7 @@ function M.view(job, answer)
   local is_query = job.kind == "query"
   local full = answer == "get" or answer == "list"
   local settled = answer ~= "patch"
-  local counted = answer == "get" and not NO_COUNTERS[job.state]
+  local counted = answer == "get" and not NO_COUNTERS[job.state] and settings.values.counters
   local got = answer == "get"
   local fields = {
     { "id", job.id },

@@ -51,7 +51,14 @@ function encode(value, indent)
     if value % 1 == 0 and value > -1e15 and value < 1e15 then
       return ("%d"):format(value)
     end
-    return ("%.14g"):format(value)
+    local text
+    for digits = 14, 17 do -- the shortest that reads back the same
+      text = ("%." .. digits .. "g"):format(value)
+      if tonumber(text) == value then
+        break
+      end
+    end
+    return text
   elseif kind == "table" then
     local meta = getmetatable(value)
     if meta == RAW then
@@ -79,6 +86,33 @@ end
 --- JSON text of a value made of M.object, M.array, M.raw, strings, numbers and booleans.
 function M.encode(value, pretty)
   return encode(value, pretty and "" or nil)
+end
+
+local function plain(value)
+  local meta = type(value) == "table" and getmetatable(value)
+  if type(value) ~= "table" or meta == OBJECT or meta == RAW then
+    return value
+  end
+  local list = {}
+  if #value > 0 or meta == ARRAY then
+    for i, item in ipairs(value) do
+      list[i] = plain(item)
+    end
+    return M.array(list)
+  end
+  for name, item in pairs(value) do
+    list[#list + 1] = { tostring(name), plain(item) }
+  end
+  table.sort(list, function(a, b)
+    return a[1] < b[1]
+  end)
+  return M.object(list)
+end
+
+--- JSON text of ordinary Lua tables, the keys of objects in their order. A table without anything in it is an object: M.array makes it an
+-- array.
+function M.encode_plain(value, pretty)
+  return encode(plain(value), pretty and "" or nil)
 end
 
 M.decode = cjson.decode

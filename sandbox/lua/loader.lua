@@ -2,21 +2,27 @@
 
 local clock = require "clock"
 local csv = require "csv"
+local ffi = require "ffi"
 local hold = require "hold"
 local jobs = require "jobs"
 local plain_coroutine = require "plain_coroutine"
 local quota = require "quota"
 local records = require "records"
+local results = require "results"
 local scheduler = require "scheduler"
 local schema = require "schema"
 local settings = require "settings"
+local store = require "store"
+
+ffi.cdef "int truncate(const char *, long);"
 
 local M = {}
 
 local BURST_BYTES = 1048576 -- of the file read before others get their turn
 
-local function reader(job)
+local function reader(job, from)
   return assert(csv.reader(jobs.path(job, "data"), {
+    from = from,
     delimiter = job.column_delimiter,
     line_ending = job.line_ending,
     strict_inner = settings.values.strict_inner_line_ends,
@@ -29,7 +35,7 @@ local function write_row(job, name, head, cells, n)
   local files = job.files
   local file = files[name]
   if not file then
-    file = assert(io.open(jobs.path(job, name), "wb"))
+    file = assert(io.open(jobs.path(job, name), "ab"))
     file:setvbuf("full", 65536)
     files[name] = file
     job.result_files = job.result_files or {}
@@ -49,11 +55,18 @@ local function close_files(job)
   end
 end
 
+--- A job that was aborted stays so, although rows of it are still processed.
+local function move(job, state)
+  if job.state ~= "Aborted" then
+    jobs.transition(job, state)
+  end
+end
+
 local function finish(job, state, message)
   close_files(job)
   job.error_message = message
   job.finished = clock.now()
-  jobs.transition(job, state)
+  move(job, state)
 end
 
 --- A first look over the whole file, before anything is written. Line ends that differ from the job's fail it as a whole (fact sheet
@@ -117,7 +130,7 @@ local function read_header(job, names, n)
         context.key_column = i
       end
     end
-    if not context.key_column then
+    if not context.key_column and context.key.name ~= "Id" then -- without Ids all rows are new (fact sheet 11.8)
       return nil, header_error(job.external_id_field)
     end
   end
@@ -151,9 +164,9 @@ local function process_row(job, context, cells, n)
     write_row(job, "successful", ('"%s"%s"%s"%s'):format(id, job.delimiter, created and "true" or "false", job.delimiter), cells, n)
   else
     job.failed = job.failed + 1
-    -- sf__Id is in this file from v53.0 (fact sheet 6.2); where the row named a record, it is that one.
+    -- Where the row named a record, sf__Id is that one.
     local head = csv.quote(created) .. job.delimiter
-    if tonumber(job.api_version) >= 53 then
+    if tonumber(job.api_version) >= results.ERROR_ID_SINCE then
       local own = context.id_column and cells[context.id_column] or ""
       head = csv.quote(own) .. job.delimiter .. head
     end
@@ -164,6 +177,7 @@ end
 
 --- A slice of at most count rows in one transaction. Returns how many it was; large rows make it shorter.
 local function process_slice(job, context, count)
+  context.seen = {} -- the external ids of this slice
   local discard = job.discard or settings.values.discard
   if discard then
     job.discard = true
@@ -183,16 +197,35 @@ local function process_slice(job, context, count)
     end
     done = done + 1
   end
+  job.next_offset = job.reader:offset()
+  job.sizes = {}
+  for name, file in pairs(job.files) do
+    file:flush() -- the results of an aborted job can be read while rows of it are still processed
+    job.sizes[name] = file:seek()
+  end
+  store.save_job(job)
   if not discard then
     records.db:commit()
   end
-  job.next_offset = job.reader:offset()
   return done
+end
+
+local LAST_STEPS = 10
+
+--- The rows that are processed although the job was aborted: the last of them when the time is over.
+local function last_slices(job, context, done, total)
+  local began, span, from = clock.now(), settings.values.abort_goes_on_seconds, done
+  local step = math.max(math.ceil((total - from) / LAST_STEPS), 1)
+  while done < total do
+    local size = math.min(step, settings.values.slice_rows, total - done)
+    plain_coroutine.yield(began + span * (done + size - from) / (total - from) - clock.now())
+    done = done + process_slice(job, context, size)
+  end
 end
 
 local function slices(job, context, total)
   local began, span = clock.now(), settings.values.processing_seconds
-  local done = 0
+  local done = job.processed
   while true do
     local size = settings.values.slice_rows
     if job.discard or settings.values.discard then
@@ -207,6 +240,9 @@ local function slices(job, context, total)
         size = math.min(size, rest)
       end
     end
+    if job.last_row then
+      return last_slices(job, context, done, math.min(total, job.last_row))
+    end
     if done >= total then
       break
     end
@@ -219,16 +255,12 @@ local function slices(job, context, total)
   end
 end
 
-local function work(job)
-  hold.wait(job, "UploadComplete")
-  jobs.transition(job, "InProgress")
-  job.started = clock.now()
+--- Look through the file and read its header. Returns what the columns are; or nil, when the job has ended.
+local function begin(job)
   if (job.bytes or 0) == 0 then
     hold.wait(job, "InProgress")
     return finish(job, settings.values.empty_close)
   end
-  job.delimiter, job.line_end = csv.DELIMITERS[job.column_delimiter], csv.LINE_ENDS[job.line_ending]
-  job.files = {}
   local rows, late_failure = survey(job)
   if not rows then
     return finish(job, "Failed", late_failure)
@@ -240,15 +272,46 @@ local function work(job)
   end
   job.next_offset = job.reader:offset()
   job.header_end = job.next_offset
-  job.columns, job.rows = n, rows
+  job.columns, job.rows, job.late_failure = n, rows, late_failure
   quota.count_rows(rows)
   local context, failure = read_header(job, names, n)
   if not context then
     job.next_offset, job.header_end = 0, 0 -- the whole file is unprocessed
     return finish(job, "Failed", failure)
   end
-  slices(job, context, rows)
-  finish(job, late_failure and "Failed" or "JobComplete", late_failure)
+  return context
+end
+
+--- Go on where the org's last life ended: at the slice that was written last.
+local function begin_again(job)
+  for name in pairs(job.result_files or {}) do
+    ffi.C.truncate(jobs.path(job, name), job.sizes and job.sizes[name] or 0)
+  end
+  local first = reader(job)
+  local names, n = first:next(true)
+  first:close()
+  job.reader = reader(job, job.next_offset)
+  return read_header(job, names, n)
+end
+
+local function work(job)
+  hold.wait(job, "UploadComplete")
+  if job.state == "UploadComplete" then
+    move(job, "InProgress")
+  end
+  job.started = job.started or clock.now()
+  job.delimiter, job.line_end = csv.DELIMITERS[job.column_delimiter], csv.LINE_ENDS[job.line_ending]
+  job.files = {}
+  local context
+  if job.rows then
+    context = begin_again(job)
+  else
+    context = begin(job)
+  end
+  if context then
+    slices(job, context, job.rows)
+    finish(job, job.late_failure and "Failed" or "JobComplete", job.late_failure)
+  end
 end
 
 --- The job was closed: it waits in the queue, then its rows are worked through.
@@ -256,6 +319,26 @@ function M.enqueue(job)
   scheduler.start(job, function()
     work(job)
   end, settings.values.queue_seconds)
+end
+
+--- Abort the job. Its rows end between two slices, or go on for a while (setting abort_goes_on_rows) if it had been closed.
+function M.abort(job)
+  local rows = settings.values.abort_goes_on_rows
+  if job.state == "Open" or rows <= 0 then
+    M.stop(job)
+  end
+  jobs.transition(job, "Aborted")
+  if job.ticket then
+    job.last_row = job.processed + rows
+    scheduler.poke(job)
+  end
+end
+
+--- A job from before the org's last start goes on.
+function M.restore(job)
+  if job.state == "UploadComplete" or job.state == "InProgress" then
+    M.enqueue(job)
+  end
 end
 
 --- Stop at once, between two slices: rows already processed stay, the rest is unprocessed.

@@ -13,6 +13,12 @@ local signature = require "signature"
 local M = {}
 
 local LONGEST_LIFE = 300 -- seconds from now to `exp`; the fact sheet says "a few minutes"
+local MILLISECONDS = 1e11 -- from here on `exp` counts those, as the Salesforce CLI does, which is taken (fact sheet 11.6)
+
+--- The address of the user's identity, at the org of that address.
+function M.identity_url(base)
+  return ("%s/id/%s/%s"):format(base, ids.ORG .. ids.suffix(ids.ORG), ids.USER)
+end
 
 local function refuse(code, description)
   local answer = respond.json(json.object { { "error", code }, { "error_description", description } })
@@ -53,6 +59,12 @@ end
 
 local AUDIENCES = { ["https://login.salesforce.com"] = true, ["https://test.salesforce.com"] = true }
 
+--- A slash at the end does no harm (fact sheet 11.6).
+local function is_audience(aud)
+  local url = type(aud) == "string" and aud:gsub("/$", "")
+  return AUDIENCES[url] or url == app.info.url or url == app.info.tls_url
+end
+
 flows["jwt-bearer"] = function(form)
   local values = settings.values
   local head, claims, sign = (form.assertion or ""):match "^([%w_-]+)%.([%w_-]+)%.([%w_-]+)$"
@@ -64,11 +76,11 @@ flows["jwt-bearer"] = function(form)
     return refuse("invalid_client_id", "client identifier invalid")
   elseif not signature.verify(values.certificate, head .. "." .. claims, from_base64url(sign) or "") then
     return refuse("invalid_grant", "invalid assertion")
-  elseif not AUDIENCES[payload.aud] and payload.aud ~= app.info.url and payload.aud ~= app.info.tls_url then
+  elseif not is_audience(payload.aud) then
     return refuse("invalid_grant", "Audience validation failed")
   end
   local left = type(payload.exp) == "number" and payload.exp - clock.org_now()
-  if not left or left <= 0 or left > LONGEST_LIFE then
+  if not left or left <= 0 or (left > LONGEST_LIFE and payload.exp < MILLISECONDS) then
     return refuse("invalid_grant", "expired authorization code")
   elseif payload.sub ~= values.username or not values.preauthorized then
     return refuse("invalid_grant", "user hasn't approved this consumer")
@@ -138,11 +150,11 @@ function M.token(method)
   if refusal then
     return refusal
   end
-  local base = ngx.var.scheme == "https" and app.info.tls_url or app.info.url
+  local base = app.base_url()
   local token = session.token or session.issue()
   return respond.json(json.object {
     { "access_token", token }, { "refresh_token", new_refresh_token }, { "scope", "api" }, { "instance_url", base },
-    { "id", base .. "/id/" .. ids.ORG .. "/" .. ids.USER }, { "token_type", "Bearer" },
+    { "id", M.identity_url(base) }, { "token_type", "Bearer" },
     { "issued_at", ("%.0f"):format(clock.org_now() * 1000) },
   })
 end

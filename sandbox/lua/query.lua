@@ -10,7 +10,6 @@ local query_run = require "query_run"
 local quota = require "quota"
 local respond = require "respond"
 local settings = require "settings"
-local soql = require "soql"
 
 local M = {}
 
@@ -39,10 +38,7 @@ function M.create(request)
     return nil, err
   end
   local plan
-  plan, err = soql.compile(fields.query, {
-    all_rows = fields.operation == "queryAll",
-    sorted_names = tonumber(request.version) < 50, -- fact sheet 1.12
-  })
+  plan, err = query_run.compile(fields.query, fields.operation, request.version)
   err = err or quota.take_query()
   if err then
     return nil, err
@@ -50,7 +46,6 @@ function M.create(request)
   fields.object = plan.object.name
   local job = jobs.create("query", fields, request.version)
   job.plan = plan
-  job.pk_chunking_supported = plan.chunkable
   query_run.enqueue(job)
   return respond.json(jobs.view(job, "create"))
 end
@@ -74,6 +69,16 @@ end
 
 local changes = { Aborted = abort, UploadComplete = close }
 
+--- As in ingest.
+M.abort_job = abort
+
+function M.delete_job(job)
+  if not jobs.is_terminal(job) then
+    return errors.not_terminated()
+  end
+  jobs.remove(job)
+end
+
 --- Q5
 function M.patch(request)
   return common.patch(request, "query", changes)
@@ -82,13 +87,10 @@ end
 --- Q6. Unlike ingest jobs, a query job in UploadComplete cannot be deleted.
 function M.delete(request)
   local job = jobs.find(request.id, "query")
-  local err = common.check_owner(job)
+  local err = common.check_owner(job) or M.delete_job(job)
   if err then
     return nil, err
-  elseif not jobs.is_terminal(job) then
-    return nil, errors.not_terminated()
   end
-  jobs.remove(job)
   return { status = 204, headers = {}, body = "" }
 end
 
@@ -175,8 +177,19 @@ function M.results(request)
   }
 end
 
+-- The names of a page's link and of the list of them, in the shapes that were seen (fact sheet 11.1).
+local PAGE_NAMES = {
+  resultUrl = { "resultPages", "resultUrl" }, resultLink = { "resultPages", "resultLink" }, resultChunks = { "resultChunks", "resultLink" },
+}
+
 --- Q4
 function M.pages(request)
+  local values = settings.values
+  local names = PAGE_NAMES[values.result_pages]
+  if not names then
+    return nil, values.result_pages == "403" and errors.new(403, "API_DISABLED_FOR_ORG", "Parallel results are not enabled for this org")
+      or errors.not_found()
+  end
   local job, err = finished_job(request)
   local from
   if not err then
@@ -185,18 +198,23 @@ function M.pages(request)
   if err then
     return nil, err
   end
-  local base = ("/services/data/v%s/jobs/query/%s/"):format(job.api_version, job.id)
-  local size = settings.values.query_page_records
+  -- Chunks are named from the version on, and the first has no locator.
+  local chunks = values.result_pages == "resultChunks"
+  local base = ("/jobs/query/%s/"):format(job.id)
+  local root = ("/services/data/v%s"):format(job.api_version)
+  local size = values.query_page_records
   local links, begin = {}, from
   while #links < PAGE_LINKS and (from < job.processed or (#links == 0 and from == 0)) do
-    links[#links + 1] = json.object { { "resultUrl", base .. "results?locator=" .. locator_of(job, from) } }
+    local locator = (not chunks or from > 0) and "?locator=" .. locator_of(job, from) or ""
+    links[#links + 1] = json.object { { names[2], (chunks and "" or root) .. base .. "results" .. locator } }
     from = from + size
   end
   local repeats = ngx.ctx.fault.repeats
   local done = from >= job.processed and not repeats
+  local following = root .. base .. "resultPages?locator=" .. locator_of(job, repeats and begin or from)
   return respond.json(json.object {
-    { "resultPages", json.array(links) },
-    { "nextRecordsUrl", not done and base .. "resultPages?locator=" .. locator_of(job, repeats and begin or from) or nil },
+    { names[1], json.array(links) },
+    { values.result_pages_next, not done and following or chunks and json.null or nil },
     { "done", done },
   })
 end

@@ -12,6 +12,7 @@ local records = require "records"
 local results = require "results"
 local scheduler = require "scheduler"
 local settings = require "settings"
+local soql = require "soql"
 
 local M = {}
 
@@ -21,12 +22,28 @@ local all_made_up -- what the control command "synthetic_query" said of all quer
 
 local writers = {}
 
+--- As Java writes a double: 23.0, 1.6147805824397E13.
+local function java(text, value)
+  local size = math.abs(value)
+  if size ~= 0 and (size >= 1e7 or size < 1e-3) then
+    local mantissa, exponent
+    for digits = 14, 16 do
+      mantissa, exponent = ("%." .. digits .. "e"):format(value):match "^(.-)0*e([+-]%d+)$"
+      if tonumber(mantissa .. "e" .. exponent) == value then
+        break
+      end
+    end
+    return mantissa .. (mantissa:find "%.$" and "0" or "") .. "E" .. tonumber(exponent)
+  end
+  return text:find(".", 1, true) and text or text .. ".0"
+end
+
 function writers.number(value)
   -- The shortest form that reads back the same.
   for digits = 15, 17 do
     local text = ("%." .. digits .. "g"):format(value)
     if tonumber(text) == value then
-      return text
+      return settings.values.query_numbers == "java" and java(text, value) or text
     end
   end
 end
@@ -97,7 +114,9 @@ end
 
 local function work(job)
   hold.wait(job, "UploadComplete")
-  jobs.transition(job, "InProgress")
+  if job.state == "UploadComplete" then
+    jobs.transition(job, "InProgress")
+  end
   job.started = clock.now()
   local rows = settings.values.query_rows
   local options = all_made_up or rows > 0 and { rows = rows, row_bytes = settings.values.query_row_bytes }
@@ -116,10 +135,39 @@ local function work(job)
   finish(job, "JobComplete")
 end
 
+--- A query as a plan, or nil and an error.
+function M.compile(text, operation, version)
+  return soql.compile(text, {
+    all_rows = operation == "queryAll",
+    sorted_names = tonumber(version) < 50, -- fact sheet 1.12
+  })
+end
+
+--- A job from before the org's last start: its result is found again if it was not whole.
+function M.restore(job)
+  if job.made_up_options then
+    job.made_up = made_up.new(job.made_up_options, format_of(job))
+  end
+  if job.state == "UploadComplete" or job.state == "InProgress" then
+    job.plan = assert(M.compile(job.query_text, job.operation, job.api_version))
+    job.processed = 0
+    M.enqueue(job)
+  end
+end
+
 function M.enqueue(job)
   scheduler.start(job, function()
     work(job)
   end, settings.values.queue_seconds)
+end
+
+--- The first rows of a result, or of what there is of it so far, as CSV. write answers false when it has enough.
+function M.preview(job, write)
+  if job.made_up then
+    job.made_up:stream(0, math.min(job.made_up.rows, 100), write)
+  elseif job.header and write(job.header) then
+    results.copy(jobs.path(job, "rows"), 0, nil, write)
+  end
 end
 
 function M.stop(job)
@@ -131,7 +179,7 @@ end
 
 --- Make up the result of a job; see made_up.lua. Raises a text for options that cannot be.
 function M.make_up(job, options)
-  job.made_up = made_up.new(options, format_of(job))
+  job.made_up, job.made_up_options = made_up.new(options, format_of(job)), options
   job.processed = job.made_up.rows
 end
 

@@ -3,7 +3,10 @@
 local clock = require "clock"
 local ids = require "ids"
 local schema = require "schema"
+local settings = require "settings"
+local soql_dates = require "soql_dates"
 local sqlite = require "sqlite"
+local store = require "store"
 
 local M = {}
 
@@ -27,9 +30,9 @@ end
 
 local function create_index(object, field)
   if field.unique then
-    db:run(("CREATE UNIQUE INDEX %s ON %s(%s) WHERE IsDeleted = 0"):format(q(object.name .. field.name), q(object.name), q(field.name)))
+    db:run(("CREATE UNIQUE INDEX IF NOT EXISTS %s ON %s(%s) WHERE IsDeleted = 0"):format(q(object.name .. field.name), q(object.name), q(field.name)))
   elseif field.external_id or field.id_lookup then
-    db:run(("CREATE INDEX %s ON %s(%s)"):format(q(object.name .. field.name), q(object.name), q(field.name)))
+    db:run(("CREATE INDEX IF NOT EXISTS %s ON %s(%s)"):format(q(object.name .. field.name), q(object.name), q(field.name)))
   end
 end
 
@@ -42,7 +45,7 @@ local function create_table(object)
       columns[#columns + 1] = column_sql(field)
     end
   end
-  db:run(("CREATE TABLE %s(%s) WITHOUT ROWID"):format(q(object.name), table.concat(columns, ", ")))
+  db:run(("CREATE TABLE IF NOT EXISTS %s(%s) WITHOUT ROWID"):format(q(object.name), table.concat(columns, ", ")))
   for _, field in ipairs(object.fields) do
     create_index(object, field)
   end
@@ -50,16 +53,36 @@ end
 
 local function add_users()
   db:run('INSERT INTO "User"(Id, Username, FirstName, LastName, IsActive, IsDeleted) VALUES(?, ?, ?, ?, 1, 0)',
-    { ids.USER, "admin@sandbox.example", "Ada", "Admin" })
+    { ids.USER, settings.values.username, "Ada", "Admin" })
+  local org = ids.ORG .. ids.suffix(ids.ORG)
+  db:run('INSERT INTO "Organization"(Id, Name, InstanceName, OrganizationType, IsSandbox, IsDeleted) VALUES(?, ?, ?, ?, 1, 0)',
+    { org, "Sandbox", "LOCAL", "Developer Edition" })
 end
 
-function M.open(path)
-  db = sqlite.open(path)
+--- The user has another name from now on.
+function M.rename_user(name)
+  db:run('UPDATE "User" SET Username = ? WHERE Id = ?', { name, ids.USER })
+end
+
+--- Open the database, and go on with what is in it. keep: it will be opened again.
+function M.open(path, keep)
+  db = sqlite.open(path, keep)
   M.db = db
+  store.open(db, keep)
+  for _, defined in ipairs(store.objects()) do
+    M.define(defined.name, defined.fields, defined.prefix)
+  end
   for _, object in pairs(schema.objects) do
     create_table(object)
   end
-  add_users()
+  if M.count "User" == 0 then
+    add_users()
+  else
+    M.rename_user(settings.values.username)
+  end
+  local starts = tonumber(store.get "starts" or 0)
+  store.put("starts", starts + 1)
+  ids.first = ids.first + starts * 10000000 -- ids that were given out before are not given out again
 end
 
 --- An org without records, with the objects it began with.
@@ -74,29 +97,40 @@ function M.reset()
   add_users()
 end
 
---- Add an object, or fields to one that is there.
-function M.define(name, fields)
+--- Add an object, or fields to one that is there. prefix: of its ids, when it was defined before. Raises a text for what cannot be.
+function M.define(name, fields, prefix)
   local object = schema.find(name)
   if not object then
-    create_table(schema.define(name, nil, fields))
-    return
+    object = schema.define(name, prefix, fields)
+    create_table(object)
+  else
+    for _, field in ipairs(fields) do
+      schema.add_field(object, field)
+      if not prefix then
+        db:run(("ALTER TABLE %s ADD COLUMN %s"):format(q(object.name), column_sql(field)))
+        create_index(object, field)
+      end
+    end
   end
-  for _, field in ipairs(fields) do
-    schema.add_field(object, field)
-    db:run(("ALTER TABLE %s ADD COLUMN %s"):format(q(object.name), column_sql(field)))
-    create_index(object, field)
+  if not prefix then
+    store.save_object(object.name, object.prefix, fields)
   end
 end
 
+local function find_object(name)
+  local object = type(name) == "string" and schema.find(name)
+  return object or error("no such object: " .. tostring(name), 0)
+end
+
 function M.count(name)
-  local object = assert(schema.find(name), "no such object")
+  local object = find_object(name)
   return db:first(("SELECT count(*) FROM %s WHERE IsDeleted = 0"):format(q(object.name)))
 end
 
 --- How often rows were written, by the value of one field.
 function M.times(name, field_name)
-  local object = assert(schema.find(name), "no such object")
-  local field = assert(object:field(field_name), "no such field")
+  local object = find_object(name)
+  local field = object:field(field_name) or error("no such field: " .. field_name, 0)
   local out = {}
   local sql = ("SELECT %s, sum(Times) FROM %s WHERE %s IS NOT NULL GROUP BY 1"):format(q(field.name), q(object.name), q(field.name))
   for row in db:rows(sql) do
@@ -159,8 +193,8 @@ function readers.boolean(field, value)
 end
 
 function readers.date(field, value)
-  local month, day = value:match "^%d%d%d%d%-(%d%d)%-(%d%d)$"
-  if not month or tonumber(month) < 1 or tonumber(month) > 12 or tonumber(day) < 1 or tonumber(day) > 31 then
+  local year, month, day = value:match "^(%d%d%d%d)%-(%d%d)%-(%d%d)$"
+  if not year or not soql_dates.exists(tonumber(year), tonumber(month), tonumber(day)) then
     return bad_value(field, value, "Date")
   end
   return value
@@ -168,7 +202,8 @@ end
 
 --- Date-times are kept as UTC text, the form the service answers with.
 function readers.datetime(field, value)
-  local seconds = value:find "^%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d" and (value:find "Z$" or value:find "[+-]%d%d:?%d%d$")
+  local day = value:match "^[^T]+"
+  local seconds = readers.date(field, day or "") and value:find "^%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d" and (value:find "Z$" or value:find "[+-]%d%d:?%d%d$")
     and clock.parse(value)
   if not seconds then
     return bad_value(field, value, "Datetime")
@@ -346,6 +381,10 @@ local function update(object, id, values)
   return id, false
 end
 
+function M.is_living(object, id)
+  return exists(object, id) == 0
+end
+
 --- The id in a row, if a living record of this object has it.
 local function living(object, cell, verb)
   if not cell or cell == "" or cell == "#N/A" then
@@ -417,7 +456,7 @@ end
 
 function operations.upsert(context, cells)
   local object, key = context.object, context.key
-  local cell = cells[context.key_column]
+  local cell = cells[context.key_column or 0] or ""
   if key.name == "Id" then
     if cell == "" then
       return operations.insert(context, cells)
@@ -431,9 +470,14 @@ function operations.upsert(context, cells)
   if not values then
     return nil, err
   end
+  local value = values[key.name]
+  local seen = type(value) == "string" and value:lower() or value
+  if context.seen[seen] then -- rows that are worked together must differ in it (fact sheet 11.10)
+    return row_error("DUPLICATE_VALUE", ("Duplicate external id specified: %s"):format(cell), key.name)
+  end
+  context.seen[seen] = true
   local found = {}
   local sql = ("SELECT Id FROM %s WHERE %s = ? AND IsDeleted = 0 LIMIT 2"):format(q(object.name), q(key.name))
-  local value = values[key.name]
   local first = db:first(sql, { value })
   if first and not key.unique then
     for row in db:rows(sql, { value }) do

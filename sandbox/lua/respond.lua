@@ -126,22 +126,94 @@ local function send_cut_gzip(answer, fault)
   ngx.eof()
 end
 
+--- The body in the encoding that the fault names, whatever the client asked for. Other names than these two are only claimed.
+local function encode(answer, fault)
+  no_gzip()
+  answer.headers["Content-Encoding"] = fault.encoding
+  if fault.encoding ~= "gzip" and fault.encoding ~= "deflate" then
+    return
+  end
+  local plain = { stream = answer.stream, body = answer.body or "" }
+  answer.stream, answer.size = function(write)
+    local going = true
+    local compress = zlib.compressor(function(chunk)
+      going = going and write(chunk)
+    end, fault.encoding)
+    produce(plain, function(chunk)
+      compress(chunk)
+      return going
+    end)
+    compress(nil)
+  end, nil
+end
+
+--- How often something comes that a fault repeats: below zero it never ends.
+local function times(count, step)
+  while count ~= 0 and step() do
+    count = count - 1
+  end
+end
+
+local TRAILER = "X-Trailer: " .. ("x"):rep(80) .. "\r\n"
+
+--- Answers 1xx before the answer, and trailers after it: nginx has neither, so all of it is written here. The connection ends with it.
+local function send_raw(answer, fault)
+  local socket, err = ngx.req.socket(true)
+  if not socket then
+    error(err)
+  end
+  socket:settimeout(60000)
+  local function put(text)
+    return socket:send(text) and true or false
+  end
+  local pause = fault.seconds or 0
+  times(fault.informational or 0, function()
+    ngx.sleep(pause > 0 and pause or 0.001)
+    return put "HTTP/1.1 103 Early Hints\r\nLink: </>; rel=preload\r\n\r\n"
+  end)
+  local lines = { ("HTTP/1.1 %d Sandbox"):format(answer.status), "Transfer-Encoding: chunked", "Connection: close" }
+  for name, value in pairs(answer.headers) do
+    if name ~= "Content-Length" then
+      lines[#lines + 1] = name .. ": " .. value
+    end
+  end
+  put(table.concat(lines, "\r\n") .. "\r\n\r\n")
+  produce(answer, function(chunk)
+    return chunk == "" or put(("%x\r\n%s\r\n"):format(#chunk, chunk))
+  end)
+  put "0\r\n"
+  times(fault.trailers or 0, function()
+    if pause > 0 then
+      ngx.sleep(pause)
+    end
+    return put(TRAILER)
+  end)
+  put "\r\n"
+  return true
+end
+
 --- Send the answer. Returns true when the connection must be broken off now.
 function M.send(answer, fault)
   if fault.gzip_cut and asks_for_gzip() then
     return send_cut_gzip(answer, fault)
   end
+  if fault.encoding then
+    encode(answer, fault)
+  end
+  if (fault.informational or fault.trailers) and ngx.req.http_version() ~= 2 then
+    return send_raw(answer, fault)
+  end
   if not settings.values.gzip then
     no_gzip()
   end
-  local size = answer.stream and answer.size or #(answer.body or "")
+  local size = answer.stream and (answer.size or math.huge) or #(answer.body or "") -- a stream without a size has no known end
   local framing = fault.framing or (answer.stream and "chunked" or "length")
   local length
   if fault.content_length then
     length = fault.content_length
   elseif fault.length_off then
-    length = math.max(size + fault.length_off, 0)
-  elseif framing == "length" and answer.status ~= 204 then
+    length = math.max(math.min(size, 1e15) + fault.length_off, 0)
+  elseif framing == "length" and answer.status ~= 204 and size < math.huge then
     length = size
   end
   if length then

@@ -3,10 +3,14 @@
 local csv = require "csv"
 local errors = require "errors"
 local jobs = require "jobs"
+local settings = require "settings"
 
 local M = {}
 
 local CHUNK = 65536
+
+--- failedResults have sf__Id from this version on (fact sheet 11.7).
+M.ERROR_ID_SINCE = 50
 
 -- What the control command "synthetic" asked for, by job id and kind.
 local synthetic = {}
@@ -63,7 +67,7 @@ end
 local HEADS = {
   successful = function() return { "sf__Id", "sf__Created" } end,
   failed = function(job)
-    return tonumber(job.api_version) >= 53 and { "sf__Id", "sf__Error" } or { "sf__Error" }
+    return tonumber(job.api_version) >= M.ERROR_ID_SINCE and { "sf__Id", "sf__Error" } or { "sf__Error" }
   end,
 }
 
@@ -78,9 +82,59 @@ local function header(job, kind)
   return line .. line_end
 end
 
+--- Where the records of a file are, from a place in it on: { from, to, from, to, ... }; nil when it is no CSV.
+local function record_places(job, path, from)
+  local reader = csv.reader(path, { delimiter = job.column_delimiter, line_ending = job.line_ending, from = from })
+  local places = {}
+  local record, err
+  repeat
+    local begin = reader:offset()
+    record, err = reader:next(false)
+    if record then
+      places[#places + 1] = begin
+      places[#places + 1] = reader:offset()
+    end
+  until not record
+  reader:close()
+  return not err and places or nil
+end
+
+--- Records of a file in an order that is another each time (setting shuffle_results). nil when the file is no CSV.
+local function shuffled(job, path, from)
+  local places = record_places(job, path, from)
+  if not places then
+    return nil
+  end
+  local line_end = csv.LINE_ENDS[job.line_ending]
+  local parts, file = {}, assert(io.open(path, "rb"))
+  for i = 1, #places, 2 do
+    file:seek("set", places[i])
+    local text = file:read(places[i + 1] - places[i])
+    -- Blank lines before a record are none, and the last record of an upload may lack its line end.
+    text = text:gsub("^[\r\n]+", "")
+    local at = math.random(#parts + 1)
+    parts[#parts + 1] = parts[at]
+    parts[at] = text:sub(-#line_end) == line_end and text or text .. line_end
+  end
+  file:close()
+  return table.concat(parts)
+end
+
+local function text_answer(text)
+  return {
+    size = #text,
+    stream = function(write)
+      write(text)
+    end,
+  }
+end
+
 local function stored(job, kind)
   local first = header(job, kind)
   local path = job.result_files and job.result_files[kind] and jobs.path(job, kind)
+  if path and settings.values.shuffle_results then
+    return text_answer(first .. shuffled(job, path, 0))
+  end
   return {
     size = #first + (path and file_size(path) or 0),
     stream = function(write)
@@ -98,6 +152,10 @@ local function unprocessed(job)
   local head, from = "", job.next_offset or 0
   if from > 0 then
     head = uploaded_header(job, csv.LINE_ENDS[job.line_ending])
+    local text = size > from and settings.values.shuffle_results and shuffled(job, path, from)
+    if text then
+      return text_answer(head .. text)
+    end
   end
   return {
     size = #head + size - from,

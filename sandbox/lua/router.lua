@@ -1,16 +1,22 @@
 --- From a request to its resource: authorization, version, path, method (fact sheet 1.1), with the faults on the way.
 
+local app = require "app"
 local describe = require "describe"
 local errors = require "errors"
 local faults = require "faults"
 local ids = require "ids"
 local ingest = require "ingest"
+local jobs = require "jobs"
 local json = require "json"
+local late = require "late"
 local oauth = require "oauth"
+local loader = require "loader"
 local query = require "query"
+local query_run = require "query_run"
 local quota = require "quota"
 local request_log = require "request_log"
 local respond = require "respond"
+local rest = require "rest"
 local session = require "session"
 local settings = require "settings"
 
@@ -41,14 +47,24 @@ end
 
 local function resources(request)
   local base = "/services/data/v" .. request.version
-  return respond.json(json.object { { "jobs", base .. "/jobs" }, { "limits", base .. "/limits" } })
+  local list = { { "identity", oauth.identity_url(app.base_url()) } }
+  for _, name in ipairs { "jobs", "limits", "query", "queryAll", "sobjects" } do
+    list[#list + 1] = { name, base .. "/" .. name }
+  end
+  return respond.json(json.object(list))
 end
 
 -- Paths below /services/data/vXX.X. The last word of a result path may be written in any case (fact sheet 1).
 local ROUTES = {
   { "^$", OLDEST, { GET = resources } },
   { "^/limits$", OLDEST, { GET = limits } },
+  { "^/query$", OLDEST, { GET = rest.query } },
+  { "^/queryall$", OLDEST, { GET = rest.query_all }, true },
+  { "^/query/([^/]+)$", OLDEST, { GET = rest.query_more } },
+  { "^/sobjects$", OLDEST, { GET = rest.objects } },
+  { "^/sobjects/([%w_]+)$", OLDEST, { GET = rest.object, POST = rest.create } },
   { "^/sobjects/([%w_]+)/describe$", OLDEST, { GET = describe.object } },
+  { "^/sobjects/([%w_]+)/(%w+)$", OLDEST, { GET = rest.record, PATCH = rest.update, DELETE = rest.delete } },
   { "^/jobs/ingest$", BULK2_SINCE, { GET = ingest.list, POST = ingest.create } },
   { "^/jobs/ingest/([^/]+)$", BULK2_SINCE, { GET = ingest.info, PATCH = ingest.patch, DELETE = ingest.delete } },
   { "^/jobs/ingest/([^/]+)/batches$", BULK2_SINCE, { PUT = ingest.upload } },
@@ -57,9 +73,12 @@ local ROUTES = {
   { "^/jobs/ingest/([^/]+)/unprocessedrecords$", BULK2_SINCE, { GET = ingest.unprocessed }, true },
   { "^/jobs/query$", QUERY_SINCE, { GET = query.list, POST = query.create } },
   { "^/jobs/query/([^/]+)$", QUERY_SINCE, { GET = query.info, PATCH = query.patch, DELETE = query.delete } },
-  { "^/jobs/query/([^/]+)/results$", QUERY_SINCE, { GET = query.results } },
+  { "^/jobs/query/([^/]+)/results$", QUERY_SINCE, { GET = query.results }, true },
   { "^/jobs/query/([^/]+)/resultpages$", PAGES_SINCE, { GET = query.pages }, true },
 }
+
+-- Paths that are not below a version.
+local BESIDE = { ["/services/oauth2/userinfo"] = rest.userinfo }
 
 local METHODS = { "GET", "PATCH", "POST", "PUT", "DELETE" }
 
@@ -81,10 +100,9 @@ end
 local function find_route(path, version)
   for _, route in ipairs(ROUTES) do
     local pattern, since, handlers, any_case = unpack(route, 1, 4)
-    local found = (any_case and lower_last(path) or path):match(pattern)
+    local found, second = (any_case and lower_last(path) or path):match(pattern)
     if found and version >= since then
-      -- The id keeps its case.
-      return handlers, found ~= "" and (path:match "^/jobs/%w+/([^/]+)" or path:match "^/sobjects/([^/]+)") or nil
+      return handlers, found:sub(1, 1) ~= "/" and found ~= "" and found or nil, second
     end
   end
 end
@@ -99,7 +117,8 @@ end
 --- The answer to a request, or nil and an error.
 local function dispatch(method, uri)
   local path, arguments = uri:match "^([^?]*)%??(.*)$"
-  path = path:gsub("/$", "", 1)
+  -- The Salesforce CLI keeps its instance URL with a slash at the end, so its paths begin with two (fact sheet 11.5).
+  path = path:gsub("/$", "", 1):gsub("^//", "/", 1)
   if path == "/services/data" then
     if method ~= "GET" and method ~= "HEAD" then
       return nil, errors.method(method, "GET")
@@ -109,7 +128,14 @@ local function dispatch(method, uri)
   if path == "/services/oauth2/token" then
     return oauth.token(method)
   end
-  local version, rest = path:match "^/services/data/v(%d+%.%d)(.*)$"
+  local args = {}
+  for name, value in pairs(ngx.decode_args(arguments)) do
+    args[name] = type(value) == "table" and value[1] or (value == true and "" or value)
+  end
+  if path == "/services/oauth2/revoke" then
+    return rest.revoke(args)
+  end
+  local version, below = path:match "^/services/data/v(%d+%.%d)(.*)$"
   local number = tonumber(version)
   if number and number < OLDEST then
     return nil, errors.gone(version)
@@ -119,14 +145,21 @@ local function dispatch(method, uri)
     return nil, err
   end
   ngx.ctx.counted = true
+  local beside = BESIDE[path] or path == oauth.identity_url "" and rest.identity
+  if beside then
+    if method ~= "GET" and method ~= "HEAD" and method ~= "POST" then
+      return nil, errors.method(method, "GET,POST")
+    end
+    return beside()
+  end
   if not number or number % 1 ~= 0 or number > settings.values.newest_version then
     return nil, errors.not_found()
   end
-  local handlers, id = find_route(rest, number)
+  local handlers, id, second = find_route(below, number)
   if not handlers then
     return nil, errors.not_found()
   end
-  err = id and rest:find "^/jobs/" and check_id(id)
+  err = id and below:find "^/jobs/" and check_id(id)
   if err then
     return nil, err
   end
@@ -134,11 +167,7 @@ local function dispatch(method, uri)
   if not handler then
     return nil, errors.method(method, allowed(handlers))
   end
-  local args = {}
-  for name, value in pairs(ngx.decode_args(arguments)) do
-    args[name] = type(value) == "table" and value[1] or (value == true and "" or value)
-  end
-  return handler { version = version, id = id, args = args }
+  return handler { version = version, id = id, second = second, args = args }
 end
 
 --- Break the connection off: with a reset (RST), or by closing it (FIN). conf says reset_timedout_connection on.
@@ -152,6 +181,10 @@ end
 --- Read only a part of the request body. The raw socket knows chunked bodies as well.
 local function read_some(bytes)
   bytes = math.min(bytes, tonumber(ngx.var.http_content_length) or bytes)
+  if ngx.req.http_version() == 2 then
+    ngx.req.read_body() -- there is no raw socket: all of it
+    return bytes
+  end
   local socket = ngx.req.socket(true)
   if socket and bytes > 0 then
     socket:settimeout(60000)
@@ -167,14 +200,24 @@ local function read_some(bytes)
   return bytes
 end
 
+local HEADER_LINE = 4000 -- bytes of each header that header_bytes adds
+
 --- The answer of a fault instead of the org's own.
 local function replace(answer, fault)
   if fault.status then
     answer = { status = fault.status, headers = {}, body = "" }
   end
   if fault.body then
-    answer.stream, answer.size = nil, nil
-    answer.body = fault.body
+    answer.body, answer.stream, answer.size = fault.body, nil, nil
+    if fault.body_times then
+      answer.body, answer.size = nil, fault.body_times >= 0 and #fault.body * fault.body_times or nil
+      answer.stream = function(write)
+        local left = fault.body_times -- below zero it never ends
+        while left ~= 0 and write(fault.body) do
+          left = left - 1
+        end
+      end
+    end
   end
   if fault.status or fault.body then
     local kind = (fault.body or ""):find "^%s*[%[{]" and "application/json" or "text/html"
@@ -188,13 +231,18 @@ local function replace(answer, fault)
     end
     answer.headers[name] = tostring(value)
   end
+  local padding = fault.header_bytes or 0
+  for i = 1, math.ceil(padding / HEADER_LINE) do
+    answer.headers[("X-Padding-%04d"):format(i)] = ("x"):rep(math.min(padding, HEADER_LINE) - #"X-Padding-0000: \r\n")
+    padding = padding - HEADER_LINE
+  end
   return answer
 end
 
 --- Does the org do what was asked, although the fault spoils the answer?
 local function takes_effect(fault)
   if fault.effect ~= nil then
-    return fault.effect
+    return fault.effect == true
   end
   return not (fault.status or fault.body)
 end
@@ -221,9 +269,32 @@ end
 
 local NO_FAULT = {}
 
+--- Delete the job that the path names, as the service does with old ones and as its other users may.
+local function lose_job(uri)
+  local job = jobs.find(uri:match "/jobs/%w+/(%w+)" or "")
+  if job then
+    local work = job.kind == "query" and query_run or loader
+    work.stop(job)
+    jobs.remove(job)
+  end
+end
+
+--- The request of a fault with effect = "late", when its time has come: nobody waits for its answer.
+local function handle_late(method, uri, entry)
+  ngx.ctx.fault = NO_FAULT
+  local answer = real_answer(method, uri)
+  entry.real_status, entry.effect, entry.late = answer.status, answer.status < 300, "done"
+  ngx.header["Content-Length"] = 0
+  ngx.send_headers()
+end
+
 --- One request, from nginx's content phase.
 function M.handle()
   local method, uri = ngx.req.get_method(), ngx.var.request_uri
+  local waiting = late.take(ngx.var.http_x_sandbox_late)
+  if waiting then
+    return handle_late(method, uri, waiting)
+  end
   local entry = request_log.begin(method, uri)
   ngx.ctx.entry = entry
   local fault = faults.take(method, uri) or NO_FAULT
@@ -240,6 +311,9 @@ function M.handle()
     entry.body_read = read_some(fault.body_bytes or 0)
     return hang_up(how)
   end
+  if fault.gone == "before" then
+    lose_job(uri)
+  end
   local answer
   if takes_effect(fault) then
     answer = real_answer(method, uri)
@@ -249,7 +323,13 @@ function M.handle()
     if not fault.early then
       ngx.req.read_body()
     end
+    if fault.effect == "late" then
+      late.send(method, uri, entry, fault.seconds or 1)
+    end
     answer = { status = 200, headers = {}, body = "" }
+  end
+  if fault.gone == "after" then
+    lose_job(uri)
   end
   answer = replace(answer, fault)
   entry.status = answer.status
@@ -261,6 +341,10 @@ function M.handle()
   end
   if respond.send(answer, fault) then
     return hang_up "close"
+  elseif at == "idle" then
+    ngx.flush(true)
+    ngx.sleep(fault.seconds or 0)
+    return hang_up(how)
   end
 end
 

@@ -73,7 +73,7 @@ local function system()
   }
 end
 
-local FULL_NAME = [[trim(coalesce("FirstName", '') || ' ' || coalesce("LastName", ''))]]
+local FULL_NAME = [[trim(coalesce(@."FirstName", '') || ' ' || coalesce(@."LastName", ''))]] -- @: the table
 
 local function person()
   return {
@@ -89,7 +89,10 @@ local OWNER = reference("OwnerId", "Owner", { "User" })
 local STANDARD = {
   Account = { "001", list(text("Name", 255, { required = true }), text("Type"), reference("ParentId", "Parent", { "Account" }),
     text("Industry"), text("Phone", 40), text("Fax", 40), text("Website", 255), text("Description", 32000), text("AccountNumber", 40),
-    text("Site", 80), text("AccountSource"), text("Rating"), text("Ownership"), text("Sic", 20), text("TickerSymbol", 20),
+    text("Site", 80), text("AccountSource"), text("Rating"), text("Ownership"), text("Sic", 20), text("SicDesc", 80), text("TickerSymbol", 20),
+    text("Jigsaw", 20), text("JigsawCompanyId", 20, { read_only = true }), text("CleanStatus"), text("PhotoUrl", 255, { read_only = true }),
+    date("LastActivityDate", { read_only = true }), datetime("LastViewedDate", { read_only = true }),
+    datetime("LastReferencedDate", { read_only = true }),
     number "AnnualRevenue", integer "NumberOfEmployees", text("CustomerPriority__c"), text("SLA__c"), OWNER,
     address "Billing", address "Shipping", custom()) },
   Contact = { "003", list(person(), reference("AccountId", "Account", { "Account" }), reference("ReportsToId", "ReportsTo", { "Contact" }),
@@ -109,8 +112,17 @@ local STANDARD = {
     reference("WhatId", "What", { "Account", "Opportunity", "Case" }), OWNER, custom()) },
   User = { "005", list(text("Username", 80, { required = true, id_lookup = true }), text("FirstName", 40), text("LastName", 80),
     { name = "Name", type = "text", length = 121, read_only = true, formula = FULL_NAME },
-    text("Email", 80, { id_lookup = true }), boolean "IsActive") },
+    text("Email", 80, { id_lookup = true }), boolean "IsActive", text("Alias", 8), text("ProfileId", 18), text("UserType", 40),
+    text("TimeZoneSidKey", 40), text("LocaleSidKey", 40), text("LanguageLocaleKey", 40)) },
+  Organization = { "00D", list(text("Name", 80, { read_only = true }), text("InstanceName", 5, { read_only = true }),
+    text("NamespacePrefix", 15, { read_only = true }), text("OrganizationType", 40, { read_only = true }),
+    boolean("IsSandbox", { read_only = true }), datetime("TrialExpirationDate", { read_only = true }),
+    text("LanguageLocaleKey", 40, { read_only = true }), text("DefaultLocaleSidKey", 40, { read_only = true }),
+    text("TimeZoneSidKey", 40, { read_only = true })) },
 }
+
+-- Objects that no row can be written to.
+local READ_ONLY = { Organization = true }
 
 local Object = {}
 Object.__index = Object
@@ -130,9 +142,46 @@ function Object:relationship(name)
   end
 end
 
+-- What a field may be told, and of what type it is.
+local FIELD_KEYS = {
+  name = "string", type = "string", length = "number", required = "boolean", unique = "boolean", external_id = "boolean",
+  id_lookup = "boolean", relationship = "string", targets = "table", read_only = "boolean", default = "any", format = "string",
+  formula = "string",
+}
+local FIELD_TYPES = {
+  text = true, number = true, integer = true, boolean = true, date = true, datetime = true, reference = true, compound = true,
+}
+
+--- Raises a text for a field that cannot be.
+local function check_field(field)
+  local function bad(...)
+    error(("field %s: "):format(tostring(field.name)) .. (...):format(select(2, ...)), 0)
+  end
+  if type(field) ~= "table" then
+    error("a field is a table such as { name = \"Name\", type = \"text\" }", 0)
+  elseif type(field.name) ~= "string" or not field.name:find "^%a[%w_]*$" then
+    bad "a name has letters, digits and _"
+  elseif field.type ~= nil and not FIELD_TYPES[field.type] then
+    bad("there is no type %s; there are text, number, integer, boolean, date, datetime and reference", tostring(field.type))
+  end
+  for key, value in pairs(field) do
+    local wanted = FIELD_KEYS[key]
+    if not wanted then
+      bad("there is no key %s", tostring(key))
+    elseif wanted ~= "any" and type(value) ~= wanted then
+      bad("%s must be a %s", key, wanted)
+    end
+  end
+  if field.type == "reference" and (not field.relationship or not field.targets or #field.targets == 0) then
+    bad "a reference needs relationship and targets"
+  end
+end
+
 local function add_field(object, field)
-  assert(type(field.name) == "string" and field.name:find "^%a[%w_]*$", "bad field name")
-  assert(not object.by_name[field.name:lower()], "field exists already: " .. field.name)
+  check_field(field)
+  if object.by_name[field.name:lower()] then
+    error("field exists already: " .. field.name, 0)
+  end
   field.type = field.type or "text"
   if field.type == "text" then
     field.length = field.length or 255
@@ -142,9 +191,21 @@ local function add_field(object, field)
   return field
 end
 
+local function free_prefix()
+  local prefix = ids.new_prefix()
+  for _, object in pairs(M.objects) do
+    if object.prefix == prefix then
+      return free_prefix()
+    end
+  end
+  return prefix
+end
+
 function M.define(name, prefix, fields)
-  assert(type(name) == "string" and name:find "^%a[%w_]*$", "bad object name")
-  local object = setmetatable({ name = name, prefix = prefix or ids.new_prefix(), fields = {}, by_name = {} }, Object)
+  if type(name) ~= "string" or not name:find "^%a[%w_]*$" then
+    error("the name of an object has letters, digits and _", 0)
+  end
+  local object = setmetatable({ name = name, prefix = prefix or free_prefix(), fields = {}, by_name = {}, read_only = READ_ONLY[name] }, Object)
   for _, field in ipairs(system()) do
     add_field(object, field)
   end
@@ -161,13 +222,18 @@ end
 
 M.add_field = add_field
 
+--- Is it one that exists, but is closed to the Bulk API?
+function M.is_closed(name)
+  return UNSUPPORTED[name:lower()] == true
+end
+
 --- The object of that name, in any letter case; nil when it is unknown or closed to the Bulk API.
 function M.find(name)
   return M.objects[name:lower()]
 end
 
 function M.is_unsupported(name)
-  return UNSUPPORTED[name:lower()] or not M.find(name)
+  return M.is_closed(name) or not M.find(name)
 end
 
 function M.reset()

@@ -1,16 +1,18 @@
---- SOQL into SQL: SELECT fields FROM object [WHERE comparisons joined by AND] [ORDER BY fields] [LIMIT n]. What the Bulk API refuses is
--- refused here too (fact sheet 1.10).
+--- SOQL into SQL. What the Bulk API refuses is refused here too (fact sheet 1.10); the query resource of REST takes COUNT() and OFFSET.
 
 local clock = require "clock"
 local errors = require "errors"
+local ids = require "ids"
 local schema = require "schema"
+local settings = require "settings"
+local soql_dates = require "soql_dates"
 
 local M = {}
 
 local KEYWORDS = {
   SELECT = true, FROM = true, WHERE = true, AND = true, OR = true, NOT = true, ORDER = true, BY = true, ASC = true, DESC = true,
   NULLS = true, FIRST = true, LAST = true, LIMIT = true, OFFSET = true, GROUP = true, HAVING = true, IN = true, LIKE = true,
-  TYPEOF = true, USING = true, FOR = true, WITH = true, ALL = true, ROWS = true,
+  TYPEOF = true, USING = true, FOR = true, WITH = true, ALL = true, ROWS = true, AS = true, INCLUDES = true, EXCLUDES = true,
 }
 
 local ESCAPES = { n = "\n", r = "\r", t = "\t", b = "\b", f = "\f" }
@@ -129,6 +131,9 @@ function Parser:name()
   return token.value
 end
 
+-- Functions of the SELECT list that change how a value looks. The org has one language and one currency.
+local LOOKS = { TOLABEL = true, FORMAT = true, CONVERTCURRENCY = true }
+
 function Parser:select_list()
   local names = {}
   repeat
@@ -139,10 +144,20 @@ function Parser:select_list()
     end
     local name = self:name()
     if self:peek().value == "(" and self:peek().kind == "sign" then
-      if name:upper() == "FIELDS" then
+      local called = name:upper()
+      if called == "FIELDS" then
         refuse("API_ERROR", "The SOQL FIELDS function is not supported in Bulk Query")
+      elseif LOOKS[called] then
+        self:expect "("
+        name = self:name()
+        self:expect ")"
+      elseif called == "COUNT" and self.rest and #names == 0 then
+        self:expect "("
+        self:expect ")"
+        return names, true
+      else
+        refuse("API_ERROR", "Aggregate Relationships not supported in Bulk Query")
       end
-      refuse("API_ERROR", "Aggregate Relationships not supported in Bulk Query")
     end
     names[#names + 1] = name
   until not self:accept ","
@@ -159,15 +174,33 @@ function Parser:literal()
     return { kind = "boolean", value = token.upper == "TRUE" }
   elseif token.upper == "NULL" then
     return { kind = "null" }
+  elseif token.kind == "name" then
+    local from, to = soql_dates.range(token.value, clock.org_now())
+    if from then
+      return { kind = "range", from = from, to = to }
+    end
   end
   self.at = self.at - 1
   self:unexpected()
 end
 
-function Parser:condition()
+-- Functions of the WHERE clause over dates: where their value stands in the text of the date, and its type.
+local DATE_PARTS = {
+  CALENDAR_YEAR = { 1, 4, "integer" }, CALENDAR_MONTH = { 6, 2, "integer" }, DAY_IN_MONTH = { 9, 2, "integer" },
+  HOUR_IN_DAY = { 12, 2, "integer" }, DAY_ONLY = { 1, 10, "date" },
+}
+
+--- A comparison: { name =, part =, operator =, values = { literals } } or, for a semi-join, { ..., query = }.
+function Parser:comparison()
   local condition = { name = self:name() }
-  if self:peek().value == "(" then
-    self:unexpected()
+  if self:peek().kind == "sign" and self:peek().value == "(" then
+    condition.part = DATE_PARTS[condition.name:upper()]
+    if not condition.part and condition.name:upper() ~= "TOLABEL" then
+      self:unexpected()
+    end
+    self:expect "("
+    condition.name = self:name()
+    self:expect ")"
   end
   if self:accept "LIKE" then
     condition.operator = "LIKE"
@@ -177,12 +210,19 @@ function Parser:condition()
     self:expect "IN"
     self:expect "("
     if self:peek().upper == "SELECT" then
-      refuse("API_ERROR", "Semi joins are not supported by the sandbox")
+      if self.nested or self.depth > 0 then
+        malformed(self.nested and "Nesting of semi join sub-selects is not supported"
+          or "Semi join sub-selects are only allowed at the top level WHERE expressions and not in nested WHERE expressions.")
+      end
+      self.nested = true
+      condition.query = self:query()
+      self.nested = false
+    else
+      condition.values = {}
+      repeat
+        condition.values[#condition.values + 1] = self:literal()
+      until not self:accept ","
     end
-    condition.values = {}
-    repeat
-      condition.values[#condition.values + 1] = self:literal()
-    until not self:accept ","
     self:expect ")"
   else
     local token = self:take()
@@ -196,53 +236,124 @@ function Parser:condition()
   return condition
 end
 
+--- A condition in brackets, a negated one, or a comparison.
+function Parser:term()
+  if self:accept "NOT" then
+    self.depth = self.depth + 1
+    local inner = self:term()
+    self.depth = self.depth - 1
+    return { word = "NOT", inner }
+  elseif self:accept "(" then
+    local inner = self:condition()
+    self:expect ")"
+    return inner
+  end
+  return self:comparison()
+end
+
+--- Terms joined by AND, or by OR: the two are mixed only by brackets.
+function Parser:condition()
+  local start = self.at
+  local all = { self:term() }
+  local word = self:peek().upper
+  if word ~= "AND" and word ~= "OR" then
+    return all[1]
+  end
+  if word == "OR" then -- a semi-join cannot stand in it
+    self.at = start
+    self.depth = self.depth + 1
+    all = { self:term() }
+  end
+  while self:accept(word) do
+    all[#all + 1] = self:term()
+  end
+  if word == "OR" then
+    self.depth = self.depth - 1
+  end
+  if self:peek().upper == "AND" or self:peek().upper == "OR" then
+    self:unexpected()
+  end
+  all.word = word
+  return all
+end
+
+function Parser:whole_number(word)
+  local token = self:take()
+  local number = token.kind == "number" and tonumber(token.value)
+  if not number or number % 1 ~= 0 or number < 0 then
+    malformed(word .. " needs a whole number")
+  end
+  return number
+end
+
+--- A name with its short beginning written out.
+local function expand(query, name)
+  local first, rest = name:match "^([%w_]+)%.(.+)$"
+  local path = first and query.aliases[first:lower()]
+  return path and path .. rest or name
+end
+
+--- The object, and short names: FROM Account a, a.Owner o. Each short name stands for a path from the object, with a dot at its end.
+function Parser:sources(query)
+  query.object, query.aliases = self:name(), {}
+  local function alias(path)
+    self:accept "AS"
+    if self:peek().kind == "name" and not KEYWORDS[self:peek().upper] then
+      query.aliases[self:name():lower()] = path
+    end
+  end
+  alias ""
+  while self:accept "," do
+    alias(expand(query, self:name()) .. ".")
+  end
+end
+
+function Parser:order_item()
+  local item = { name = self:name(), direction = "ASC" }
+  if self:accept "DESC" then
+    item.direction = "DESC"
+  else
+    self:accept "ASC"
+  end
+  if self:accept "NULLS" then
+    item.nulls = self:accept "LAST" and "LAST" or "FIRST"
+    if item.nulls == "FIRST" then
+      self:expect "FIRST"
+    end
+  end
+  return item
+end
+
 local REFUSED = { OFFSET = "OFFSET", GROUP = "GROUP BY", HAVING = "HAVING", TYPEOF = "TYPEOF" }
 
+--- A query up to its end, or to the bracket that ends a semi-join.
 function Parser:query()
-  local query = { conditions = {}, order = {} }
+  local query = { order = {} }
   self:expect "SELECT"
-  query.names = self:select_list()
+  query.names, query.counts = self:select_list()
   self:expect "FROM"
-  query.object = self:name()
+  self:sources(query)
   if self:accept "WHERE" then
-    repeat
-      query.conditions[#query.conditions + 1] = self:condition()
-      if self:peek().upper == "OR" then
-        malformed "OR is not supported by the sandbox: join comparisons by AND"
-      end
-    until not self:accept "AND"
+    query.condition = self:condition()
   end
   if self:accept "ORDER" then
     self:expect "BY"
     repeat
-      local item = { name = self:name(), direction = "ASC" }
-      if self:accept "DESC" then
-        item.direction = "DESC"
-      else
-        self:accept "ASC"
-      end
-      if self:accept "NULLS" then
-        item.nulls = self:accept "LAST" and "LAST" or "FIRST"
-        if item.nulls == "FIRST" then
-          self:expect "FIRST"
-        end
-      end
-      query.order[#query.order + 1] = item
+      query.order[#query.order + 1] = self:order_item()
     until not self:accept ","
   end
   if self:accept "LIMIT" then
-    local token = self:take()
-    query.limit = token.kind == "number" and tonumber(token.value)
-    if not query.limit or query.limit % 1 ~= 0 or query.limit < 0 then
-      malformed "LIMIT needs a whole number"
-    end
+    query.limit = self:whole_number "LIMIT"
+  end
+  if self.rest and self:accept "OFFSET" then
+    query.offset = self:whole_number "OFFSET"
   end
   local refused = REFUSED[self:peek().upper or ""]
   if refused == "GROUP BY" or refused == "HAVING" then
     refuse("API_ERROR", "Aggregate Relationships not supported in Bulk Query")
   elseif refused then
     refuse("API_ERROR", refused .. " not supported in Bulk Query")
-  elseif self:peek().kind ~= "end" then
+  elseif not self.nested and self:peek().kind ~= "end" then
     self:unexpected()
   end
   return query
@@ -255,45 +366,61 @@ local function invalid_field(object, name)
     .. "after the custom field name."):format(name, object.name))
 end
 
-local function column(field)
+local function column(field, table_name)
   if field.type == "compound" then
     refuse("API_ERROR", "Selecting compound data not supported in Bulk Query")
+  elseif field.formula then
+    return (field.formula:gsub("@", table_name))
   end
-  return field.formula or ('"%s"'):format(field.name)
+  return ('%s."%s"'):format(table_name, field.name)
 end
 
---- A field name, or one of a direct parent, as a SQL expression and its field. Returns the name as the result header shows it too.
-local function resolve(object, name)
+local MOST_PARENTS = 5
+
+--- A field name, or one of a parent, as a SQL expression and its field. Returns the name as the result header shows it too.
+local function resolve(object, name, table_name, depth)
+  table_name, depth = table_name or "base", depth or 0
   local own, parent_name, child = name, name:match "^([%w_]+)%.([%w_.]+)$"
-  if parent_name and parent_name:lower() == object.name:lower() then
-    own, parent_name = child, nil -- Account.Name FROM Account
+  if parent_name and depth == 0 and parent_name:lower() == object.name:lower() and not object:relationship(parent_name) then
+    return resolve(object, child, table_name, depth) -- Account.Name FROM Account
   end
   if not parent_name then
     local field = object:field(own)
     if not field then
       invalid_field(object, own)
     end
-    return column(field), field, field.name
+    return column(field, table_name), field, field.name
   end
   local reference = object:relationship(parent_name)
-  local target = reference and schema.find(reference.targets[1])
-  if not reference then
+  if not reference or depth == MOST_PARENTS then
     refuse("INVALID_FIELD", ("Didn't understand relationship '%s' in field path. If you are attempting to use a custom relationship, be "
       .. "sure to append the '__r' after the custom relationship name."):format(parent_name))
   end
-  local field = target:field(child)
-  if not field then
-    invalid_field(target, child)
+  -- A field with several targets has the value of that one which there is.
+  local values, field, shown = {}, nil, nil
+  for i, target_name in ipairs(reference.targets) do
+    local target = schema.find(target_name)
+    local leaf = child:find(".", 1, true) == nil and child
+    if target and (not leaf or target:field(leaf) or i == #reference.targets and not field) then
+      local parent = ("p%d_%d"):format(depth + 1, i)
+      local inner
+      inner, field, shown = resolve(target, child, parent, depth + 1)
+      values[#values + 1] = ('(SELECT %s FROM "%s" AS %s WHERE %s.Id = %s."%s")')
+        :format(inner, target.name, parent, parent, table_name, reference.name)
+    end
   end
-  local inner = column(field)
-  return ('(SELECT %s FROM "%s" AS parent WHERE parent.Id = base."%s")'):format(inner, target.name, reference.name), field,
-    reference.relationship .. "." .. field.name
+  local value = #values > 1 and ("coalesce(%s)"):format(table.concat(values, ", ")) or values[1]
+  return value, field, reference.relationship .. "." .. shown
 end
 
 local QUOTED = { text = true, reference = true }
 
 local function mismatch(name, wanted)
   refuse("INVALID_FIELD", ("filter criterion must be of type %s for field %s"):format(wanted, name))
+end
+
+local function is_id(field)
+  return field.type == "reference" or field.name == "Id"
 end
 
 --- A literal as a SQL parameter, checked against the field's type.
@@ -303,7 +430,7 @@ local function parameter(field, literal)
     if kind ~= "string" then
       mismatch(field.name, "string")
     end
-    return literal.value
+    return is_id(field) and ids.full(literal.value) or literal.value
   elseif field.type == "boolean" then
     if kind ~= "boolean" then
       mismatch(field.name, "boolean")
@@ -322,82 +449,173 @@ local function parameter(field, literal)
       mismatch(field.name, "dateTime")
     end
     return os.date("!%Y-%m-%dT%H:%M:%S.000Z", seconds)
+  elseif #literal.value ~= 10 then
+    mismatch(field.name, "date")
   end
   return literal.value
 end
 
-local function compile_condition(object, condition, params)
-  local expression, field = resolve(object, condition.name)
-  local function bind(literal)
-    params[#params + 1] = parameter(field, literal)
+-- What a comparison with days asks of the first and of the one after the last.
+local RANGES = {
+  ["="] = "(%s >= '%s' AND %s < '%s')", ["<"] = "%s < '%s'", [">="] = "%s >= '%s'", ["<="] = "%s < '%s'", [">"] = "%s >= '%s'",
+}
+
+--- A date literal covers days: from the first on, and before the one after the last. A date-time's text begins with its day.
+local function compare_range(field, expression, operator, range)
+  if field.type ~= "date" and field.type ~= "datetime" then
+    mismatch(field.name, field.type == "text" and "string" or field.type)
+  elseif operator == "<>" then
+    return ("coalesce(NOT %s, 1)"):format(compare_range(field, expression, "=", range))
+  elseif operator == "=" then
+    return RANGES["="]:format(expression, range.from, expression, range.to)
+  elseif not RANGES[operator] then
+    malformed("a date literal cannot be compared by " .. operator)
+  end
+  return RANGES[operator]:format(expression, (operator == "<" or operator == ">=") and range.from or range.to)
+end
+
+local compile_query
+
+--- A semi-join: the ids of one object that a field of another has.
+local function compile_join(field, expression, condition, params, options)
+  local inner = condition.query
+  if not is_id(field) then
+    refuse("INVALID_FIELD", ("The left operand '%s' cannot have a sub-select: it is no id"):format(field.name))
+  elseif #inner.names ~= 1 or inner.counts then
+    malformed "A semi join sub-select must select exactly one field"
+  elseif #inner.order > 0 or inner.limit then
+    malformed "ORDER BY and LIMIT are not allowed in semi join sub-selects"
+  end
+  local plan = compile_query(inner, { all_rows = options.all_rows, rest = options.rest, params = params })
+  if not is_id(plan.fields[1]) then
+    refuse("INVALID_FIELD", ("The selected field '%s' in the subquery must be an id"):format(plan.names[1]))
+  end
+  if condition.operator == "NOT IN" then
+    return ("coalesce(%s NOT IN (%s), 1)"):format(expression, plan.sql)
+  end
+  return ("%s IN (%s)"):format(expression, plan.sql)
+end
+
+local function compile_comparison(object, query, condition, params, options)
+  local expression, field = resolve(object, expand(query, condition.name))
+  local part = condition.part
+  if part then
+    if field.type ~= "datetime" and (field.type ~= "date" or part[1] > 10) then
+      mismatch(field.name, "dateTime")
+    end
+    expression = ("substr(%s, %d, %d)"):format(expression, part[1], part[2])
+    expression = part[3] == "integer" and ("CAST(%s AS INTEGER)"):format(expression) or expression
+    field = { name = field.name, type = part[3] }
+  end
+  if condition.query then
+    return compile_join(field, expression, condition, params, options)
+  end
+  local operator, literal = condition.operator, condition.values[1]
+  local function bind(value)
+    params[#params + 1] = parameter(field, value)
     return "?"
   end
-  local literal = condition.values[1]
-  if condition.operator == "IN" or condition.operator == "NOT IN" then
-    local marks = {}
-    for i, value in ipairs(condition.values) do
-      marks[i] = bind(value)
+  if operator == "IN" or operator == "NOT IN" then
+    local marks, has_null = {}, false
+    for _, value in ipairs(condition.values) do
+      if value.kind == "null" then
+        has_null = true
+      else
+        marks[#marks + 1] = bind(value)
+      end
     end
-    return ("%s %s (%s)"):format(expression, condition.operator, table.concat(marks, ","))
+    local found = ("coalesce(%s IN (%s), %d)"):format(expression, table.concat(marks, ","), has_null and 1 or 0)
+    if operator == "IN" and not has_null then
+      found = ("%s IN (%s)"):format(expression, table.concat(marks, ",")) -- a form that an index serves
+    end
+    return operator == "IN" and found or "NOT " .. found
   elseif literal.kind == "null" then
-    if condition.operator ~= "=" and condition.operator ~= "<>" then
+    if operator ~= "=" and operator ~= "<>" then
       malformed "null can only be compared by = and !="
     end
-    return expression .. (condition.operator == "=" and " IS NULL" or " IS NOT NULL")
-  elseif condition.operator == "LIKE" then
+    return expression .. (operator == "=" and " IS NULL" or " IS NOT NULL")
+  elseif literal.kind == "range" then
+    return compare_range(field, expression, operator, literal)
+  elseif operator == "LIKE" then
     if not QUOTED[field.type] then
       refuse("INVALID_FIELD", "invalid operator on " .. field.type .. " field")
     end
     return expression .. " LIKE " .. bind(literal) .. " ESCAPE '\\'"
-  elseif condition.operator == "<>" then
+  elseif operator == "<>" then
     -- A record without a value is different from any value.
     return ("(%s <> %s OR %s IS NULL)"):format(expression, bind(literal), expression)
   end
-  return ("%s %s %s"):format(expression, condition.operator, bind(literal))
+  return ("%s %s %s"):format(expression, operator, bind(literal))
+end
+
+local function compile_condition(object, query, condition, params, options)
+  if not condition.word then
+    return compile_comparison(object, query, condition, params, options)
+  end
+  local parts = {}
+  for i, inner in ipairs(condition) do
+    parts[i] = compile_condition(object, query, inner, params, options)
+  end
+  if condition.word == "NOT" then
+    return ("NOT coalesce((%s), 0)"):format(parts[1]) -- a comparison with no value is false, so its contrary is true
+  end
+  return "(" .. table.concat(parts, " " .. condition.word .. " ") .. ")"
+end
+
+local function find_object(name, rest)
+  local object = schema.find(name)
+  if object then
+    return object
+  elseif rest or settings.values.unknown_object == "INVALID_TYPE" and not schema.is_closed(name) then
+    refuse("INVALID_TYPE", ("sObject type '%s' is not supported. If you are attempting to use a custom object, be sure to append the '__c' "
+      .. "after the entity name. Please reference your WSDL or the describe call for the appropriate names."):format(name))
+  end
+  refuse("INVALIDENTITY", ("Entity '%s' is not supported by the Bulk API."):format(name))
+end
+
+--- A parsed query as a plan. options.params takes the parameters, in their order.
+function compile_query(query, options)
+  local object, params = find_object(query.object, options.rest), options.params
+  if options.sorted_names then
+    table.sort(query.names)
+  end
+  local expressions, fields, names = {}, {}, {}
+  for i, name in ipairs(query.names) do
+    expressions[i], fields[i], names[i] = resolve(object, expand(query, name))
+    for j = 1, i - 1 do
+      if names[j] == names[i] then
+        malformed("duplicate field selected: " .. names[i])
+      end
+    end
+  end
+  local conditions = { options.all_rows and "1" or "base.IsDeleted = 0" }
+  if query.condition then
+    conditions[2] = compile_condition(object, query, query.condition, params, options)
+  end
+  local sql = ('SELECT %s FROM "%s" AS base WHERE %s'):format(query.counts and "count(*)" or table.concat(expressions, ", "), object.name,
+    table.concat(conditions, " AND "))
+  local order = {}
+  for i, item in ipairs(query.order) do
+    -- Without a word on it, records without a value come first, either way.
+    order[i] = ("%s %s NULLS %s"):format((resolve(object, expand(query, item.name))), item.direction, item.nulls or "FIRST")
+  end
+  if #order > 0 then
+    sql = sql .. " ORDER BY " .. table.concat(order, ", ")
+  end
+  if query.limit or query.offset then
+    sql = sql .. (" LIMIT %d OFFSET %d"):format(query.limit or -1, query.offset or 0)
+  end
+  return { object = object, sql = sql, params = params, names = names, fields = fields, counts = query.counts }
 end
 
 --- Compile a query. Returns { object =, sql =, params =, names =, fields = } or nil and an error. options: all_rows (queryAll),
--- sorted_names (columns in alphabetical order, before v50.0).
+-- sorted_names (columns in alphabetical order, before v50.0), rest (the query resource of REST; the plan may have counts = true).
 function M.compile(text, options)
   local ok, result = pcall(function()
-    local query = setmetatable({ list = tokens(text), at = 1 }, Parser):query()
-    if schema.is_unsupported(query.object) then
-      refuse("INVALIDENTITY", ("Entity '%s' is not supported by the Bulk API."):format(query.object))
-    end
-    local object = schema.find(query.object)
-    if options.sorted_names then
-      table.sort(query.names)
-    end
-    local expressions, fields, names, params = {}, {}, {}, {}
-    for i, name in ipairs(query.names) do
-      expressions[i], fields[i], names[i] = resolve(object, name)
-      for j = 1, i - 1 do
-        if names[j] == names[i] then
-          malformed("duplicate field selected: " .. names[i])
-        end
-      end
-    end
-    local conditions = { options.all_rows and "1" or "IsDeleted = 0" }
-    for _, condition in ipairs(query.conditions) do
-      conditions[#conditions + 1] = compile_condition(object, condition, params)
-    end
-    local sql = ('SELECT %s FROM "%s" AS base WHERE %s'):format(table.concat(expressions, ", "), object.name,
-      table.concat(conditions, " AND "))
-    local order = {}
-    for i, item in ipairs(query.order) do
-      -- Without a word on it, records without a value come first, either way.
-      order[i] = ("%s %s NULLS %s"):format((resolve(object, item.name)), item.direction, item.nulls or "FIRST")
-    end
-    if #order > 0 then
-      sql = sql .. " ORDER BY " .. table.concat(order, ", ")
-    end
-    if query.limit then
-      sql = sql .. " LIMIT " .. ("%d"):format(query.limit)
-    end
-    return {
-      object = object, sql = sql, params = params, names = names, fields = fields,
-      chunkable = #query.order == 0 and not query.limit,
-    }
+    local query = setmetatable({ list = tokens(text), at = 1, depth = 0, rest = options.rest }, Parser):query()
+    return compile_query(query, {
+      all_rows = options.all_rows, sorted_names = options.sorted_names, rest = options.rest, params = {},
+    })
   end)
   if ok then
     return result

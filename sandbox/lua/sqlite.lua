@@ -46,16 +46,16 @@ Database.__index = Database
 
 local M = {}
 
---- Open a database file. It is thrown away with the sandbox, so nothing is ever synced to disk.
-function M.open(path)
+--- Open a database file. Nothing is ever synced to disk: it is thrown away with the sandbox, or (keep) need only outlive its process.
+function M.open(path, keep)
   local out = ffi.new "sqlite3 *[1]"
   if C.sqlite3_open(path, out) ~= 0 then
     error("cannot open " .. path)
   end
   local self = setmetatable({ handle = out[0], statements = {}, count = 0 }, Database)
   self:run "PRAGMA synchronous = OFF"
-  self:run "PRAGMA journal_mode = MEMORY"
   self:run "PRAGMA locking_mode = EXCLUSIVE"
+  self:run(keep and "PRAGMA journal_mode = WAL" or "PRAGMA journal_mode = MEMORY")
   return self
 end
 

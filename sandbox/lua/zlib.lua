@@ -50,10 +50,10 @@ local function pump(stream, step, flush, input, write)
   return false
 end
 
---- A function that takes chunks (nil at the end) and passes their gzip form to write.
-function M.compressor(write)
+--- A function that takes chunks (nil at the end) and passes their gzip form, or with "deflate" their zlib form, to write.
+function M.compressor(write, form)
   local stream = ffi.new "sandbox_z_stream"
-  assert(C.deflateInit2_(stream, 6, 8, 31, 8, 0, "1.2.11", ffi.sizeof(stream)) == 0)
+  assert(C.deflateInit2_(stream, 6, 8, form == "deflate" and 15 or 31, 8, 0, "1.2.11", ffi.sizeof(stream)) == 0)
   ffi.gc(stream, C.deflateEnd)
   return function(chunk)
     pump(stream, C.deflate, chunk and NO_FLUSH or FINISH, chunk or "", write)

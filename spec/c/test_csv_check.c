@@ -53,28 +53,76 @@ static size_t check_in_steps(const char *text, size_t len, size_t step, unsigned
     return count;
 }
 
-static void check_text(const char *text, size_t len)
+/* In steps of this size, it is cut into parts of at most this size: are they, and their checksums, right? */
+static void check_steps(const char *text, size_t len, size_t step, unsigned long long part_bytes)
 {
-    static const unsigned long long sizes[] = {0, 1, 20, 24, 30, 47, 100, 1000};
     struct csv_part parts[MOST_PARTS];
     struct csv_facts facts;
     char expected[DIGEST_HEX + 1];
-    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        for (size_t step = 1; step <= len; step++) {
-            size_t count = check_in_steps(text, len, step, sizes[i], parts, &facts);
-            size_t header = (size_t)(facts.header_end - facts.header_first);
-            unsigned long long at = facts.header_end;
-            for (size_t p = 0; p < count; p++) {
-                CHECK(parts[p].first == at && parts[p].end > at);
-                at = parts[p].end;
-                CHECK(hex_of(DIGEST_BODY, text + facts.header_first, header, text + parts[p].first,
-                             (size_t)(parts[p].end - parts[p].first), expected) &&
-                      strcmp(parts[p].digest, expected) == 0);
-            }
-            CHECK(at == len && facts.bytes == len);
-            CHECK(hex_of(DIGEST_FILE, text, len, "", 0, expected) && strcmp(facts.sha256, expected) == 0);
-        }
+    size_t count = check_in_steps(text, len, step, part_bytes, parts, &facts);
+    size_t header = (size_t)(facts.header_end - facts.header_first);
+    unsigned long long at = facts.header_end;
+    for (size_t p = 0; p < count; p++) {
+        CHECK(parts[p].first == at && parts[p].end > at);
+        at = parts[p].end;
+        CHECK(hex_of(DIGEST_BODY, text + facts.header_first, header, text + parts[p].first,
+                     (size_t)(parts[p].end - parts[p].first), expected) &&
+              strcmp(parts[p].digest, expected) == 0);
     }
+    CHECK(at == len && facts.bytes == len);
+    CHECK(hex_of(DIGEST_FILE, text, len, "", 0, expected) && strcmp(facts.sha256, expected) == 0);
+}
+
+static void check_text(const char *text, size_t len)
+{
+    static const unsigned long long sizes[] = {0, 1, 20, 24, 30, 47, 100, 1000};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        for (size_t step = 1; step <= len; step++)
+            check_steps(text, len, step, sizes[i]);
+}
+
+/* Records that are too long for the quick look, between short ones, with a fault or without one. */
+static void check_long_records(void)
+{
+    static const size_t steps[] = {997, 4096, 65536, 1 << 20, 1 << 24};
+    struct buf text;
+    buf_init(&text, 1 << 24);
+    buf_add_string(&text, "a,b\n1,2\n");
+    for (int i = 0; i < 6; i++) {
+        buf_add_string(&text, "\"");
+        for (int n = 0; n < 10000; n++)
+            buf_add_string(&text, "\xC3\xA4\nsome \"\"text");
+        buf_add_string(&text, "\",x\n3,4\n5,\"6\n7\"\n");
+    }
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        check_steps(text.data, text.len, steps[i], 0);
+        check_steps(text.data, text.len, steps[i], 150);
+    }
+    buf_add_string(&text, "8,\xC3\n");
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        struct csv_check_options options = {0};
+        struct csv_check *c = csv_check_new(&options);
+        struct csv_row header;
+        enum csv_event e = CSV_MORE;
+        unsigned long long line;
+        unsigned long long byte;
+        size_t column;
+        for (size_t at = 0, n = 0; at < text.len && e == CSV_MORE; at += n) {
+            n = text.len - at < steps[i] ? text.len - at : steps[i];
+            CHECK(csv_check_feed(c, text.data + at, n));
+            while ((e = csv_check_run(c, &header)) == CSV_ROW) {
+            }
+        }
+        if (e == CSV_MORE) {
+            csv_check_finish(c);
+            e = csv_check_run(c, &header);
+        }
+        CHECK(e == CSV_FAILED && csv_check_facts(c)->records == 19);
+        CHECK(strstr(csv_check_error(c, &line, &byte, &column), "not UTF-8: the byte 0xC3 in place 1") != NULL);
+        CHECK(line == 3 + 6 * (10000 + 4) && byte == text.len - 3 && column == 2);
+        csv_check_free(c);
+    }
+    buf_free(&text);
 }
 
 int main(void)
@@ -86,5 +134,6 @@ int main(void)
     check_text(plain, sizeof plain - 1);
     check_text(marked, sizeof marked - 1);
     check_text(empty, sizeof empty - 1);
+    check_long_records();
     return check_result();
 }

@@ -62,10 +62,35 @@ static void test_every_prefix(void)
     CHECK(csv_count_rows(&c) == rows && !csv_count_is_cut(&c));
 }
 
+/* The first line has this many bytes, in pieces of any size. */
+static void first_line_is(const char *text, size_t expected, bool complete)
+{
+    size_t len = strlen(text);
+    for (size_t step = 1; step <= len + 1; step++) {
+        bool quoted = false;
+        bool ended = false;
+        size_t line = 0;
+        for (size_t at = 0; at < len && !ended; at += step)
+            line += csv_first_line(text + at, len - at < step ? len - at : step, &quoted, &ended);
+        check_one(line == expected && ended == complete, text, __FILE__, __LINE__);
+    }
+}
+
+static void test_first_line(void)
+{
+    first_line_is("", 0, false);
+    first_line_is("a,b", 3, false);
+    first_line_is("a,b\n1,2\n", 4, true);
+    first_line_is("a,\"b\n\"\"c\n\"\n1,2\n", 11, true);
+    first_line_is("\"a\n", 3, false);
+    first_line_is("a name of more bytes than there are in a block of the scanner, and a bit longer\n1\n", 80, true);
+}
+
 int main(void)
 {
     test_rows();
     test_cuts();
     test_every_prefix();
+    test_first_line();
     return check_result();
 }

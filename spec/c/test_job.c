@@ -10,137 +10,171 @@ static struct verb_run run;
 
 static enum plan next(struct answer a)
 {
-    return verb_next(&run, &a, 10, 0.5);
+    return verb_next(&run, &a, 0.5);
 }
 
 static void begin(enum verb verb)
 {
-    verb_begin(&run, verb, &policy, 0);
+    verb_begin(&run, verb, &policy, true);
 }
 
-#define OK                                       \
-    {                                            \
-        .outcome = OUTCOME_OK, .retry_after = -1 \
-    }
-#define LOST                                                           \
-    {                                                                  \
-        .outcome = OUTCOME_LOST, .retry_after = -1, .can_repeat = true \
-    }
-#define REFUSED                                       \
-    {                                                 \
-        .outcome = OUTCOME_REFUSED, .retry_after = -1 \
-    }
-#define NOT_APPLIED                                                           \
-    {                                                                         \
-        .outcome = OUTCOME_NOT_APPLIED, .retry_after = -1, .can_repeat = true \
-    }
-#define DEAD_TOKEN                                                           \
-    {                                                                        \
-        .outcome = OUTCOME_DEAD_TOKEN, .retry_after = -1, .can_repeat = true \
-    }
+/* It went out, and no answer of the service came. */
+static struct answer lost(void)
+{
+    return (struct answer){.outcome = OUTCOME_RETRY, .sent = true, .lost = true, .can_repeat = true, .retry_after = -1};
+}
+
+/* It never went out. */
+static struct answer unsent(void)
+{
+    return (struct answer){.outcome = OUTCOME_RETRY, .can_repeat = true, .retry_after = -1};
+}
+
+/* The service answered. */
+static struct answer answered(enum outcome outcome)
+{
+    return (struct answer){.outcome = outcome, .sent = true, .can_repeat = true, .retry_after = -1};
+}
+
+static struct answer refused_for_state(void)
+{
+    struct answer a = answered(OUTCOME_FAILED);
+    a.wrong_state = true;
+    return a;
+}
+
+static struct answer not_found(void)
+{
+    struct answer a = answered(OUTCOME_FAILED);
+    a.not_found = true;
+    return a;
+}
 
 static enum plan next_state(enum job_state state)
 {
-    struct answer a = OK;
+    struct answer a = answered(OUTCOME_OK);
     a.state = state;
     return next(a);
 }
 
-static void test_outcomes(void)
+/* Does it look at the state next, or send the verb itself? */
+static bool reads_back(enum plan p)
 {
-    CHECK(outcome_of(CURLE_OK, true, 200, NULL) == OUTCOME_OK);
-    CHECK(outcome_of(CURLE_OK, true, 204, NULL) == OUTCOME_OK);
-    CHECK(outcome_of(CURLE_OK, true, 400, "INVALIDJOBSTATE") == OUTCOME_REFUSED);
-    CHECK(outcome_of(CURLE_OK, true, 401, "INVALID_SESSION_ID") == OUTCOME_DEAD_TOKEN);
-    CHECK(outcome_of(CURLE_OK, true, 401, "INVALID_AUTH_HEADER") == OUTCOME_REFUSED);
-    CHECK(outcome_of(CURLE_OK, true, 400, "INVALIDSESSIONID") == OUTCOME_DEAD_TOKEN);
-    CHECK(outcome_of(CURLE_OK, true, 400, "UNABLE_TO_LOCK_ROW") == OUTCOME_NOT_APPLIED);
-    CHECK(outcome_of(CURLE_OK, true, 429, NULL) == OUTCOME_NOT_APPLIED);
-    CHECK(outcome_of(CURLE_OK, true, 420, NULL) == OUTCOME_NOT_APPLIED);
-    CHECK(outcome_of(CURLE_OK, true, 301, NULL) == OUTCOME_REFUSED);
-    static const long lost[] = {408, 500, 502, 503, 504};
-    for (size_t i = 0; i < sizeof lost / sizeof lost[0]; i++)
-        CHECK(outcome_of(CURLE_OK, true, lost[i], NULL) == OUTCOME_LOST);
-    CHECK(outcome_of(CURLE_COULDNT_CONNECT, false, 0, NULL) == OUTCOME_NOT_APPLIED);
-    CHECK(outcome_of(CURLE_RECV_ERROR, true, 0, NULL) == OUTCOME_LOST);
-    CHECK(outcome_of(CURLE_RECV_ERROR, true, 100, NULL) == OUTCOME_LOST);
-    CHECK(outcome_of(CURLE_PARTIAL_FILE, true, 200, NULL) == OUTCOME_LOST);
-    CHECK(outcome_of(CURLE_PARTIAL_FILE, true, 400, NULL) == OUTCOME_REFUSED);
-    /* What is left over of a garbled answer, read as the next one. */
-    CHECK(outcome_of(CURLE_UNSUPPORTED_PROTOCOL, true, 0, NULL) == OUTCOME_LOST);
-    CHECK(outcome_of(CURLE_PEER_FAILED_VERIFICATION, false, 0, NULL) == OUTCOME_BROKEN);
+    return p == PLAN_SEND && run.step == STEP_READ_BACK;
 }
 
-static void test_codes(void)
+static bool sends_again(enum plan p)
 {
-    CHECK(same_code("InvalidJobState", "INVALIDJOBSTATE"));
-    CHECK(same_code("INVALID_SESSION_ID", "INVALIDSESSIONID"));
-    CHECK(!same_code("INVALIDJOB", "INVALIDJOBSTATE"));
-    CHECK(job_state_from("InProgress") == STATE_IN_PROGRESS);
+    return p == PLAN_SEND && run.step == STEP_SEND;
+}
+
+static void test_states(void)
+{
+    for (int s = STATE_OPEN; s <= STATE_ABORTED; s++)
+        CHECK(job_state_from(job_state_name((enum job_state)s)) == (enum job_state)s);
     CHECK(job_state_from("Closed") == STATE_UNKNOWN);
+    CHECK(job_state_from("") == STATE_UNKNOWN);
     CHECK(job_state_name(STATE_UNKNOWN) == NULL);
+    CHECK(job_state_name((enum job_state)(STATE_ABORTED + 1)) == NULL);
     CHECK(strcmp(job_state_name(STATE_ABORTED), "Aborted") == 0);
-    CHECK(job_state_is_final(STATE_FAILED) && !job_state_is_final(STATE_IN_PROGRESS));
+    CHECK(verb_commits(VERB_CLOSE) && verb_commits(VERB_ABORT) && verb_commits(VERB_CREATE_FULL));
+    CHECK(!verb_commits(VERB_CREATE) && !verb_commits(VERB_UPLOAD) && !verb_commits(VERB_DELETE));
+    CHECK(!verb_commits(VERB_READ) && !verb_commits(VERB_QUERY));
 }
 
 static void test_close(void)
 {
     begin(VERB_CLOSE);
-    CHECK(next_state(STATE_UPLOAD_COMPLETE) == PLAN_DONE);
+    CHECK(next_state(STATE_UPLOAD_COMPLETE) == PLAN_DONE && !run.in_doubt);
 
-    /* The answer was lost, and the close had taken effect: whatever the job has become since, it was closed. */
-    static const enum job_state later[] = {STATE_UPLOAD_COMPLETE, STATE_IN_PROGRESS, STATE_JOB_COMPLETE};
+    /* The answer was lost, and the job is past Open: only a close leads there. */
+    static const enum job_state later[] = {STATE_UPLOAD_COMPLETE, STATE_IN_PROGRESS, STATE_JOB_COMPLETE, STATE_FAILED};
     for (size_t i = 0; i < sizeof later / sizeof later[0]; i++) {
         begin(VERB_CLOSE);
-        CHECK(next((struct answer)LOST) == PLAN_SEND && run.step == STEP_READ_BACK);
-        CHECK(next_state(later[i]) == PLAN_DONE);
-        CHECK(run.sends == 1);
+        CHECK(reads_back(next(lost())) && run.in_doubt);
+        CHECK(next_state(later[i]) == PLAN_DONE && !run.in_doubt);
+        CHECK(run.sends == 1 && run.lost_sends == 1);
     }
 
-    /* It had not: sent again, up to the number of tries. */
+    /* It is still Open: sent again, up to the number of tries, and in doubt to the end, since each may yet arrive. */
     begin(VERB_CLOSE);
     for (int i = 0; i < 3; i++) {
-        CHECK(next((struct answer)LOST) == PLAN_SEND && run.step == STEP_READ_BACK);
+        CHECK(reads_back(next(lost())));
         enum plan p = next_state(STATE_OPEN);
-        CHECK(i < 2 ? p == PLAN_SEND && run.step == STEP_SEND : p == PLAN_FAIL);
+        CHECK(i < 2 ? sends_again(p) : p == PLAN_FAIL);
+        CHECK(run.in_doubt);
     }
-    CHECK(run.sends == 3);
+    CHECK(run.sends == 3 && run.lost_sends == 3);
 
-    /* Another end. */
-    static const enum job_state ends[] = {STATE_FAILED, STATE_ABORTED};
-    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
-        begin(VERB_CLOSE);
-        next((struct answer)LOST);
-        CHECK(next_state(ends[i]) == PLAN_FAIL_STATE);
-    }
+    /* An answer to a later request ends no earlier doubt, unless it leaves the earlier one nothing to do. */
+    begin(VERB_CLOSE);
+    next(lost());
+    next_state(STATE_OPEN);
+    CHECK(reads_back(next(answered(OUTCOME_FAILED))));
+    CHECK(next_state(STATE_OPEN) == PLAN_FAIL && run.in_doubt);
+    begin(VERB_CLOSE);
+    next(lost());
+    next_state(STATE_OPEN);
+    CHECK(next_state(STATE_UPLOAD_COMPLETE) == PLAN_DONE && !run.in_doubt);
+
+    /* Somebody aborted it: no close can do anything now. 404, or a state that nobody knows, says nothing. */
+    begin(VERB_CLOSE);
+    next(lost());
+    CHECK(next_state(STATE_ABORTED) == PLAN_FAIL_STATE && !run.in_doubt && !run.gone);
+    begin(VERB_CLOSE);
+    next(lost());
+    CHECK(next(not_found()) == PLAN_FAIL_STATE && run.in_doubt && run.gone);
+    begin(VERB_CLOSE);
+    next(lost());
+    CHECK(next_state(STATE_UNKNOWN) == PLAN_FAIL_STATE && run.in_doubt);
+
+    /* Refused at once, or never sent: no doubt. */
+    begin(VERB_CLOSE);
+    CHECK(next(answered(OUTCOME_FAILED)) == PLAN_FAIL && !run.in_doubt);
+    begin(VERB_CLOSE);
+    CHECK(sends_again(next(unsent())) && sends_again(next(unsent())));
+    CHECK(next(unsent()) == PLAN_FAIL && !run.in_doubt && run.lost_sends == 0);
+
+    /* A lock failure is a refusal that another try may mend. */
+    begin(VERB_CLOSE);
+    CHECK(sends_again(next(answered(OUTCOME_RETRY))) && !run.in_doubt);
 }
 
 static void test_wrong_state(void)
 {
-    struct answer refused = REFUSED;
-    refused.wrong_state = true;
+    /* Closed already, by whom ever. */
+    static const enum job_state later[] = {STATE_UPLOAD_COMPLETE, STATE_IN_PROGRESS, STATE_JOB_COMPLETE, STATE_FAILED};
+    for (size_t i = 0; i < sizeof later / sizeof later[0]; i++) {
+        begin(VERB_CLOSE);
+        CHECK(reads_back(next(refused_for_state())) && run.pause == 0);
+        CHECK(next_state(later[i]) == PLAN_DONE);
+    }
     begin(VERB_CLOSE);
-    CHECK(next(refused) == PLAN_SEND && run.step == STEP_READ_BACK && run.pause == 0);
-    CHECK(next_state(STATE_UPLOAD_COMPLETE) == PLAN_DONE);
-    begin(VERB_CLOSE);
-    next(refused);
-    CHECK(next_state(STATE_JOB_COMPLETE) == PLAN_FAIL_STATE);
+    next(refused_for_state());
+    CHECK(next_state(STATE_ABORTED) == PLAN_FAIL_STATE && !run.in_doubt);
     begin(VERB_ABORT);
-    next(refused);
+    next(refused_for_state());
     CHECK(next_state(STATE_ABORTED) == PLAN_DONE);
-    begin(VERB_ABORT);
-    next(refused);
-    CHECK(next_state(STATE_JOB_COMPLETE) == PLAN_FAIL_STATE);
+    static const enum job_state ends[] = {STATE_JOB_COMPLETE, STATE_FAILED};
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        begin(VERB_ABORT);
+        next(refused_for_state());
+        CHECK(next_state(ends[i]) == PLAN_FAIL_STATE && !run.in_doubt);
+    }
     /* The first send took effect late: the second is refused for that. */
     begin(VERB_CLOSE);
-    next((struct answer)LOST);
-    CHECK(next_state(STATE_OPEN) == PLAN_SEND && run.step == STEP_SEND);
-    CHECK(next(refused) == PLAN_SEND && run.step == STEP_READ_BACK);
-    CHECK(next_state(STATE_JOB_COMPLETE) == PLAN_DONE);
-    /* The service contradicts itself: no endless loop. */
+    next(lost());
+    CHECK(sends_again(next_state(STATE_OPEN)));
+    CHECK(reads_back(next(refused_for_state())));
+    CHECK(next_state(STATE_JOB_COMPLETE) == PLAN_DONE && !run.in_doubt);
+    /* The service contradicts itself: tried again with a pause, but not for ever. */
     begin(VERB_CLOSE);
-    next(refused);
-    CHECK(next_state(STATE_OPEN) == PLAN_FAIL_STATE);
+    for (int i = 0; i < 3; i++) {
+        CHECK(reads_back(next(refused_for_state())));
+        enum plan p = next_state(STATE_OPEN);
+        CHECK(i < 2 ? sends_again(p) && run.pause > 0 : p == PLAN_FAIL_STATE);
+    }
+    CHECK(!run.in_doubt);
 }
 
 static void test_abort(void)
@@ -148,151 +182,164 @@ static void test_abort(void)
     static const enum job_state before[] = {STATE_OPEN, STATE_UPLOAD_COMPLETE, STATE_IN_PROGRESS};
     for (size_t i = 0; i < sizeof before / sizeof before[0]; i++) {
         begin(VERB_ABORT);
-        CHECK(next((struct answer)LOST) == PLAN_SEND && run.step == STEP_READ_BACK);
-        CHECK(next_state(before[i]) == PLAN_SEND && run.step == STEP_SEND);
-        CHECK(next_state(STATE_ABORTED) == PLAN_DONE);
+        CHECK(reads_back(next(lost())));
+        CHECK(sends_again(next_state(before[i])) && run.in_doubt);
+        CHECK(next_state(STATE_ABORTED) == PLAN_DONE && !run.in_doubt);
     }
-    /* The read-back itself fails for good: the abort is not known to have failed, and says so. */
+    /* The read-back itself fails for good. */
     begin(VERB_ABORT);
-    next((struct answer)LOST);
-    CHECK(next((struct answer)LOST) == PLAN_SEND && run.step == STEP_READ_BACK);
-    CHECK(next((struct answer)LOST) == PLAN_SEND && run.step == STEP_READ_BACK);
-    CHECK(next((struct answer)LOST) == PLAN_FAIL);
-    CHECK(run.sends == 1 && run.in_doubt);
-    /* It was read back at last: no doubt, though no success. */
-    begin(VERB_CLOSE);
-    for (int i = 0; i < 3; i++) {
-        next((struct answer)LOST);
-        CHECK(run.in_doubt);
-        next_state(STATE_OPEN);
-        CHECK(!run.in_doubt);
-    }
-    begin(VERB_CREATE_FULL);
-    next((struct answer)LOST);
-    CHECK(run.in_doubt);
-    begin(VERB_CREATE);
-    next((struct answer)LOST);
-    CHECK(!run.in_doubt);
+    CHECK(reads_back(next(lost())));
+    CHECK(reads_back(next(lost())) && reads_back(next(lost())));
+    CHECK(next(lost()) == PLAN_FAIL);
+    CHECK(run.sends == 1 && run.lost_sends == 1 && run.in_doubt);
 }
 
 static void test_upload(void)
 {
-    struct answer lost = LOST;
-    struct answer contents = REFUSED;
+    struct answer contents = answered(OUTCOME_FAILED);
     contents.has_contents = true;
+    /* Whose contents they are is for the caller to say. */
     begin(VERB_UPLOAD);
-    CHECK(next(lost) == PLAN_SEND && run.step == STEP_SEND);
-    /* Nothing of ours had gone out whole, so the contents are not ours. */
+    CHECK(sends_again(next(lost())) && !run.in_doubt);
     CHECK(next(contents) == PLAN_FAIL);
+    contents.contents_ours = true;
     begin(VERB_UPLOAD);
-    lost.whole_sent = true;
-    CHECK(next(lost) == PLAN_SEND);
-    CHECK(next(contents) == PLAN_DONE);
-    begin(VERB_UPLOAD);
-    CHECK(next(contents) == PLAN_FAIL);
+    CHECK(sends_again(next(lost())));
+    CHECK(next(contents) == PLAN_DONE_EARLIER);
     /* A source that cannot be read again. */
-    lost.can_repeat = false;
+    struct answer once = lost();
+    once.can_repeat = false;
     begin(VERB_UPLOAD);
-    CHECK(next(lost) == PLAN_FAIL);
-    struct answer dead = DEAD_TOKEN;
+    CHECK(next(once) == PLAN_FAIL);
     begin(VERB_UPLOAD);
-    CHECK(next(dead) == PLAN_TOKEN);
-    CHECK(next(dead) == PLAN_FAIL);
-    dead.can_repeat = false;
+    CHECK(next(answered(OUTCOME_DEAD_TOKEN)) == PLAN_TOKEN);
+    CHECK(next(answered(OUTCOME_DEAD_TOKEN)) == PLAN_FAIL);
+    once = answered(OUTCOME_DEAD_TOKEN);
+    once.can_repeat = false;
     begin(VERB_UPLOAD);
-    CHECK(next(dead) == PLAN_FAIL);
+    CHECK(next(once) == PLAN_FAIL);
 }
 
 static void test_create(void)
 {
+    /* An empty job that nobody knows of can process nothing: sent again, and counted. */
     begin(VERB_CREATE);
-    CHECK(next((struct answer)OK) == PLAN_TIDY && !run.failed);
-    /* Surely not applied: sent again at once, nothing to look for. */
+    CHECK(sends_again(next(lost())) && !run.in_doubt);
+    CHECK(next_state(STATE_OPEN) == PLAN_DONE && run.lost_sends == 1);
     begin(VERB_CREATE);
-    CHECK(next((struct answer)NOT_APPLIED) == PLAN_SEND && run.step == STEP_SEND);
-    /* Perhaps applied: looked for first. */
+    CHECK(sends_again(next(unsent())) && sends_again(next(lost())));
+    CHECK(next(lost()) == PLAN_FAIL && run.lost_sends == 2);
     begin(VERB_CREATE);
-    CHECK(next((struct answer)LOST) == PLAN_SEND && run.step == STEP_LIST);
-    CHECK(next((struct answer)OK) == PLAN_SEND && run.step == STEP_SEND);
-    CHECK(next((struct answer)OK) == PLAN_TIDY && !run.failed);
-    /* The last try is looked for too, and then it is over. */
-    begin(VERB_CREATE);
-    for (int i = 0; i < 3; i++) {
-        CHECK(next((struct answer)LOST) == PLAN_SEND && run.step == STEP_LIST);
-        enum plan p = next((struct answer)OK);
-        CHECK(i < 2 ? p == PLAN_SEND && run.step == STEP_SEND : p == PLAN_TIDY && run.failed);
-    }
+    CHECK(next(answered(OUTCOME_FAILED)) == PLAN_FAIL && run.lost_sends == 0);
+
     /* With its data in it, a job may be running: never a second one. */
     begin(VERB_CREATE_FULL);
-    CHECK(next((struct answer)LOST) == PLAN_SEND && run.step == STEP_LIST);
-    CHECK(next((struct answer)OK) == PLAN_TIDY && run.failed);
-    CHECK(run.sends == 1);
-    begin(VERB_CREATE);
-    CHECK(next((struct answer)REFUSED) == PLAN_TIDY && run.failed);
+    CHECK(next(lost()) == PLAN_FAIL && run.in_doubt && run.sends == 1);
+    begin(VERB_CREATE_FULL);
+    CHECK(sends_again(next(unsent())) && sends_again(next(answered(OUTCOME_RETRY))));
+    CHECK(next(lost()) == PLAN_FAIL && run.in_doubt);
+    begin(VERB_CREATE_FULL);
+    CHECK(next(answered(OUTCOME_DEAD_TOKEN)) == PLAN_TOKEN);
+    CHECK(next_state(STATE_UPLOAD_COMPLETE) == PLAN_DONE && !run.in_doubt);
+    /* A 401 without the service's error may be anybody's. */
+    struct answer dead = lost();
+    dead.outcome = OUTCOME_DEAD_TOKEN;
+    begin(VERB_CREATE_FULL);
+    CHECK(next(dead) == PLAN_FAIL && run.in_doubt);
 }
 
 static void test_delete_and_read(void)
 {
-    struct answer gone = REFUSED;
-    gone.not_found = true;
     begin(VERB_DELETE);
-    CHECK(next(gone) == PLAN_FAIL);
+    CHECK(next(not_found()) == PLAN_FAIL);
     begin(VERB_DELETE);
-    CHECK(next((struct answer)LOST) == PLAN_SEND);
-    CHECK(next(gone) == PLAN_DONE);
+    CHECK(sends_again(next(lost())));
+    CHECK(next(not_found()) == PLAN_DONE_EARLIER);
+    begin(VERB_DELETE);
+    CHECK(sends_again(next(unsent())));
+    CHECK(next(not_found()) == PLAN_FAIL);
     begin(VERB_READ);
-    CHECK(next((struct answer)LOST) == PLAN_SEND);
-    CHECK(next((struct answer)NOT_APPLIED) == PLAN_SEND);
-    CHECK(next((struct answer)LOST) == PLAN_FAIL);
+    CHECK(sends_again(next(lost())) && sends_again(next(unsent())));
+    CHECK(next(lost()) == PLAN_FAIL);
     begin(VERB_READ);
-    CHECK(next((struct answer)DEAD_TOKEN) == PLAN_TOKEN && run.pause == 0);
-    CHECK(next((struct answer)DEAD_TOKEN) == PLAN_FAIL);
+    CHECK(next(answered(OUTCOME_DEAD_TOKEN)) == PLAN_TOKEN && run.pause == 0);
+    CHECK(next(answered(OUTCOME_DEAD_TOKEN)) == PLAN_FAIL);
     begin(VERB_READ);
-    CHECK(next((struct answer){.outcome = OUTCOME_BROKEN}) == PLAN_FAIL);
+    CHECK(next(answered(OUTCOME_FAILED)) == PLAN_FAIL);
+    struct answer later = lost();
+    later.retry_after = 5;
     begin(VERB_READ);
-    CHECK(next((struct answer){.outcome = OUTCOME_LOST, .retry_after = 5}) == PLAN_SEND && run.pause == 5);
+    CHECK(next(later) == PLAN_SEND && run.pause == 5);
+    /* No new token can be had. */
+    verb_begin(&run, VERB_READ, &policy, false);
+    CHECK(next(answered(OUTCOME_DEAD_TOKEN)) == PLAN_FAIL);
 }
 
-/* Whatever the service answers, and in whatever order, every verb comes to an end within a number of requests. */
-static void test_every_verb_ends(void)
+/* No more than an hour is spent on pauses between failures in a row. */
+static void test_time(void)
 {
-    unsigned seed = 12345;
-    int longest = 0;
-    for (int round = 0; round < 200000; round++) {
-        begin((enum verb)(round % 8));
-        int requests = 0;
-        enum plan p = PLAN_SEND;
-        while ((p == PLAN_SEND || p == PLAN_TOKEN) && requests < 100) {
-            seed = seed * 1664525u + 1013904223u;
-            struct answer a = {
-                .outcome = (enum outcome)((seed >> 8) % 6),
-                .state = (enum job_state)((seed >> 12) % 7),
-                .not_found = (seed >> 16) & 1,
-                .wrong_state = (seed >> 17) & 1,
-                .has_contents = (seed >> 18) & 1,
-                .whole_sent = (seed >> 19) & 1,
-                .can_repeat = (seed >> 20) & 1,
-                .retry_after = -1,
-            };
-            p = next(a);
-            requests++;
-        }
-        if (requests > longest)
-            longest = requests;
+    struct retry_policy many = {.tries = 100, .base = 1, .cap = 2};
+    struct answer a = lost();
+    struct answer open = answered(OUTCOME_OK);
+    open.state = STATE_OPEN;
+    a.retry_after = 600;
+    verb_begin(&run, VERB_READ, &many, true);
+    for (int i = 0; i < 6; i++)
+        CHECK(next(a) == PLAN_SEND);
+    CHECK(next(a) == PLAN_FAIL);
+    verb_begin(&run, VERB_CLOSE, &many, true);
+    for (int i = 0; i < 10; i++)
+        CHECK(next(a) == PLAN_SEND && run.pause == 600 && next(open) == PLAN_SEND);
+    /* A wish for more time than anybody waits: the state is read, and nothing else is sent. */
+    a.retry_after = 3600;
+    begin(VERB_CLOSE);
+    CHECK(reads_back(next(a)) && run.pause == 0);
+    CHECK(next_state(STATE_OPEN) == PLAN_FAIL && run.in_doubt);
+}
+
+/* Given up by the caller. */
+static void test_given_up(void)
+{
+    static const enum verb verbs[] = {VERB_READ,   VERB_CREATE, VERB_CREATE_FULL, VERB_QUERY,
+                                      VERB_UPLOAD, VERB_CLOSE,  VERB_ABORT,       VERB_DELETE};
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
+        begin(verbs[i]);
+        CHECK(!verb_would_doubt(&run, false));
+        CHECK(verb_would_doubt(&run, true) == verb_commits(verbs[i]));
     }
-    CHECK(longest < 20);
+    begin(VERB_CLOSE);
+    next(refused_for_state());
+    CHECK(run.step == STEP_READ_BACK && !verb_would_doubt(&run, true)); /* a read is out, and nothing else */
+    begin(VERB_CLOSE);
+    next(lost());
+    CHECK(verb_would_doubt(&run, false) && verb_would_doubt(&run, true));
+}
+
+static void test_bodies(void)
+{
+    static const char one[DIGEST_BODY_HEX + 1] = "1111";
+    static const char two[DIGEST_BODY_HEX + 1] = "2222";
+    struct bodies b = {0};
+    CHECK(!bodies_are(&b, one) && !bodies_are(&b, "")); /* none has gone out */
+    bodies_add(&b, one);
+    bodies_add(&b, one);
+    CHECK(b.whole == 2 && bodies_are(&b, one) && !bodies_are(&b, two));
+    bodies_add(&b, two);
+    bodies_add(&b, one);
+    CHECK(b.whole == 4 && !bodies_are(&b, one) && !bodies_are(&b, two));
 }
 
 int main(void)
 {
-    test_outcomes();
-    test_codes();
+    test_states();
     test_close();
     test_wrong_state();
     test_abort();
     test_upload();
     test_create();
     test_delete_and_read();
-    test_every_verb_ends();
+    test_time();
+    test_given_up();
+    test_bodies();
     return check_result();
 }

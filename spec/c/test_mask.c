@@ -26,6 +26,11 @@ int main(void)
     CHECK(masked("a=%50a!ss+1;", "Pa!ss+1", "a=*********;"));
     CHECK(masked("two+words two%20words two words", "two words", "********* *********** *********"));
     CHECK(masked("a%2Fb a%2fb a/b", "a/b", "***** ***** ***"));
+    /* Escaped once more, where one URL was put into another. */
+    CHECK(masked("a=Pa%2521ss%252B1;", "Pa!ss+1", "a=***************;"));
+    CHECK(masked("a=Pa%252521ss+1;", "Pa!ss+1", "a=*************;"));
+    CHECK(masked("Pa%25%21", "Pa!", "Pa%25%21"));
+    CHECK(masked("Pa%252", "Pa!", "Pa%252"));
     /* A secret that looks escaped itself. */
     CHECK(masked("a%41b a%2541b aAb", "a%41b", "***** ******* aAb"));
     CHECK(masked("a%25b", "a%25b", "*****"));

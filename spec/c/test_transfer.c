@@ -96,6 +96,10 @@ static void test_deadline(void)
     t->in_paused = true;
     CHECK(!transfer_is_over(t, 149, &again) && again == 150);
     CHECK(transfer_is_over(t, 150, &again) && t->stop == STOP_DEADLINE);
+    t->stop = STOP_NONE;
+    t->answer_by = 140; /* whichever comes first */
+    CHECK(!transfer_is_over(t, 139, &again) && again == 140);
+    CHECK(transfer_is_over(t, 140, &again) && t->stop == STOP_DEADLINE);
     transfer_finish(t, CURLE_ABORTED_BY_CALLBACK);
     transfer_unref(t);
     settings_unref(s);

@@ -1,19 +1,26 @@
---- Runs a program of this directory in a process of its own, with these values in its environment. Answers what it printed: no
---- report if it was killed.
+--- Runs a program of this directory in a process of its own.
 local helper = require "spec.helper"
 
+local run = {}
+
+--- Starts it, with these values in its environment. Answers the pipe from which to read what it prints: no report if it is killed.
 ---@param name string
 ---@param org table
 ---@param values table<string, any>
----@return string
-return function(name, org, values)
+---@return file*
+function run.start(name, org, values)
   local words = {}
   for key, value in pairs(values) do
     words[#words + 1] = key .. "='" .. tostring(value) .. "'"
   end
-  local pipe = assert(io.popen(("SF_INSTANCE_URL='%s' SF_ACCESS_TOKEN='%s' %s timeout %d %s spec/crash/%s.lua 2>&1"):format(org.url,
+  return assert(io.popen(("SF_INSTANCE_URL='%s' SF_ACCESS_TOKEN='%s' %s timeout %d %s spec/crash/%s.lua 2>&1"):format(org.url,
     org.token, table.concat(words, " "), helper.HANG_SECONDS, os.getenv "LUA", name)))
+end
+
+-- Called, it runs the program to its end, and answers what that printed.
+return setmetatable(run, { __call = function(_, ...)
+  local pipe = run.start(...)
   local text = pipe:read "*a"
   pipe:close()
   return text
-end
+end })

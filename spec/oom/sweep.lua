@@ -15,14 +15,12 @@ local key_file, extract = directory .. "/key.pem", directory .. "/rows.csv"
 helper.shell("openssl genrsa -out " .. key_file .. " 1024")
 
 local function run(script, side, mode, n)
-  for _, name in ipairs { "", ".journal", ".part", ".part.1", ".part.2" } do
-    os.remove(extract .. name)
-  end
+  os.execute("rm -rf " .. helper.quote(extract) .. "*")
   local command = table.concat({
     "SF_INSTANCE_URL=" .. org.tls_url, "SF_ACCESS_TOKEN='" .. org.token .. "'", "SSL_CERT_FILE=" .. org.ca_file,
     "KEY_FILE=" .. key_file, "EXTRACT=" .. extract,
     "LUA_CPATH='" .. cpath .. "'", "LSAN_OPTIONS=suppressions=tools/lsan.supp:print_suppressions=0",
-    "timeout 30", host, "spec/oom/" .. script .. ".lua", side, mode, n, "2>&1; echo status $?",
+    "timeout 300", host, "spec/oom/" .. script .. ".lua", side, mode, n, "2>&1; echo status $?",
   }, " ")
   local pipe = assert(io.popen(command))
   local text = pipe:read "*a"
@@ -48,6 +46,8 @@ local function sweep(script, step, side)
     failed = failed + 1
   end
   for _, mode in ipairs { "once", "always" } do
+    print(("# %s, %s, %s: %d allocations"):format(script, side, mode, total or 0))
+    io.stdout:flush()
     for n = 1, total or 0, step do
       forget_jobs(n)
       text = run(script, side, mode, n)

@@ -2,7 +2,7 @@
 local bar = require "bulkjob.cli.bar"
 local core = require "bulkjob.core"
 local jobs = require "bulkjob.job"
-local journaled = require "bulkjob.cli.journaled"
+local kept = require "bulkjob.cli.kept"
 local outfile = require "bulkjob.outfile"
 local output = require "bulkjob.cli.output"
 local rows = require "bulkjob.cli.rows"
@@ -31,17 +31,17 @@ end
 -- The library's whole extract: pages at the same time, and a journal.
 local function to_file(client, options, arguments)
   local show, clear = bar.new(options, describe)
-  local report, err, stopped = journaled(options, arguments, options.output, "what is on the disk", clear, function(journal)
+  local report, err, stopped = kept(client, options, arguments, options.output, clear, function(journal)
     return client:extract {
-      query = options.query, operation = options.all_rows and "queryAll" or "query", file = options.output, journal = journal,
+      query = options.query, operation = options.all_rows and "queryAll" or "query", file = options.output,
+      journal = journal, restart = options.restart,
       columnDelimiter = options.columnDelimiter, lineEnding = options.lineEnding, max_records = options.max_records,
       pages = options.pages, on_progress = show,
     }
-  end)
+  end, print_report)
   if not report then
     return stopped, err
   end
-  print_report(report, options)
   return status.GOOD
 end
 
@@ -121,11 +121,13 @@ end
 
 ---@return integer|nil status, bulkjob.Error|nil err
 return function(client, options, arguments)
+  -- A pipe gets the rows as they come, and nothing is made beside it.
   local whole = options.output and options.format == "csv"
+    and (options.pages or options.journal or not core.is_direct(options.output))
   if options.typed and options.format == "csv" then
     error("bulkjob: --typed goes with --format json or lua: CSV is text", 0)
-  elseif (options.pages or options.journal) and not whole then
-    error("bulkjob: --pages and --journal go with CSV and --output", 0)
+  elseif (options.pages or options.journal or options.restart) and not whole then
+    error("bulkjob: --pages, --journal and --restart go with CSV and --output", 0)
   elseif whole then
     return to_file(client, options, arguments)
   end

@@ -1,6 +1,6 @@
 --- `bulkjob load`: a whole file.
 local bar = require "bulkjob.cli.bar"
-local journaled = require "bulkjob.cli.journaled"
+local kept = require "bulkjob.cli.kept"
 local output = require "bulkjob.cli.output"
 local status = require "bulkjob.cli.status"
 
@@ -26,6 +26,16 @@ local function print_report(report, options)
   output.line(("%s rows in %d %s, %s: %s good, %s failed, %s not processed"):format(output.number(report.records), #report.jobs,
     #report.jobs == 1 and "job" or "jobs", output.time(report.seconds), output.number(report.processed - report.failed),
     output.number(report.failed), output.number(report.unprocessed)))
+  for what, there in pairs {
+    ["all of it was done by an earlier call, and nothing was sent"] = report.repeated, ["an earlier call had begun it"] = report.resumed,
+    [output.number(report.unknown) .. " of them nobody knows about: their jobs or results are gone"] = report.unknown > 0,
+    ["a create without an answer may have left an empty open job; bulkjob jobs --state Open shows it"] = report.strays > 0,
+    ["left open, and not ours to close: " .. table.concat(report.left_open or {}, ", ")] = report.left_open ~= nil,
+  } do
+    if there then
+      output.line(what)
+    end
+  end
   for _, name in ipairs { "successful", "failed", "unprocessed", "joined" } do
     if report.results and report.results[name] then
       output.line(("%-12s %s"):format(name .. ":", report.results[name]))
@@ -36,17 +46,16 @@ end
 ---@return integer|nil status, bulkjob.Error|nil err
 return function(client, options, arguments)
   local show, clear = bar.new(options, describe)
-  local report, err, stopped = journaled(options, arguments, options.file, "what was committed", clear, function(journal)
+  local report, err, stopped = kept(client, options, arguments, options.file, clear, function(journal)
     return client:load {
       object = options.object, operation = options.operation, externalIdFieldName = options.externalIdFieldName,
       assignmentRuleId = options.assignmentRuleId, file = options.file, jobs = options.jobs, part_bytes = options.part_bytes,
-      journal = journal, results = options.results, join = options.join, retry_failed = options.retry_failed,
+      journal = journal, restart = options.restart, results = options.results, join = options.join, retry_failed = options.retry_failed,
       describe = options.describe, wait = not options.no_wait, on_progress = show,
     }
-  end)
+  end, print_report)
   if not report then
     return stopped, err
   end
-  print_report(report, options)
-  return (report.failed == 0 and (options.no_wait or report.unprocessed == 0)) and status.GOOD or status.SOME_FAILED
+  return (report.failed == 0 and (options.no_wait or report.unprocessed + report.unknown == 0)) and status.GOOD or status.SOME_FAILED
 end

@@ -20,6 +20,14 @@ local function count(text)
   return n
 end
 
+-- An empty name is a variable that nobody has set.
+local function path(text)
+  if text == "" then
+    return nil, "an empty text is no name of a file"
+  end
+  return text
+end
+
 local function seconds(text)
   local n = tonumber(text)
   if not n or n < 0 then
@@ -90,15 +98,17 @@ Example:
   load:summary "Load a whole CSV file, each row once."
   load:description [[
 Checks the file, cuts it into jobs, sends them side by side, waits for them. When it is stopped at any moment, by Ctrl-C or by a
-power cut, the same command goes on where it was: rows that were committed are never sent again.
+power cut, the same command goes on where it was: rows that were committed are never sent again. Other data under the same name is
+refused as long as some of the old is committed and not all of it; --restart begins anew all the same.
 
 Ctrl-C rolls back what is still open. A second Ctrl-C leaves at once.]]
-  load:argument("file", "The CSV file.")
+  load:argument("file", "The CSV file."):convert(path)
   add_spec(load)
   load:option("--jobs", "Jobs at the same time."):convert(count):default "4"
   load:option("--part-bytes", "At most so much in one job, such as 100M."):convert(size)
-  load:option("--journal", "What was done so far; FILE.bulkjob-journal, which goes when all is done, if not said.")
-  load:option("--results", "Directory for successful.csv, failed.csv and unprocessed.csv.")
+  load:option("--journal", "Directory for what was done so far; FILE.bulkjob, which goes when all is done, if not said."):convert(path)
+  load:flag("--restart", "Begin anew, whatever was done so far; what was committed is sent again.")
+  load:option("--results", "Directory for successful.csv, failed.csv and unprocessed.csv."):convert(path)
   load:flag("--join", "Write joined.csv there, too: each row with what became of it.")
   load:option("--retry-failed", "Load rows once more whose error holds this text.")
   load:flag("--describe", "Look whether the object has the columns, first.")
@@ -112,14 +122,16 @@ command goes on behind the last whole page. The file is there when all rows are 
 
 JSON and Lua come one row a line, the Lua ones as table constructors.]]
   extract:argument("query", "SOQL.")
-  extract:option("-o --output", "The file. Without it the rows are printed."):target "output"
+  extract:option("-o --output", "The file. Without it the rows are printed."):target("output"):convert(path)
   extract:option("--format", "csv, json or lua."):choices { "csv", "json", "lua" }:default "csv"
   extract:flag("--typed", "Numbers and booleans as such, by the object's describe (json and lua).")
   extract:flag("--all-rows", "Deleted and archived rows, too.")
   extract:option("--pages", "Pages at the same time (csv to a file)."):convert(count)
   extract:option("--max-records", "Rows for each page; then one comes after the other."):convert(count)
   add_csv_format(extract)
-  extract:option("--journal", "What was done so far; OUTPUT.bulkjob-journal, which goes when all is done, if not said.")
+  extract:option("--journal", "Directory for what was done so far; OUTPUT.bulkjob, which goes when all is done, if not said.")
+    :convert(path)
+  extract:flag("--restart", "Begin anew, whatever was done so far.")
 
   local create = parser:command("create", "Create a job, and print its id.")
   create:option("--object", "API name of the object.")
@@ -149,6 +161,24 @@ JSON and Lua come one row a line, the Lua ones as table constructors.]]
   jobs:option("--operation", "Only jobs with this operation.")
 
   parser:command("limits", "What the org has left today.")
-  parser:command("sandbox", "Start a local org to try things with, until Ctrl-C.")
+  local sandbox = parser:command "sandbox"
+  sandbox:summary "Start a local org to try things with, until Ctrl-C."
+  sandbox:description [[
+Starts a local org on this machine: HTTP, records in SQLite, faults on request. It prints what to export, or with --json one line of JSON,
+when it is ready, and ends with Ctrl-C, with this process, and with the process of --owner. Needs nginx with its Lua module.
+
+Exit codes: 0 it ended as it was told to, 1 it could not start or broke down, 2 usage.]]
+  sandbox:option("--port", "Port for HTTP; a free one if not said."):convert(count)
+  sandbox:flag("--https", "HTTPS too, with an authority of its own. Needs openssl.")
+  sandbox:option("--tls-port", "Port for HTTPS."):convert(count)
+  sandbox:option("--control-port", "Port of the control interface."):convert(count)
+  sandbox:flag("--http2", "HTTP/2 too, on one more port of HTTPS.")
+  sandbox:option("--bind", "Address to listen on; 127.0.0.1 if not said.")
+  sandbox:option("--dir", "Directory to keep everything in: an empty one, or one that was kept.")
+  sandbox:flag("--keep", "Leave the directory behind; the next start with it goes on where this one was.")
+  sandbox:option("--token", "The access token; made up if not said.")
+  sandbox:option("--set", "NAME=VALUE: a setting, such as processing_seconds=2."):count "*"
+  sandbox:option("--ready-file", "File that appears, with the line of JSON in it, when the org is ready.")
+  sandbox:option("--owner", "End with the process of this id."):convert(count)
   return parser
 end

@@ -1,15 +1,14 @@
 --- The file of an extract: pages that come in any order, put one behind the other.
 local core = require "bulkjob.core"
 local links = require "bulkjob.extract.links"
-local plan = require "bulkjob.extract.plan"
 local results = require "bulkjob.results"
 local wait = require "bulkjob.wait"
 
 local file = {}
 
--- A page that came before its turn waits beside the file.
+-- A page that came before its turn waits in a file of its own.
 local function path_of(extract, number)
-  return extract.part .. "." .. number
+  return extract.run:file("page." .. number)
 end
 
 local function size_of(path)
@@ -17,39 +16,23 @@ local function size_of(path)
   return stat and stat.size or 0
 end
 
-local function remove_waiting(extract)
+--- Makes the file as long as the pages that count.
+---@return true|nil ok, bulkjob.Error|nil err
+function file.open(extract)
   for number = extract.head, extract.head + links.MOST_AHEAD do
     os.remove(path_of(extract, number))
   end
-end
-
---- Makes the file as long as the pages that count, and takes it for this extract alone.
----@return true|nil ok, bulkjob.Error|nil err
-function file.open(extract)
-  local lock, ok, err
-  lock, err = core.open_log(extract.part)
-  if not lock then
-    return nil, err
+  local part, err = core.open_log(extract.part)
+  local ok = part
+  if ok then
+    ok, err = part:cut(extract.bytes)
+    part:close()
   end
-  extract.lock = lock
-  remove_waiting(extract)
-  ok, err = lock:cut(extract.bytes)
   if ok and extract.bytes > 0 then
     extract.header, err = results.header_of(extract.part)
     ok = extract.header and true
   end
   return ok, err
-end
-
---- Ends that. With `remove`, nothing of the file is left.
-function file.close(extract, remove)
-  if not extract.lock then
-    return
-  elseif remove then
-    remove_waiting(extract)
-    os.remove(extract.part)
-  end
-  extract.lock:close()
 end
 
 --- Bytes on the disk, those of pages under way too.
@@ -95,12 +78,14 @@ local function put_together(extract)
     elseif page.path then
       ok, err = append(extract, page.path)
     end
-    if ok and extract.journal then -- which may not promise what a power cut takes away
+    if ok and not extract.run.temporary then -- the log may not promise what a power cut takes away
       ok, err = core.sync(extract.part)
     end
     if ok then
       extract.bytes = size_of(extract.part)
-      ok, err = plan.note_page(extract, extract.head, page)
+      ok, err = extract.run:note {
+        page = extract.head, locator = page.locator, next = page.next, rows = page.rows, bytes = extract.bytes,
+      }
     end
     if ok then
       extract.rows = extract.rows + page.rows

@@ -27,7 +27,7 @@ end
 
 --- Wakes whoever waits for another page.
 function links.wake(extract)
-  task.open(extract.gate)
+  task.open(extract.gate or {})
 end
 
 -- Behind the last page that is known there may be another: nothing but its own answer tells.
@@ -64,7 +64,7 @@ local function ask_for_more(extract)
     extract.listed = extract.listed + 1
     local known = extract.locators[extract.listed]
     if known and known ~= locator then
-      return nil, core.error("protocol", "the pages of the query are no longer those that the journal has; remove it to begin anew",
+      return nil, core.error("protocol", "the pages of the query are no longer those of the journal; restart = true begins anew",
         { job_id = extract.job.id })
     end
     extract.locators[extract.listed] = locator

@@ -22,13 +22,6 @@ function files.check(ok, why)
   return ok or error(core.is_error(why) and why or core.error("io", tostring(why)), 0)
 end
 
---- Gives a finished file its name.
----@param part string
----@param path string
-function files.publish(part, path)
-  files.check(core.publish(part, path))
-end
-
 --- Begins a file that has its name when it is published.
 ---@param path string
 ---@return { write: fun(text: string), publish: fun(), discard: fun() }

@@ -14,7 +14,7 @@ local join = {}
 
 -- About so many rows are in memory at a time. As many files as that takes are open at once, but not more than a process may have.
 local BUCKET_ROWS = 20000
-local MOST_BUCKETS = 200
+local MOST_BUCKETS = 100
 
 local OUTCOMES = { "successful", "failed", "unprocessed" }
 
@@ -64,17 +64,18 @@ local function walk(this, path, use)
 end
 
 local function split(this)
-  local outcomes, keys = open_buckets(this, "outcomes", "wb"), open_buckets(this, "keys", "wb")
+  local outcomes = open_buckets(this, "outcomes", "wb")
   for _, outcome in ipairs(OUTCOMES) do
     walk(this, this.results[outcome], function(row, key, bucket)
       local line = { key, outcome, row.sf__Id or "", row.sf__Created or "", row.sf__Error or "" }
       files.check(outcomes[bucket]:write(core.json_encode(line), "\n"))
     end)
   end
+  close_all(outcomes)
+  local keys = open_buckets(this, "keys", "wb")
   walk(this, this.file, function(_, key, bucket)
     files.check(keys[bucket]:write(core.json_encode { key }, "\n"))
   end)
-  close_all(outcomes)
   close_all(keys)
 end
 

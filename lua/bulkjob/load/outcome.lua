@@ -1,32 +1,53 @@
---- What a load has come to: its results on the disk, and the report.
+--- What a load has come to: its results on the disk, and the report. Errors are raised, as error tables.
 local columns = require "bulkjob.load.columns"
 local core = require "bulkjob.core"
+local file = require "bulkjob.file"
 local files = require "bulkjob.load.files"
 local join = require "bulkjob.load.join"
-local plan = require "bulkjob.load.plan"
+local outfile = require "bulkjob.outfile"
 local results = require "bulkjob.results"
 local second_pass = require "bulkjob.load.second_pass"
+local wait = require "bulkjob.wait"
 
 local outcome = {}
+
+local ALL = { "successful", "failed", "unprocessed", "joined" }
+
+--- Looks whether results can be put where they shall go, and takes that directory for this load alone.
+function outcome.open(load)
+  local directory, source = load.options.results, load.options.file
+  if not directory then
+    return
+  end
+  local journal = load.options.journal
+  load.made_results = not core.list_directory(directory)
+  files.check(core.make_directory(directory))
+  if source and core.same_file(directory, source:match "^(.*/)[^/]*$" or ".") then
+    files.check(nil, "results: " .. directory .. " holds the input, " .. source .. ": results need a directory of their own")
+  elseif journal and core.same_file(directory, journal) then
+    files.check(nil, "results: " .. directory .. " is the directory of the journal: results need a directory of their own")
+  end
+  for _, name in ipairs(ALL) do
+    local path = directory .. "/" .. name .. ".csv"
+    files.check(not core.is_direct(path), path .. ": a regular file expected")
+  end
+  load.results_lock = files.check(core.lock(directory))
+  os.remove(files.check(core.temporary_directory(directory .. "/.bulkjob-"))) -- can something be made there?
+end
 
 -- A header has at most 32,000 characters (the guide, Prepare CSV Files), of at most four bytes, and quotes.
 local HEADER_BYTES = 256 * 1024
 
 -- The names in the header of a file.
 local function read_columns(path)
-  local text, err = plan.read_range(path, 1, HEADER_BYTES)
-  if not text then
-    return nil, err
-  end
   local check = core.csv_check {}
-  check:feed(text)
+  check:feed(files.check(file.read(path, 1, HEADER_BYTES)))
   local names = check:facts().columns
   check:close()
-  if not names then
-    return nil, core.error("protocol", path .. ": no header")
-  end
-  return names
+  return files.check(names, core.error("protocol", path .. ": no header"))
 end
+
+local NAMES = { "successful", "failed", "unprocessed" }
 
 -- Its method of a job, and the columns that the service puts before those of the file.
 local RESULTS = {
@@ -34,149 +55,225 @@ local RESULTS = {
   unprocessed = { "unprocessed_records" },
 }
 
--- Where there is no row, the service may send nothing at all: a 204, or an empty body.
-local function give_header(load, path, result)
-  local stat, err = core.stat(path)
-  if not stat or stat.size > 0 then
-    return stat, err
-  end
-  local names
-  names, err = read_columns(load.file)
-  if not names then
-    return nil, err
-  end
-  names = columns.to_load(names)
-  for i = #result, 2, -1 do
-    table.insert(names, 1, result[i])
-  end
-  files.new_writer(path, names, load.plan).close()
-  return true
+local function first_file(load, name)
+  return load.run:file("first." .. name .. ".csv")
 end
 
-local function save_results(load)
-  local paths = {}
-  local ok, err = core.make_directory(load.options.results)
-  for name, result in pairs(RESULTS) do
-    local sets = {}
-    for i, part in ipairs(load.parts) do
-      sets[i] = part.job[result[1]](part.job)
-    end
-    paths[name] = load.options.results .. "/" .. name .. ".csv"
-    if ok then
-      ok, err = results.save_all(sets, paths[name])
-    end
-    if ok then
-      ok, err = give_header(load, paths[name], result)
+local function save(load, name)
+  local path, sets = first_file(load, name), {}
+  for _, part in ipairs(load.parts) do
+    if not part.lost then
+      local handle = load.client:job(part.job, "ingest")
+      sets[#sets + 1] = handle[RESULTS[name][1]](handle)
     end
   end
-  if not ok then
-    return nil, err
+  if sets[1] then
+    local ok, err = results.save_all(sets, path)
+    if not ok then
+      return nil, err
+    end
+  end
+  -- Where there is no row, the service may send nothing at all: a 204, or an empty body.
+  local stat = core.stat(path)
+  if not stat or stat.size == 0 then
+    local names = columns.to_load(load.plan.columns)
+    for i = #RESULTS[name], 2, -1 do
+      table.insert(names, 1, RESULTS[name][i])
+    end
+    files.new_writer(path, names, load.plan).close()
+  end
+  files.check(core.end_last_line(path))
+  return core.sync(path)
+end
+
+-- Fetches the results of all jobs but those that are gone, whose rows are unknown then.
+local function fetch_all(load)
+  for _, name in ipairs(NAMES) do
+    local ok, err = save(load, name)
+    if not ok then
+      for _, part in ipairs(load.parts) do
+        if err.status == 404 and part.job == err.job_id and not part.lost then
+          part.lost = true
+          return fetch_all(load)
+        end
+      end
+      error(err, 0)
+    end
+  end
+end
+
+-- Bytes of which a checksum is taken at a time.
+local PIECE = 64 * 1024
+
+-- Size and checksum of a file, for a later call: without a journal there is none.
+local function sum(load, path)
+  local facts = { size = 0, sum = 0 }
+  local source = not load.run.temporary and files.check(core.open_input(path))
+  while source do
+    local piece, err = source:read(PIECE)
+    if not piece then
+      source:close()
+      files.check(not err, err)
+      break
+    end
+    facts.size, facts.sum = facts.size + #piece, core.crc32(("%.0f:"):format(facts.sum) .. piece)
+    wait.breathe(load.client)
+  end
+  return facts
+end
+
+-- A file that an earlier call has left is what that call has noted, or an error.
+local function check_unchanged(load, path, noted)
+  local now = noted and sum(load, path)
+  files.check(not noted or now.size == noted.size and now.sum == noted.sum, path .. ": it was changed since it was written")
+end
+
+-- Fetched once: another time they may come in another order, or not at all.
+local function fetch(load)
+  local fetched, paths = load.run.said.fetched, {}
+  local going_on = fetched ~= nil
+  for _, part in ipairs(load.parts) do
+    part.lost = part.info.gone or (fetched and fetched.lost[tostring(part.number)])
+  end
+  if not fetched then
+    fetch_all(load)
+    fetched = { files = {}, lost = {} }
+    for _, name in ipairs(NAMES) do
+      fetched.files[name] = sum(load, first_file(load, name))
+    end
+    for _, part in ipairs(load.parts) do
+      fetched.lost[tostring(part.number)] = part.lost or nil
+    end
+    files.check(load.run:note { fetched = fetched })
+  end
+  for _, name in ipairs(NAMES) do
+    paths[name] = first_file(load, name)
+    check_unchanged(load, paths[name], going_on and fetched.files[name])
   end
   return paths
 end
 
--- Loads once more what failed for a reason that may be gone, and puts both passes together. A second pass that was broken off goes
--- on from a journal of its own; what it loads was cut out before, and is the same.
-local function retry_failed(load, sums)
-  local options, paths = load.options, sums.results
-  local directory = options.results .. "/second"
-  local again, kept = (options.journal or directory) .. ".retry.csv", directory .. ".kept.csv"
-  local names, err = read_columns(paths.failed)
-  if not names then
-    return nil, err
-  end
-  local count = second_pass.split(load.client, paths.failed, names, load.plan, options.retry_failed, again .. ".new", kept)
-  local unfinished = options.journal and core.stat(options.journal .. ".retry")
-  if not unfinished then
-    files.publish(again .. ".new", again)
-  end
-  os.remove(again .. ".new")
+-- Loads once more what failed for a reason that may be gone, and puts both passes together: a run inside the run.
+local function retry_failed(load, sums, paths)
+  local options = load.options
+  local again, kept = load.run:file "again.csv", load.run:file "kept.csv"
+  local count = second_pass.split(load.client, paths.failed, read_columns(paths.failed), load.plan, options.retry_failed, again, kept)
   sums.retried = count
   if count == 0 then
-    os.remove(again)
-    os.remove(kept)
-    return true
+    return paths
   end
-  local second
-  second, err = load.client:load {
+  local second = files.check(load.client:load {
     object = options.object, operation = options.operation, externalIdFieldName = options.externalIdFieldName,
     assignmentRuleId = options.assignmentRuleId, jobs = options.jobs, part_bytes = options.part_bytes, file = again,
-    journal = options.journal and options.journal .. ".retry", results = directory,
-  }
-  if not second then
-    return nil, err
-  end
+    journal = not load.run.temporary and load.run:file "second" or nil, results = load.run:file "second.results",
+  })
+  local merged = {}
   for name, path in pairs(paths) do
-    second_pass.merge(load.client, name == "failed" and kept or path, second.results[name], path)
-    os.remove(second.results[name])
+    merged[name] = load.run:file(name .. ".csv")
+    second_pass.merge(load.client, name == "failed" and kept or path, second.results[name], merged[name])
   end
-  os.remove(kept)
-  os.remove(directory)
   for _, info in ipairs(second.jobs) do
     sums.jobs[#sums.jobs + 1] = info
   end
   sums.processed = sums.processed - count + second.processed
   sums.failed = sums.failed - count + second.failed
-  sums.unprocessed = sums.records - sums.processed
-  if not options.journal then
-    os.remove(again)
-  end
-  return true
+  sums.unprocessed = sums.unprocessed + second.unprocessed
+  sums.unknown = sums.unknown + second.unknown
+  sums.strays = sums.strays + second.strays
+  sums.lower_bound = sums.lower_bound or second.lower_bound
+  return merged
 end
 
 local KEYS = { update = "Id", delete = "Id", hardDelete = "Id" }
 
-local function join_results(load, sums)
+local function join_results(load, paths)
   local options = load.options
-  local names, there, err
-  names, err = read_columns(load.file)
-  if names then
-    there, err = read_columns(sums.results.successful)
-  end
-  if not there then
-    return nil, err
-  end
-  sums.results.joined = options.results .. "/joined.csv"
-  return join.files {
+  local names, path = read_columns(load.file), load.run:file "joined.csv"
+  files.check(join.files {
     client = load.client, file = load.file, columns = names,
-    key = columns.key(names, there, options.externalIdFieldName or KEYS[options.operation]),
-    delimiter = load.plan.columnDelimiter, line_ending = load.plan.lineEnding, records = load.plan.records, results = sums.results,
-    path = sums.results.joined,
-  }
+    key = columns.key(names, read_columns(paths.successful), options.externalIdFieldName or KEYS[options.operation]),
+    delimiter = load.plan.columnDelimiter, line_ending = load.plan.lineEnding, records = load.plan.records, results = paths, path = path,
+  })
+  paths.joined = path
 end
 
 local function sum_up(load)
-  local sums = { jobs = {}, records = load.plan.records, processed = 0, failed = 0, bytes = 0, strays = load.strays }
+  local sums = {
+    jobs = {}, records = load.plan.records, processed = 0, failed = 0, unknown = 0, bytes = 0, strays = load.run.strays,
+    resumed = load.resumed, repeated = false, replaced = load.run.head.replaced,
+    left_open = load.run.left_open[1] and load.run.left_open or nil,
+  }
   for i, part in ipairs(load.parts) do
-    sums.jobs[i] = part.info
-    sums.processed = sums.processed + (part.info.numberRecordsProcessed or 0)
-    sums.failed = sums.failed + (part.info.numberRecordsFailed or 0)
+    local info = part.info
+    sums.jobs[i] = info
     sums.bytes = sums.bytes + part.bytes
+    if part.lost or info.gone then
+      sums.unknown = sums.unknown + part.records
+    else
+      sums.processed = sums.processed + (info.numberRecordsProcessed or 0)
+      sums.failed = sums.failed + (info.numberRecordsFailed or 0)
+      sums.lower_bound = sums.lower_bound or load.asked.wait and (info.state == "Aborted" or not info.numberRecordsProcessed) or nil
+    end
   end
-  sums.unprocessed = sums.records - sums.processed
+  sums.unprocessed = sums.records - sums.processed - sums.unknown
   sums.seconds = core.now() - load.began
   return sums
 end
 
---- The report of a load whose parts are all at their end, with the result files that its options ask for.
----@return bulkjob.Report|nil report, bulkjob.Error|nil err
-function outcome.report(load)
+-- Gives the files of this run their names, and takes those of another away, so that the two never lie side by side. Going on, what is
+-- no longer in the run has its name already, and may be gone by the user's own hand.
+local function publish(load, going_on)
+  local noted = load.run.said.publish
+  -- A relative path may lead elsewhere by now.
+  local directory = core.list_directory(noted.directory) and noted.directory or load.options.results
+  for _, name in ipairs(ALL) do
+    if not noted.files[name] or core.stat(load.run:file(noted.files[name].name)) then
+      os.remove(directory .. "/" .. name .. ".csv")
+    end
+  end
+  noted.report.results, noted.report.resumed = {}, load.resumed
+  for name, facts in pairs(noted.files) do
+    local from, to = load.run:file(facts.name), directory .. "/" .. name .. ".csv"
+    noted.report.results[name] = to
+    if core.stat(from) then
+      check_unchanged(load, from, going_on and facts)
+      files.check(outfile.publish(load.client, from, to))
+    end
+  end
+  return noted.report
+end
+
+local function assemble(load)
+  local paths = fetch(load)
   local sums = sum_up(load)
-  if not load.options.results or load.options.wait == false or #load.parts == 0 then
-    return sums
+  if load.options.retry_failed then
+    paths = retry_failed(load, sums, paths)
   end
-  local ok, err
-  sums.results, err = save_results(load)
-  ok = sums.results ~= nil
-  if ok and load.options.retry_failed then
-    ok, err = retry_failed(load, sums)
+  if load.options.join then
+    join_results(load, paths)
   end
-  if ok and load.options.join then
-    ok, err = join_results(load, sums)
+  local list = {}
+  for name, path in pairs(paths) do
+    list[name] = sum(load, path)
+    list[name].name = path:match("[^/]*$"):sub(#load.run.id + 2)
   end
-  if not ok then
-    return nil, err
+  files.check(load.run:note { publish = { directory = load.options.results, files = list, report = sums } })
+end
+
+--- The report of a load whose parts are all at their end, with the result files that its options ask for.
+---@return bulkjob.Report report
+function outcome.report(load)
+  local sums
+  if load.asked.results then
+    local going_on = load.run.said.publish ~= nil
+    if not going_on then
+      assemble(load)
+    end
+    sums = publish(load, going_on)
+  else
+    sums = sum_up(load)
   end
+  files.check(load.run:finish(sums, load.asked))
   return sums
 end
 

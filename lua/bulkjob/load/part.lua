@@ -1,167 +1,158 @@
---- One part of a load, from create to the end of its job. Each step is in the journal before what depends on it.
+--- One part of a load, from create to the end of its job. What to do is decided in next_step; here it is done.
 local core = require "bulkjob.core"
-local job = require "bulkjob.job"
+local next_step = require "bulkjob.load.next_step"
 
 local part_of_load = {}
 
--- Notes a step of a part before what depends on it.
-local function note(load, part, step, more)
-  part.step = step
-  if not load.journal then
-    return true
+-- What a job is found to be by a request that failed: what next_step.after takes, or nil where nobody can say.
+local function found_by(err)
+  if err.status == 404 then
+    return { gone = true }
+  elseif err.state then
+    return { state = err.state }
   end
-  local line = more or {}
-  line.part, line.step = part.number, step
-  return load.journal:add(line)
 end
 
--- What became of the job that an earlier run had for this part. True: it was closed, and is never sent again. False: nothing of it
--- can have been processed, and it is gone. nil, err: nobody can say.
-local function settle(load, part)
-  if not part.job_id then
-    return false
+local function handle_of(load, part)
+  if not part.handle or part.handle.id ~= part.job then
+    part.handle = load.client:job(part.job, "ingest")
   end
-  local handle = load.client:job(part.job_id, "ingest")
-  local info, err = handle:info()
-  local was_open = part.step == "created" or part.step == "uploaded" or part.step == "aborting"
-  if not info then
-    if err.status == 404 and was_open then
-      return false
-    end
-    return nil, err
-  elseif info.state == "Open" then
-    local ok
-    ok, err = note(load, part, "aborting")
-    if ok then
-      ok, err = handle:abort()
-    end
-    if not ok then
-      return nil, err
-    end
-    return false
-  elseif info.state == "Aborted" and was_open then
-    return false
-  end
-  part.job = handle
-  return true
+  return part.handle
 end
 
-local function stopped()
-  return nil, core.error("cancelled", "the load was stopped")
-end
+local actions = {}
 
--- Rolls back the job of a part that failed, if it is surely Open.
-local function roll_back(load, part, err)
-  if not part.job or not core.job_facts(part.job).surely_open then
-    return nil, err
-  end
-  local ok, why = note(load, part, "aborting")
-  if ok then
-    ok, why = part.job:abort()
-  end
-  if not ok then
-    job.add_also(err, why)
-  end
-  return nil, err
-end
-
-local function create(load, part)
+function actions.create(load, part)
   local spec = load.plan
-  local ok, err = note(load, part, "creating")
-  if not ok then
-    return nil, err
-  end
-  part.doing = "creating"
-  part.job, err = load.client:create {
-    object = spec.object, operation = spec.operation, externalIdFieldName = spec.externalIdFieldName,
-    assignmentRuleId = spec.assignmentRuleId, columnDelimiter = spec.columnDelimiter, lineEnding = spec.lineEnding,
+  local handle, err = load.client:create {
+    object = load.options.object, operation = load.options.operation, externalIdFieldName = load.options.externalIdFieldName,
+    assignmentRuleId = load.options.assignmentRuleId, columnDelimiter = spec.columnDelimiter, lineEnding = spec.lineEnding,
   }
-  if not part.job then
-    local count = err.strays or 0
-    load.strays = load.strays + count
-    local noted, why = note(load, part, "lost", { count = count })
-    if not noted then
-      job.add_also(err, why)
+  if not handle then
+    if (err.strays or 0) > 0 then
+      load.run:note { lost = err.strays }
     end
     return nil, err
   end
-  local lost = core.job_facts(part.job).lost
-  load.strays = load.strays + lost
-  return note(load, part, "created", { job = part.job.id, lost = lost })
+  part.handle = handle
+  next_step.after(part, "create", { job = handle.id })
+  return load.run:note { part = part.number, step = "created", job = handle.id, lost = core.job_facts(handle).lost }
 end
 
-local function upload(load, part)
-  part.doing = "uploading"
-  local ok, err = part.job:upload {
+function actions.upload(load, part)
+  local ok, err = part.handle:upload {
     file = load.file, first = part.first, last = part.last, header = load.header, digest = part.digest,
   }
-  if not ok then
-    return nil, err
-  end
-  part.sent = part.bytes
-  return note(load, part, "uploaded")
+  part.sent = ok and part.bytes or part.sent
+  return ok, err
 end
 
-local function close(load, part)
-  part.doing = "closing"
-  local ok, err = note(load, part, "closing")
-  if ok then
-    ok, err = part.job:close()
+function actions.close(load, part)
+  local info, err = handle_of(load, part):close()
+  if info then
+    return { state = info.state }
+  elseif err.contents then
+    return { contents = true }
   end
-  if not ok then
-    return nil, err
-  end
-  return note(load, part, "closed")
+  local found = found_by(err)
+  return found and found.state ~= "Open" and found or nil, err
 end
 
-local function send(load, part)
-  for _, step in ipairs { create, upload, close } do
-    local ok, err
-    if load.crew.err then
-      ok, err = stopped()
-    else
-      ok, err = step(load, part)
-    end
-    if not ok then
-      return roll_back(load, part, err)
-    end
+function actions.read(load, part)
+  local info, err = handle_of(load, part):info()
+  if not info then
+    return found_by(err), err
   end
-  return true
+  return { state = info.state, processed = info.numberRecordsProcessed }
 end
 
-local function wait(load, part)
-  part.doing = "processing"
-  local info, err = part.job:wait { on_progress = function(seen)
+function actions.abort(load, part)
+  local handle = handle_of(load, part)
+  if handle.state == "Aborted" then -- the upload that failed has seen to it
+    return { state = "Aborted" }
+  end
+  local info, err = handle:abort()
+  if info and not part.fresh then
+    return actions.read(load, part)
+  elseif info then
+    return { state = info.state }
+  elseif err.kind == "api" and not err.in_doubt and not found_by(err) and (err.status or 500) < 500 then
+    return { refused = true }
+  end
+  return found_by(err), err
+end
+
+function actions.wait(load, part)
+  local info, err = handle_of(load, part):wait { on_progress = function(seen)
     part.info = seen
   end }
   if not info then
-    return nil, err
+    return err.status == 404 and { gone = true } or nil, err
   end
-  part.info = info
-  return note(load, part, "done", { info = info })
+  return { state = info.state }
 end
 
---- Brings one part to its end: what an earlier run has left, then create, upload, close, wait.
----@return true|nil ok, bulkjob.Error|nil err
-function part_of_load.run(load, part)
-  local ok, err = part.step == "done", nil
-  if ok then
-    part.job = load.client:job(part.job_id, "ingest")
+-- What is known of a job that has come to its end.
+local function final_info(load, part)
+  local info = {}
+  for name, value in pairs(core.job_facts(handle_of(load, part)).info) do
+    info[name] = value
+  end
+  info.id = part.job -- of a job that is gone, this is all that is known
+  info.state = part.seen.state or info.state
+  info.gone = part.seen.gone
+  return info
+end
+
+local function note(load, part, step)
+  part.info = step == "done" and final_info(load, part) or part.info
+  return load.run:note { part = part.number, step = step, job = part.job, info = step == "done" and part.info or nil }
+end
+
+-- What the progress calls what is done.
+local DOING = {
+  create = "creating", read = "creating", abort = "creating", upload = "uploading", close = "closing", ["note closing"] = "closing",
+  wait = "processing",
+}
+
+--- Does what is next. True, or nil, err.
+function part_of_load.go_on(load, part, action)
+  part.doing = DOING[action] or part.doing
+  local step = action:match "^note (%l+)$"
+  local result, err
+  if step then
+    result, err = note(load, part, step)
   else
-    local closed
-    closed, err = settle(load, part)
-    if closed == false then
-      closed, err = send(load, part)
+    result, err = actions[action](load, part)
+  end
+  if result and action ~= "create" then
+    next_step.after(part, action, result)
+  end
+  return result and true, err
+end
+
+--- Brings one part to its end, or as far as that can be had. The first error stops the whole load.
+function part_of_load.run(load, part)
+  local failed
+  while true do
+    local stopping = load.crew.err ~= nil
+    local action = next_step.of(part, stopping or (part.step == "closed" and load.options.wait == false))
+    if action == "end" or (failed and action ~= "abort") then
+      break
     end
-    ok = closed
-    part.info = part.job and core.job_facts(part.job).info
-    if ok and load.options.wait ~= false then
-      ok, err = wait(load, part)
+    local ok, err = part_of_load.go_on(load, part, action)
+    if not ok then
+      load.crew:stop(err)
+      if failed or action == "abort" then
+        break
+      end
+      failed = true
     end
   end
-  part.sent = part.bytes
-  part.doing = ok and "done" or "failed"
-  return ok, err
+  local closed = part.step == "done" or part.step == "closed"
+  part.sent = closed and part.bytes or part.sent
+  part.info = part.info or (closed and core.job_facts(handle_of(load, part)).info) or nil
+  part.doing = closed and (not load.crew.err or part.step == "done") and "done" or "failed"
 end
 
 return part_of_load

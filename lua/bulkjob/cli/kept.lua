@@ -1,0 +1,53 @@
+--- Work that is kept in a run until its report is printed, and a way on when it is stopped.
+local core = require "bulkjob.core"
+local run = require "bulkjob.run"
+local session = require "bulkjob.cli.session"
+local shell = require "bulkjob.shell"
+local status = require "bulkjob.cli.status"
+
+local function say_how_to_go_on(options, arguments, journal, err)
+  if core.is_error(err) and (err.parts or err.code == "LOCKED") then
+    return -- that is a run of somebody else, and the error says all
+  end
+  local committed = run.is_committed(journal)
+  local line = shell.command(arguments)
+  if committed == nil then
+    io.stderr:write "bulkjob: nothing was done\n"
+  elseif committed then
+    io.stderr:write("bulkjob: what was committed is kept; to go on: ", line, "\n")
+  elseif options.command == "load" then
+    io.stderr:write("bulkjob: nothing was committed, so any other load may take its place; to go on: ", line, "\n")
+  else
+    io.stderr:write("bulkjob: what is on the disk is kept; to go on: ", line, "\n")
+  end
+end
+
+--- Calls `work(journal)`, which answers a report, or nil, err, and prints the report. The run is in FILE.bulkjob, or where --journal
+--- says; the one beside the file goes when all is done and said.
+---@param client bulkjob.Client
+---@param options table
+---@param arguments string[]
+---@param file string
+---@param clear fun() ends the display of the progress
+---@param work fun(journal: string): table|nil, bulkjob.Error|nil
+---@param print_report fun(report: table, options: table)
+---@return table|nil report nil when it was interrupted, too
+---@return bulkjob.Error|nil err
+---@return integer|nil status of an interrupt
+return function(client, options, arguments, file, clear, work, print_report)
+  local journal = options.journal or file .. ".bulkjob"
+  local good, report, err = pcall(work, journal)
+  clear()
+  if not good and report ~= session.INTERRUPTED then
+    error(report, 0)
+  elseif not good or not report then
+    say_how_to_go_on(options, arguments, journal, err)
+    return nil, err, not good and status.INTERRUPTED or nil
+  end
+  print_report(report, options)
+  io.stdout:flush()
+  if not options.journal and not options.no_wait then
+    run.remove(client, journal)
+  end
+  return report
+end

@@ -1,0 +1,160 @@
+--- What a load is given: a file or rows, looked through, and cut into parts.
+local columns = require "bulkjob.load.columns"
+local core = require "bulkjob.core"
+local csv = require "bulkjob.csv"
+local describe = require "bulkjob.describe"
+local files = require "bulkjob.load.files"
+local run = require "bulkjob.run"
+local source = require "bulkjob.source"
+local wait = require "bulkjob.wait"
+
+local input = {}
+
+local PIECE = 64 * 1024
+
+local function write_chunks(path, chunks, breathe)
+  local file = files.open(path, "wb")
+  while true do
+    local chunk, err = chunks()
+    breathe()
+    if chunk then
+      files.check(file:write(chunk))
+    elseif err then
+      file:close()
+      files.check(nil, core.is_error(err) and err or "the source failed: " .. tostring(err))
+    else
+      files.check(file:close())
+      return
+    end
+  end
+end
+
+-- Writes rows to the disk: a part has to be sent again when a connection breaks, and after a crash.
+local function spool(load, rows, format)
+  local breathe = wait.breather(load.client)
+  local chunks, err = source.chunks(rows, format, breathe)
+  files.check(chunks, core.is_error(err) and err or "the source failed: " .. tostring(err))
+  local path = load.run:file "rows.csv"
+  write_chunks(path, chunks, breathe)
+  if not load.run.temporary then
+    files.check(core.sync(path))
+  end
+  load.file, load.is_spooled = path, true
+end
+
+-- The rows of a file without the columns of the service's own, as results have them.
+local function spool_without(load, facts)
+  spool(load, {
+    rows = assert(csv.rows({ file = load.file }, { delimiter = facts.columnDelimiter })), columns = columns.to_load(facts.columns),
+  }, facts)
+end
+
+local function check_file(load)
+  local facts, err = csv.check({ file = load.file }, { part_bytes = load.part_bytes, sha256 = true }, wait.breather(load.client))
+  if err and err.kind == "csv" then -- others say where already
+    err.message = (load.options.file or "rows") .. ": " .. err.message
+  end
+  return files.check(facts, err)
+end
+
+--- Looks through the input, and says what the load is about: `load.file`, `load.facts` and the identity of the run. Raises an error
+--- table.
+---@return table identity
+function input.open(load)
+  local options = load.options
+  local facts = {}
+  load.file = options.file
+  if options.rows then
+    spool(load, { rows = options.rows, columns = options.columns }, {})
+  end
+  if load.file then
+    facts = check_file(load)
+    if #columns.to_load(facts.columns) < #facts.columns then
+      spool_without(load, facts)
+      facts = check_file(load)
+    end
+  end
+  load.facts = facts
+  return {
+    kind = "load", org = run.org(load.client), object = options.object, operation = options.operation,
+    externalIdFieldName = options.externalIdFieldName, assignmentRuleId = options.assignmentRuleId,
+    columnDelimiter = facts.columnDelimiter, lineEnding = facts.lineEnding, size = facts.bytes, content = facts.sha256,
+  }
+end
+
+--- Cuts a part once more.
+---@return { first: integer, last: integer, records: integer, digest: string }[]
+function input.cut(load, part)
+  local source_file = files.check(core.open_input(load.file))
+  local at = 0
+  local facts = files.check(csv.check(function()
+    at = at + 1
+    local from = part.first - 1 + (at - 2) * PIECE
+    return at == 1 and load.header or source_file:read(math.min(PIECE, math.max(0, part.last - from)), from)
+  end, { part_bytes = load.part_bytes, delimiter = load.plan.columnDelimiter }, wait.breather(load.client)))
+  source_file:close()
+  for _, piece in ipairs(facts.parts) do
+    piece.first, piece.last = piece.first + part.first - 1 - #load.header, piece.last + part.first - 1 - #load.header
+  end
+  return facts.parts
+end
+
+-- Does the object have the columns?
+local function compare_describe(load)
+  if load.options.object:find "[^%w_]" then
+    return nil, core.error("csv", "'" .. load.options.object .. "' is no name of an object")
+  end
+  local description, err = describe(load.client, load.options.object)
+  if not description then
+    return nil, err
+  end
+  for _, name in ipairs(load.facts.columns) do
+    local field = name:match "^[^:]+:([^.]+)%." or name:match "^([^.]+)%." or name
+    if not (description.fields[field:lower()] or description.relationships[field:lower()]) then
+      err = core.error("csv", (load.options.file or "rows") .. ": line 1: " .. load.options.object .. " has no field '" .. name .. "'")
+      err.line, err.column = 1, name
+      return nil, err
+    end
+  end
+  return true
+end
+
+-- The guide, Limits: a batch has 10,000 rows, and is what the day's limit counts. A request for each step of a job, and some for
+-- looking at it.
+local BATCH_ROWS, REQUESTS_A_JOB = 10000, 10
+
+-- Says so, as an event, when the load cannot fit in what is left for today. What is left changes by the minute, so it is tried all
+-- the same.
+local function warn_of_limits(load)
+  local on_event = core.client_option(load.client, "on_event")
+  local limits = on_event and #load.facts.parts > 0 and load.client:limits()
+  if not limits then
+    return
+  end
+  local batches = 0
+  for _, part in ipairs(load.facts.parts) do
+    batches = batches + math.ceil(part.records / BATCH_ROWS)
+  end
+  for name, needed in pairs { DailyBulkApiBatches = batches, DailyApiRequests = #load.facts.parts * REQUESTS_A_JOB } do
+    local left = type(limits[name]) == "table" and limits[name].Remaining
+    if left and needed > left then
+      on_event { type = "limit", name = name, needed = needed, remaining = left }
+    end
+  end
+end
+
+--- The plan of a new run, after the last looks at what may stand in its way.
+---@return table|nil plan, bulkjob.Error|nil err
+function input.plan(load)
+  local ok, err = true, nil
+  if load.options.describe then
+    ok, err = compare_describe(load)
+  end
+  if not ok then
+    return nil, err
+  end
+  warn_of_limits(load)
+  return load.facts
+end
+
+return input

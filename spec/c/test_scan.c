@@ -1,0 +1,108 @@
+#include "check.h"
+#include "scan_twin.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The same numbers in every run. */
+static unsigned next_number(unsigned long long *seed)
+{
+    *seed = *seed * 6364136223846793005ULL + 1442695040888963407ULL;
+    return (unsigned)(*seed >> 33);
+}
+
+static void test_every_byte(void)
+{
+    for (unsigned byte = 0; byte < 256; byte++) {
+        unsigned char data[SCAN_BYTES * 2];
+        for (size_t place = 0; place < sizeof data; place++) {
+            memset(data, 'x', sizeof data);
+            data[place] = (unsigned char)byte;
+            CHECK(finds(scan_blocks, data, sizeof data, ','));
+            CHECK(finds(scan_blocks_plain, data, sizeof data, ','));
+            CHECK(seeks(scan_special, data, place + 1, ',') && seeks(scan_special_plain, data, place + 1, ','));
+            CHECK(seeks(scan_special, data, place, ',') && seeks(scan_special_plain, data, place, ','));
+        }
+        memset(data, (int)byte, sizeof data);
+        for (size_t n = 0; n <= sizeof data; n++) {
+            CHECK(finds(scan_blocks, data, n, (char)byte));
+            CHECK(finds(scan_blocks_plain, data, n, (char)byte));
+        }
+    }
+}
+
+/* In memory of just that size, so that a sanitizer sees a byte too many. */
+static void test_any_text(void)
+{
+    static const char bytes[] = "\"\"\",,,;\n\n\rxyz\0\xC3\xA4\xFF";
+    unsigned long long seed = 1;
+    for (int i = 0; i < 3000; i++) {
+        size_t n = next_number(&seed) % 2500;
+        unsigned char *data = malloc(n ? n : 1);
+        for (size_t at = 0; data && at < n; at++)
+            data[at] = (unsigned char)bytes[next_number(&seed) % (sizeof bytes - 1)];
+        CHECK(data && finds(scan_blocks, data, n, ',') && finds(scan_blocks_plain, data, n, ','));
+        free(data);
+    }
+}
+
+static void test_quoted(void)
+{
+    unsigned long long seed = 2;
+    bool quoted = false;
+    bool expected = false;
+    for (int i = 0; i < 1000; i++) {
+        uint64_t quotes = (uint64_t)next_number(&seed) << 40 ^ (uint64_t)next_number(&seed) << 20 ^ next_number(&seed);
+        uint64_t inside = scan_quoted(quotes, &quoted);
+        bool same = true;
+        for (int bit = 0; bit < 64; bit++) {
+            expected ^= quotes >> bit & 1;
+            same = same && (inside >> bit & 1) == expected;
+        }
+        CHECK(same && quoted == expected);
+    }
+}
+
+static void test_bits(void)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < 64; i++) {
+        CHECK(scan_first((uint64_t)1 << i) == i);
+        CHECK(scan_below(i) == ((uint64_t)1 << i) - 1);
+        CHECK(scan_count(scan_below(i)) == n++);
+    }
+    CHECK(scan_below(64) == UINT64_MAX && scan_below(1000) == UINT64_MAX && scan_count(UINT64_MAX) == 64);
+}
+
+/* Every two bytes, and every four of those at which something changes, across the end of a block and before it. */
+static void test_utf8(void)
+{
+    static const unsigned char edges[] = {0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xC1, 0xC2, 0xDF,
+                                          0xE0, 0xE1, 0xEC, 0xED, 0xEE, 0xEF, 0xF0, 0xF1, 0xF3, 0xF4, 0xF5, 0xFF};
+    enum { EDGES = sizeof edges };
+    unsigned char data[SCAN_BYTES + 16];
+    for (unsigned i = 0; i < 256 * 256; i++) {
+        memset(data, 'x', sizeof data);
+        data[SCAN_BYTES - 1] = (unsigned char)(i >> 8);
+        data[SCAN_BYTES] = (unsigned char)i;
+        CHECK(validates(scan_utf8, data, sizeof data) && validates(scan_utf8_plain, data, sizeof data));
+    }
+    for (unsigned i = 0; i < EDGES * EDGES * EDGES * EDGES; i++) {
+        size_t at = i % 2 ? SCAN_BYTES - 1 - i % 5 : i % 7;
+        memset(data, 'x', sizeof data);
+        for (unsigned k = 0, rest = i; k < 4; k++, rest /= EDGES)
+            data[at + k] = edges[rest % EDGES];
+        CHECK(validates(scan_utf8, data, sizeof data) && validates(scan_utf8_plain, data, sizeof data));
+        CHECK(validates(scan_utf8, data, at + 4) && validates(scan_utf8_plain, data, at + 4));
+    }
+}
+
+int main(void)
+{
+    test_every_byte();
+    test_any_text();
+    test_quoted();
+    test_bits();
+    test_utf8();
+    return check_result();
+}

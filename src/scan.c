@@ -1,0 +1,269 @@
+#include "scan.h"
+
+#include <string.h>
+
+#if defined __SSE2__
+#include <emmintrin.h>
+#elif defined __aarch64__
+#include <arm_neon.h>
+#endif
+
+/* The bytes of a block that are equal to `byte`, or not less: a bit for each. All the rest is made of these two, and is
+ * the same for every machine. */
+typedef uint64_t compare(const char *block, unsigned char byte);
+
+/* The same for quotes, line ends and a delimiter at once, in fewer bytes: most values are short. */
+typedef uint64_t special_step(const char *p, unsigned char delimiter);
+
+/* ---- in plain C: eight bytes at a time ---- */
+
+static const uint64_t each = 0x0101010101010101U;
+static const uint64_t tops = 0x8080808080808080U;
+
+/* Compilers make one load of it. */
+static inline uint64_t load_eight(const char *p)
+{
+    const unsigned char *b = (const unsigned char *)p;
+    return (uint64_t)b[0] | (uint64_t)b[1] << 8 | (uint64_t)b[2] << 16 | (uint64_t)b[3] << 24 | (uint64_t)b[4] << 32 |
+           (uint64_t)b[5] << 40 | (uint64_t)b[6] << 48 | (uint64_t)b[7] << 56;
+}
+
+/* The top bits of eight bytes, side by side. */
+static inline uint64_t gather(uint64_t bits)
+{
+    return ((bits & tops) >> 7) * 0x0102040810204080U >> 56;
+}
+
+/* The top bit of each of eight bytes that is equal to `byte`; no carry leaves its byte. */
+static inline uint64_t equal_tops(uint64_t eight, unsigned char byte)
+{
+    uint64_t differ = eight ^ each * byte;
+    return ~(((differ & ~tops) + ~tops) | differ);
+}
+
+static inline uint64_t equal_plain(const char *block, unsigned char byte)
+{
+    uint64_t found = 0;
+    for (unsigned i = 0; i < SCAN_BYTES; i += 8)
+        found |= gather(equal_tops(load_eight(block + i), byte)) << i;
+    return found;
+}
+
+enum { PLAIN_STEP = 8 };
+
+static inline uint64_t special_plain(const char *p, unsigned char delimiter)
+{
+    uint64_t eight = load_eight(p);
+    return gather(equal_tops(eight, '"') | equal_tops(eight, '\n') | equal_tops(eight, '\r') |
+                  equal_tops(eight, delimiter));
+}
+
+static inline uint64_t at_least_plain(const char *block, unsigned char byte)
+{
+    uint64_t found = 0;
+    for (unsigned i = 0; i < SCAN_BYTES; i += 8) {
+        uint64_t eight = load_eight(block + i);
+        /* `byte` is 128 or more: the lower seven bits decide among those that are, too. */
+        found |= gather(eight & ((eight & ~tops) + each * (256U - byte))) << i;
+    }
+    return found;
+}
+
+/* ---- with vectors of sixteen ---- */
+
+#if defined __SSE2__
+
+static inline uint64_t bits_of(__m128i yes)
+{
+    return (uint64_t)(unsigned)_mm_movemask_epi8(yes);
+}
+
+static inline __m128i sixteen(const char *p)
+{
+    return _mm_loadu_si128((const __m128i *)(const void *)p);
+}
+
+static inline uint64_t equal_vector(const char *block, unsigned char byte)
+{
+    __m128i all = _mm_set1_epi8((char)byte);
+    return bits_of(_mm_cmpeq_epi8(sixteen(block), all)) | bits_of(_mm_cmpeq_epi8(sixteen(block + 16), all)) << 16 |
+           bits_of(_mm_cmpeq_epi8(sixteen(block + 32), all)) << 32 |
+           bits_of(_mm_cmpeq_epi8(sixteen(block + 48), all)) << 48;
+}
+
+enum { VECTOR_STEP = 16 };
+
+static inline uint64_t special_vector(const char *p, unsigned char delimiter)
+{
+    __m128i bytes = sixteen(p);
+    __m128i ends = _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('\n')), _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\r')));
+    __m128i others =
+        _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')), _mm_cmpeq_epi8(bytes, _mm_set1_epi8((char)delimiter)));
+    return bits_of(_mm_or_si128(ends, others));
+}
+
+/* There is no comparison of unsigned bytes, but a maximum. */
+static inline uint64_t sixteen_at_least(const char *p, __m128i all)
+{
+    return bits_of(_mm_cmpeq_epi8(_mm_max_epu8(sixteen(p), all), sixteen(p)));
+}
+
+static inline uint64_t at_least_vector(const char *block, unsigned char byte)
+{
+    __m128i all = _mm_set1_epi8((char)byte);
+    return sixteen_at_least(block, all) | sixteen_at_least(block + 16, all) << 16 |
+           sixteen_at_least(block + 32, all) << 32 | sixteen_at_least(block + 48, all) << 48;
+}
+
+#elif defined __aarch64__
+
+/* One bit of each byte, by adding neighbours three times. */
+static inline uint64_t bits_of(uint8x16_t a, uint8x16_t b, uint8x16_t c, uint8x16_t d)
+{
+    static const uint8_t places[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+    uint8x16_t place = vld1q_u8(places);
+    uint8x16_t ab = vpaddq_u8(vandq_u8(a, place), vandq_u8(b, place));
+    uint8x16_t cd = vpaddq_u8(vandq_u8(c, place), vandq_u8(d, place));
+    uint8x16_t all = vpaddq_u8(ab, cd);
+    return vgetq_lane_u64(vreinterpretq_u64_u8(vpaddq_u8(all, all)), 0);
+}
+
+static inline uint8x16_t sixteen(const char *p)
+{
+    return vld1q_u8((const uint8_t *)p);
+}
+
+static inline uint64_t equal_vector(const char *block, unsigned char byte)
+{
+    uint8x16_t all = vdupq_n_u8(byte);
+    return bits_of(vceqq_u8(sixteen(block), all), vceqq_u8(sixteen(block + 16), all),
+                   vceqq_u8(sixteen(block + 32), all), vceqq_u8(sixteen(block + 48), all));
+}
+
+enum { VECTOR_STEP = SCAN_BYTES };
+
+static inline uint64_t special_vector(const char *p, unsigned char delimiter)
+{
+    return equal_vector(p, '"') | equal_vector(p, '\n') | equal_vector(p, '\r') | equal_vector(p, delimiter);
+}
+
+static inline uint64_t at_least_vector(const char *block, unsigned char byte)
+{
+    uint8x16_t all = vdupq_n_u8(byte);
+    return bits_of(vcgeq_u8(sixteen(block), all), vcgeq_u8(sixteen(block + 16), all),
+                   vcgeq_u8(sixteen(block + 32), all), vcgeq_u8(sixteen(block + 48), all));
+}
+
+#else
+#define equal_vector equal_plain
+#define at_least_vector at_least_plain
+#define special_vector special_plain
+enum { VECTOR_STEP = PLAIN_STEP };
+#endif
+
+/* ---- what both do ---- */
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE struct scan_block look(const char *block, char delimiter, compare *equal, compare *at_least)
+{
+    struct scan_block b;
+    b.quotes = equal(block, '"');
+    b.delimiters = delimiter ? equal(block, (unsigned char)delimiter) : 0;
+    b.line_feeds = equal(block, '\n');
+    b.returns = equal(block, '\r');
+    b.high = at_least(block, 0x80);
+    return b;
+}
+
+INLINE size_t look_at_all(const char *data, size_t n, char delimiter, struct scan_block *blocks, compare *equal,
+                          compare *at_least)
+{
+    size_t at = 0;
+    if (n > SCAN_BLOCKS * SCAN_BYTES)
+        n = SCAN_BLOCKS * SCAN_BYTES;
+    for (; at + SCAN_BYTES <= n; at += SCAN_BYTES)
+        *blocks++ = look(data + at, delimiter, equal, at_least);
+    if (at < n) {
+        char last[SCAN_BYTES] = {0};
+        memcpy(last, data + at, n - at);
+        *blocks = look(last, delimiter, equal, at_least);
+    }
+    return n;
+}
+
+size_t scan_blocks(const char *data, size_t n, char delimiter, struct scan_block blocks[SCAN_BLOCKS])
+{
+    return look_at_all(data, n, delimiter, blocks, equal_vector, at_least_vector);
+}
+
+size_t scan_blocks_plain(const char *data, size_t n, char delimiter, struct scan_block blocks[SCAN_BLOCKS])
+{
+    return look_at_all(data, n, delimiter, blocks, equal_plain, at_least_plain);
+}
+
+INLINE bool has_special(const char *data, size_t n, char delimiter, special_step *special, size_t step)
+{
+    for (size_t at = 0; at < n; at += step)
+        if (special(data + at, (unsigned char)delimiter) & scan_below(n - at))
+            return true;
+    return false;
+}
+
+bool scan_special(const char *data, size_t n, char delimiter)
+{
+    return has_special(data, n, delimiter, special_vector, VECTOR_STEP);
+}
+
+bool scan_special_plain(const char *data, size_t n, char delimiter)
+{
+    return has_special(data, n, delimiter, special_plain, PLAIN_STEP);
+}
+
+/* A character is one byte below 80, or a first byte from C2 to F4 and one to three that go on, 80 to BF. The second
+ * byte has a narrower range behind four of the first ones. */
+INLINE uint64_t find_bad(struct scan_utf8 *u, const char *block, compare *equal, compare *at_least)
+{
+    uint64_t high = at_least(block, 0x80);
+    uint64_t first = at_least(block, 0xC2);
+    uint64_t of_three = at_least(block, 0xE0);
+    uint64_t of_four = at_least(block, 0xF0);
+    uint64_t going_on = high & ~at_least(block, 0xC0);
+    uint64_t from_a0 = at_least(block, 0xA0);
+    uint64_t from_90 = at_least(block, 0x90);
+    uint64_t e0 = equal(block, 0xE0);
+    uint64_t ed = equal(block, 0xED);
+    uint64_t f0 = equal(block, 0xF0);
+    uint64_t f4 = equal(block, 0xF4);
+    uint64_t expected = first << 1 | of_three << 2 | of_four << 3 | u->expected;
+    uint64_t bad = (expected ^ going_on) | (high & ~going_on & ~first) | at_least(block, 0xF5);
+    bad |= (e0 << 1 | u->after_e0) & ~from_a0;
+    bad |= (ed << 1 | u->after_ed) & from_a0;
+    bad |= (f0 << 1 | u->after_f0) & ~from_90;
+    bad |= (f4 << 1 | u->after_f4) & from_90;
+    u->expected = first >> 63 | of_three >> 62 | of_four >> 61;
+    u->after_e0 = e0 >> 63;
+    u->after_ed = ed >> 63;
+    u->after_f0 = f0 >> 63;
+    u->after_f4 = f4 >> 63;
+    return bad;
+}
+
+INLINE uint64_t find_bad_of(struct scan_utf8 *u, const char *data, size_t n, compare *equal, compare *at_least)
+{
+    char last[SCAN_BYTES] = {0};
+    if (n == SCAN_BYTES)
+        return find_bad(u, data, equal, at_least);
+    memcpy(last, data, n);
+    return find_bad(u, last, equal, at_least) & scan_below(n);
+}
+
+uint64_t scan_utf8(struct scan_utf8 *u, const char *data, size_t n)
+{
+    return find_bad_of(u, data, n, equal_vector, at_least_vector);
+}
+
+uint64_t scan_utf8_plain(struct scan_utf8 *u, const char *data, size_t n)
+{
+    return find_bad_of(u, data, n, equal_plain, at_least_plain);
+}
