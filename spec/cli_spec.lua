@@ -502,6 +502,16 @@ describe("the command", function()
       end
     end)
 
+    it("keeps the run of a load until its report was written", function()
+      local file = rows(3)
+      local arguments = "load " .. file .. " --object Account --operation insert"
+      assert.are.equal(3, select(2, full(arguments)))
+      local status, out = run(arguments)
+      assert.are.equal(0, status)
+      assert.matches("3 rows in 1 job", out)
+      assert.are.equal(3, org:count "Account")
+    end)
+
     it("does not lose the id of the job that it made", function()
       for _, options in ipairs { "", "--json " } do
         local err, status = full(options .. "create --object Account --operation insert")
