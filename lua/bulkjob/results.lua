@@ -171,7 +171,7 @@ local function alone(self, step)
   self.reading = nil
   task.open(self.gate)
   if not good then
-    error(ok, 0)
+    raise.error(ok)
   elseif not ok then
     self.failed = err
     self:close()
@@ -186,7 +186,7 @@ local function wait_for_reader(self)
   elseif not task.running() or not yieldable.works then
     error("bulkjob: another coroutine is reading this result set, and only tasks of client:spawn can read one side by side", 0)
   elseif not task.wait_at(self.gate) then
-    error(core.error("cancelled", "the wait for rows was cancelled", { job_id = self.job.id }), 0)
+    raise.error(core.error("cancelled", "the wait for rows was cancelled", { job_id = self.job.id }))
   end
 end
 
@@ -236,11 +236,11 @@ function methods:next()
       end
     end
     if not ok then
-      error(err, 0)
+      raise.error(err)
     end
   end
   if self.failed then -- whoever asks again, or another task, is not told that this was the end
-    error(self.failed, 0)
+    raise.error(self.failed)
   end
   return nil
 end
@@ -359,7 +359,7 @@ function methods:chunks()
       ok, err = alone(self, take_chunk)
     end
     if not ok then
-      error(err or self.failed, 0)
+      raise.error(err or self.failed)
     end
     local piece = self.piece
     self.piece = nil
