@@ -94,12 +94,12 @@ static void push_curl_name(lua_State *L, CURLcode code)
 
 /* ---- the body ---- */
 
-/* The field `name` of the table at `i` if it is a string, which is pushed, or else nil. */
+/* The field `name` of the table at `i` if it is a string without a NUL, which is pushed, or else nil. */
 static const char *push_text(lua_State *L, int i, const char *name)
 {
     i = lua_absindex(L, i);
     lua_getfield(L, i, name);
-    if (lua_type(L, -1) == LUA_TSTRING)
+    if (lua_type(L, -1) == LUA_TSTRING && strlen(lua_tostring(L, -1)) == lua_rawlen(L, -1))
         return lua_tostring(L, -1);
     lua_pop(L, 1);
     lua_pushnil(L);

@@ -76,8 +76,8 @@ local function verb(begin)
   end
 end
 
-local function local_error(self, message)
-  return nil, core.error("job", message, { job_id = self.id, state = self.state })
+local function local_error(self, message, in_doubt)
+  return nil, core.error("job", message, { job_id = self.id, state = self.state, in_doubt = in_doubt })
 end
 
 local function ingest_only(self, name)
@@ -270,7 +270,10 @@ function methods:wait(given)
     if job.FINAL[info.state] then
       return info
     elseif info.state == "Open" and facts.ours then
-      return local_error(self, "the job is Open: it does not run before close")
+      if core.job_facts(self).surely_open then
+        return local_error(self, "the job is Open: it does not run before close")
+      end
+      return local_error(self, "the job is Open, and whether a close that was sent takes effect is not known", true)
     end
     local left = deadline and deadline - core.now() or math.huge
     if left <= 0 then
