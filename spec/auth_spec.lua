@@ -497,6 +497,31 @@ describe("signing in", function()
       return sent
     end
 
+    it("that comes late leaves the calls that have no time for it, and comes to the others", function()
+      assert(client:limits())
+      local job = assert(client:create { object = "Account", operation = "insert" })
+      assert(job:upload "Name\nOne\n")
+      assert(job:close())
+      org:kill_token()
+      org:clear_requests()
+      org:fault { path = "oauth2/token", stall = 4 }
+      local began, waited = core.now(), nil
+      local short = client:spawn(function()
+        local info, err = job:wait { timeout = 1 }
+        waited = core.now() - began
+        return info, err
+      end)
+      local long = client:spawn(client.limits, client)
+      assert(client:run())
+      local info, err = short:result()
+      assert.is_nil(info)
+      assert.are.equal("timeout", err.kind)
+      assert.are.equal(job.id, err.job_id)
+      assert.is_true(waited >= 1 and waited < 4)
+      assert(long:result())
+      assert.are.equal(1, token_requests())
+    end)
+
     it("comes to the main program, too, while the task that went for it does not move", function()
       local first = send_for_token()
       assert(client:limits())

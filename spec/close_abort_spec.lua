@@ -304,6 +304,76 @@ describe("close and abort", function()
     assert.are.equal(0, transitions(job.id, "Aborted"))
   end)
 
+  describe("through a second handle", function()
+    -- Leaves the scope of the job that `create` gave, whose text was uploaded.
+    local function leave_after(act)
+      local job = open_job()
+      bulkjob.with(job, function()
+        act(job)
+      end)
+      return org:job(job.id)
+    end
+
+    it("a close keeps the first one from rolling the job back", function()
+      for _, length in ipairs { 15, 18 } do
+        local another = helper.client(org)
+        for _, with in ipairs { client, another } do
+          assert.are.equal("UploadComplete", leave_after(function(job)
+            assert(with:job(job.id:sub(1, length)):close())
+          end).state)
+        end
+      end
+    end)
+
+    it("a close in doubt does, too", function()
+      local mine = helper.client(org, { retry = { tries = 1 } })
+      org:fault { method = "PATCH", status = 503, effect = false }
+      assert.are.equal("Open", leave_after(function(job)
+        local _, err = mine:job(job.id):close()
+        assert.is_true(err.in_doubt)
+      end).state)
+      assert.are.equal(1, patches())
+    end)
+
+    it("a close that was refused does not", function()
+      org:fault { method = "PATCH", status = 400, effect = false, body = '[{"errorCode":"API_ERROR","message":"no"}]' }
+      assert.are.equal("Aborted", leave_after(function(job)
+        local _, err = client:job(job.id):close()
+        assert.is_nil(err.in_doubt)
+      end).state)
+    end)
+  end)
+
+  it("a refused close leaves an earlier one in doubt", function()
+    local mine = helper.client(org, { retry = { tries = 1 } })
+    local job = open_job(mine)
+    org:fault { method = "PATCH", status = 503, effect = "late", seconds = 2 }
+    local _, err = job:close()
+    assert.is_true(err.in_doubt)
+    org:fault { method = "PATCH", status = 400, effect = false, body = '[{"errorCode":"API_ERROR","message":"no"}]' }
+    _, err = job:close()
+    assert.are.equal("API_ERROR", err.code)
+    assert.is_true(err.in_doubt)
+    helper.wait_until(function()
+      return org:job(job.id).state == "UploadComplete"
+    end, function()
+      return "the job is " .. org:job(job.id).state
+    end)
+    assert(job:close())
+  end)
+
+  it("a roll-back is not sent when another task has closed the job meanwhile", function()
+    local job = open_job()
+    local roll_back = core.abort(job, 2)
+    assert(job:close())
+    assert.are.equal("done", roll_back:step())
+    local info, err = roll_back:result()
+    assert.is_nil(info)
+    assert.are.equal("job", err.kind)
+    assert.are.equal("UploadComplete", org:job(job.id).state)
+    assert.are.equal(1, patches())
+  end)
+
   it("close succeeds when the answer was lost and the job is done already", function()
     org:set { hold = false, queue_seconds = 0, processing_seconds = 0 }
     local job = open_job()

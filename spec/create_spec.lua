@@ -1,3 +1,4 @@
+local bulkjob = require "bulkjob"
 local helper = require "spec.helper"
 
 local CSV = "Name,Ext__c\nOne,A-1\nTwo,A-2\n"
@@ -486,6 +487,14 @@ describe("create", function()
         end
       end)
     end
+
+    it("is not rolled back, whatever state the answer shows", function()
+      org:set { hold = true }
+      local info = '{"id":"7508d00000Kq3XbAAJ","state":"Open","object":"Account","operation":"insert"}'
+      org:fault { method = "POST", path = "/jobs/ingest", status = 200, body = info, effect = true }
+      bulkjob.with(assert(client:create(with { data = CSV })), function() end)
+      assert.are.equal(1, #org:requests())
+    end)
 
     it("far too long does not read the source to its end", function()
       local taken = 0

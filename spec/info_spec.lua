@@ -1,6 +1,7 @@
 local helper = require "spec.helper"
 
 local CSV = "Name,Ext__c\nOne,A-1\nTwo,A-2\n"
+local unpack = table.unpack or unpack -- luacheck: ignore
 local UNKNOWN = "7508d00000Kq3XbAAJ" -- a well-formed id of no job
 local RULE = "01Q8d000000HvJkEAK"
 
@@ -345,6 +346,36 @@ describe("job info", function()
       assert.are.equal(UNKNOWN, err.job_id)
       assert.is_nil(job.kind)
       assert.are.equal(2, #org:requests())
+    end)
+
+    it("of a query job serves several tasks at once, before anybody knows the kind", function()
+      local id = assert(client:create { operation = "query", query = "SELECT Id FROM Account" }).id
+      org:fault { method = "GET", path = "/jobs/ingest/", stall = 0.3, count = -1 }
+      local job, answers = client:job(id), {}
+      for _, name in ipairs { "info", "wait", "pages" } do
+        client:spawn(function()
+          answers[name] = { job[name](job) }
+        end)
+      end
+      client:spawn(function()
+        answers.results = { job:results():read() }
+      end)
+      assert(client:run())
+      assert.are.equal(id, assert(unpack(answers.info)).id)
+      assert.are.equal("JobComplete", assert(unpack(answers.wait)).state)
+      assert(unpack(answers.pages))
+      assert.are.equal('"Id"\n', assert(unpack(answers.results)))
+      assert.are.equal("query", job.kind)
+    end)
+
+    it("says why it does not know the kind when the second look fails", function()
+      local id = assert(client:create { operation = "query", query = "SELECT Id FROM Account" }).id
+      org:fault { method = "GET", path = "/jobs/query/", status = 503, count = -1 }
+      local job = client:job(id)
+      local info, err = job:info()
+      assert.is_nil(info)
+      assert.are.equal(503, err.status)
+      assert.is_nil(job.kind)
     end)
 
     it("that finds the service down does not guess the kind", function()

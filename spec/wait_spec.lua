@@ -45,6 +45,20 @@ describe("wait", function()
     assert.is_true(took < 20) -- the client's own time-out is 120 s
   end)
 
+  it("ends at its own time-out, too, when the kind of the job is not known yet", function()
+    local query = assert(client:create { operation = "query", query = "SELECT Id FROM Account" })
+    for _, kind in ipairs { "ingest", "query" } do
+      org:fault { method = "GET", path = "/jobs/" .. kind, stall = 30, count = -1 }
+      local began = core.now()
+      local info, err = client:job(query.id):wait { timeout = 1 }
+      assert.is_nil(info)
+      assert.are.equal("timeout", err.kind)
+      assert.are.equal(query.id, err.job_id)
+      assert.is_true(core.now() - began < 20)
+      org:clear_faults()
+    end
+  end)
+
   it("gives the reason at once when no time is left for another try", function()
     local job = closed()
     local slow = helper.client(org, { retry = { tries = 5, base = 60, cap = 60 } })

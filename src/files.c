@@ -150,10 +150,13 @@ int file_end_last_line(int fd)
 
 /* ---- output ---- */
 
-/* What lies there stands for an open descriptor of some process, whatever it is. */
+/* Does it stand for an open descriptor of some process, whatever that is? Such as /proc/self/fd/1, but not all that can
+ * be reached through /proc. */
 static bool is_descriptor(const char *path)
 {
-    return strncmp(path, "/proc/", 6) == 0 || strncmp(path, "/dev/fd/", 8) == 0;
+    size_t len = directory_length(path);
+    return (strncmp(path, "/proc/", 6) == 0 || strncmp(path, "/dev/", 5) == 0) && len > 4 &&
+           strncmp(path + len - 4, "/fd/", 4) == 0 && strspn(path + len, "0123456789") == strlen(path + len);
 }
 
 /* Follows the symbolic links at the end of the path; there may be nothing where they lead. *direct: they lead to an

@@ -72,11 +72,11 @@ struct verb_run {
     enum verb verb;
     enum step step;
     struct retry_policy policy;
-    bool renewable;       /* a new token can be had */
-    double failing_since; /* when the first of the failures in a row was seen; negative: none */
-    int sends;            /* times the verb itself was sent */
-    int lost_sends;       /* of these, the ones that were not clearly answered */
-    int failures;         /* of the step at hand, in a row */
+    bool renewable; /* a new token can be had */
+    double paused;  /* seconds of pauses between the failures in a row */
+    int sends;      /* times the verb itself was sent */
+    int lost_sends; /* of these, the ones that were not clearly answered */
+    int failures;   /* of the step at hand, in a row */
     bool token_renewed;
     bool wrong_state; /* the service refused the last send with INVALIDJOBSTATE */
     bool spent;       /* a close or abort is not sent again: it was refused for good, or there are no more tries */
@@ -100,7 +100,7 @@ bool verb_commits(enum verb verb);
 void verb_begin(struct verb_run *r, enum verb verb, const struct retry_policy *policy, bool renewable);
 
 /* What next, after this response? Updates `step` and `pause`. `dice`: from 0 to below 1. */
-enum plan verb_next(struct verb_run *r, const struct answer *a, double now, double dice);
+enum plan verb_next(struct verb_run *r, const struct answer *a, double dice);
 
 /* Would the verb be in doubt if it were given up now? `out`: a request of it is under way. */
 bool verb_would_doubt(const struct verb_run *r, bool out);

@@ -86,7 +86,8 @@ void bj_call_login(lua_State *L, int i)
     c->secret_count = n;
     for (size_t k = 0; k < n; k++) {
         lua_rawgeti(L, -1, (int)k + 1);
-        if (!bj_secret_set(L, &c->secrets[k], luaL_checkstring(L, -1)))
+        c->secrets[k] = bj_secret_new(L, luaL_checkstring(L, -1));
+        if (!c->secrets[k])
             bj_no_memory(L);
         lua_pop(L, 1);
     }
@@ -114,8 +115,9 @@ void bj_call_sink(lua_State *L, int i, int fd, bool skip_line)
     bj_keep(L, i, "file");
 }
 
-void bj_call_tries(struct call *c, int tries)
+void bj_call_cleanup(struct call *c, int tries)
 {
+    c->cleanup = true;
     if (c->run.policy.tries > tries)
         c->run.policy.tries = tries;
 }

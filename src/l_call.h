@@ -40,8 +40,9 @@ void bj_call_count(struct call *c);
  */
 void bj_call_sink(lua_State *L, int i, int fd, bool skip_line);
 
-/* At most so many tries, where the client's policy would allow more. */
-void bj_call_tries(struct call *c, int tries);
+/* It is an abort that the user did not ask for: given up when a close of the job is sent before it. At most so many
+ * tries, where the client's policy would allow more. */
+void bj_call_cleanup(struct call *c, int tries);
 
 /* It is over after so many seconds, where the client would allow more. */
 void bj_call_seconds(struct call *c, double seconds);

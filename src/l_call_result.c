@@ -109,7 +109,9 @@ static void make_job(lua_State *L, struct call *c, int ci)
     bj_kept(L, ci, "client");
     lua_getfield(L, info, "id");
     struct job *j = bj_push_job(L, info + 1, c->run.verb == VERB_QUERY ? JOB_QUERY : JOB_INGEST); /* client, job */
-    j->ours = 1;
+    bj_job_is_ours(L, info + 2);
+    if (c->run.verb == VERB_CREATE_FULL) /* it was filled and closed as well, whatever state the answer shows */
+        j->uploaded = j->closes = 1;
     j->lost_creates = c->run.verb == VERB_CREATE ? c->run.lost_sends : 0;
     lua_replace(L, info + 1);
     lua_pushvalue(L, info + 1);

@@ -42,10 +42,11 @@ void bj_release_call(struct call *c)
     c->piece = NULL;
     c->piece_len = 0;
     for (size_t i = 0; i < c->secret_count; i++)
-        bj_secret_clear(&c->secrets[i]);
+        bj_secret_unref(c->secrets[i]);
     free(c->secrets);
     c->secrets = NULL;
     c->secret_count = 0;
+    bj_secret_put(&c->token, NULL);
 }
 
 void bj_finish_call(lua_State *L, struct call *c, int ci)

@@ -36,16 +36,17 @@ struct call {
     struct csv_count count; /* of what call:read() has given */
     bool no_csv;            /* the response is something else */
 
+    bool cleanup;         /* an abort that the user did not ask for */
     bool stuck;           /* it could be tried again if the source could be read again */
     bool sent;            /* a request has gone to the engine */
     bool wants_events;    /* there is an on_event */
-    unsigned long tokens; /* the client's count when the request went out */
+    struct secret *token; /* with which the last request went out; not of a login */
     unsigned short dice[3];
     double sent_at;    /* when the last request went out */
     double lost_from;  /* when the first one went out that was lost */
     double lost_until; /* when the last one was lost */
 
-    struct secret *secrets; /* of a login */
+    struct secret **secrets; /* of a login */
     size_t secret_count;
 };
 

@@ -42,9 +42,11 @@ static void set_token_text(lua_State *L, struct client *c, const char *token)
     if (strlen(token) > TOKEN_MAX)
         bj_misuse(L, "bulkjob.client: the token has %d bytes, and %d are the most that go into a header",
                   (int)strlen(token), TOKEN_MAX);
-    bj_secret_move(&c->token, &c->token_before);
-    if (!bj_secret_set(L, &c->token, token))
+    struct secret *s = bj_secret_new(L, token);
+    if (!s)
         bj_no_memory(L);
+    bj_secret_put(&c->token_before, c->token);
+    c->token = s;
 }
 
 /* ---- options ---- */
@@ -334,8 +336,8 @@ static int client_gc(lua_State *L)
 {
     struct client *c = to_client(L, 1);
     c->closed = 1;
-    bj_secret_clear(&c->token);
-    bj_secret_clear(&c->token_before);
+    bj_secret_put(&c->token, NULL);
+    bj_secret_put(&c->token_before, NULL);
     free(c->base);
     c->base = NULL;
     free(c->version);
@@ -393,14 +395,14 @@ static int set_token(lua_State *L)
     if (!c->base)
         return luaL_error(L, "bulkjob.client: neither instance_url nor the auth source says where the org is");
     set_token_text(L, c, token);
-    c->tokens++;
     return 0;
 }
 
 /* core.token(client) -> the token in use, or nil: for the auth source, which must not give it again once it is dead */
 static int token_of(lua_State *L)
 {
-    lua_pushstring(L, bj_check_client(L, 1)->token.text);
+    const struct secret *token = bj_check_client(L, 1)->token;
+    lua_pushstring(L, token ? token->text : NULL);
     return 1;
 }
 

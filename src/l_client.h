@@ -10,12 +10,11 @@
 struct client {
     struct settings *settings;
     struct retry_policy retry;
-    char *base;                 /* "https://host", no slash at the end */
-    char *version;              /* "66.0" */
-    struct secret token;        /* empty: none yet */
-    struct secret token_before; /* requests with it may still be under way */
-    unsigned long tokens;       /* how many there were */
-    struct engine *engine;      /* a reference, from the first request on */
+    char *base;                  /* "https://host", no slash at the end */
+    char *version;               /* "66.0" */
+    struct secret *token;        /* NULL: none yet */
+    struct secret *token_before; /* texts that hold it may still be under way */
+    struct engine *engine;       /* a reference, from the first request on */
     int nice;
     int renewable;       /* there is an auth source to ask for a token */
     int wants_events;    /* there is an on_event */

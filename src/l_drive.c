@@ -62,7 +62,7 @@ static void note_request(lua_State *L, struct call *c, int ci, struct answer *a)
         const struct source *s = &c->transfer->source;
         bool may_be_there = a->lost || a->outcome == OUTCOME_OK;
         if (c->run.verb == VERB_CLOSE && !may_be_there)
-            j->closes--;
+            bj_closer(L, -1)->closes--;
         if (c->run.verb == VERB_ABORT && !a->sent)
             j->aborts--;
         if (c->run.verb == VERB_UPLOAD && s->whole_sent && may_be_there) {
@@ -89,6 +89,35 @@ static void note_service_time(lua_State *L, const struct call *c, int ci)
 
 /* ---- the driver ---- */
 
+/* Ends the call with the error on top, before the request goes out. */
+static void refuse(lua_State *L, struct call *c, int ci)
+{
+    bj_name_job(L, ci);
+    bj_keep(L, ci, "error");
+    bj_complete_error(L, c, ci);
+    bj_finish_call(L, c, ci);
+}
+
+/* A close or abort of the job at `job` is about to be sent: pushes an error if it must not be, and answers whether. A
+ * job that may have been closed is not aborted unless the user says so, and one that may have been aborted is not
+ * closed. An earlier close that may still have its effect leaves this one in doubt, too. */
+static bool check_patch(lua_State *L, struct call *c, int job)
+{
+    const struct job *j = bj_check_job(L, job);
+    int closes = bj_find_closer(L, job)->closes;
+    bool closing = c->run.verb == VERB_CLOSE;
+    if (closing && closes > 0 && (j->state == STATE_OPEN || j->state == STATE_UNKNOWN))
+        c->run.in_doubt = true;
+    if (closing ? j->aborts == 0 : closes == 0 || !c->cleanup)
+        return true;
+    bj_push_error(L, BJ_ERR_JOB, NULL,
+                  closing ? "an abort of this job was sent before, so this handle does not close it"
+                          : "a close of this job was sent meanwhile, so it is not rolled back");
+    lua_pushstring(L, job_state_name(j->state));
+    lua_setfield(L, -2, "state");
+    return false;
+}
+
 /* Sends the request of the step at hand, or ends the call with an error. */
 static void start_request(lua_State *L, struct call *c, int ci)
 {
@@ -96,24 +125,21 @@ static void start_request(lua_State *L, struct call *c, int ci)
     bj_kept(L, ci, "client");
     struct client *cl = bj_check_client(L, -1);
     bj_kept(L, ci, "job");
-    struct job *j = lua_isnil(L, -1) ? NULL : bj_check_job(L, -1);
+    int job = lua_gettop(L);
+    bool closing = c->run.step == STEP_SEND && c->run.verb == VERB_CLOSE;
+    bool aborting = c->run.step == STEP_SEND && c->run.verb == VERB_ABORT;
     struct request rq = c->request;
     if (c->run.step == STEP_READ_BACK) {
         rq.method = "GET";
         rq.expect = EXPECT_JOB;
         rq.body = BODY_NONE;
-    } else if (c->run.verb == VERB_CLOSE && j->aborts > 0) {
-        bj_push_error(L, BJ_ERR_JOB, NULL, "an abort of this job was sent before, so this handle does not close it");
-        lua_pushstring(L, job_state_name(j->state));
-        lua_setfield(L, -2, "state");
-        bj_name_job(L, ci);
-        bj_keep(L, ci, "error");
-        bj_complete_error(L, c, ci);
-        bj_finish_call(L, c, ci);
+    } else if ((closing || aborting) && !check_patch(L, c, job)) {
+        refuse(L, c, ci);
         lua_settop(L, top);
         return;
     }
-    c->tokens = cl->tokens;
+    if (!rq.login)
+        bj_secret_put(&c->token, bj_secret_ref(cl->token));
     if (!cl->engine)
         cl->engine = bj_engine(L, cl->nice);
     bj_check_process(L, cl->engine);
@@ -123,10 +149,7 @@ static void start_request(lua_State *L, struct call *c, int ci)
     if (why) {
         bj_push_error(L, BJ_ERR_IO, NULL, "%s: %s", rq.file, strerror(why));
         bj_describe_request(L, c->transfer);
-        bj_name_job(L, ci);
-        bj_keep(L, ci, "error");
-        bj_complete_error(L, c, ci);
-        bj_finish_call(L, c, ci);
+        refuse(L, c, ci);
         lua_settop(L, top);
         return;
     }
@@ -140,10 +163,10 @@ static void start_request(lua_State *L, struct call *c, int ci)
         bj_release_call(c); /* nobody will collect it any more */
         bj_raise(L, "bulkjob: the Lua state is being closed");
     }
-    if (c->run.step == STEP_SEND && c->run.verb == VERB_CLOSE)
-        j->closes++;
-    if (c->run.step == STEP_SEND && c->run.verb == VERB_ABORT)
-        j->aborts++;
+    if (closing)
+        bj_closer(L, job)->closes++;
+    if (aborting)
+        bj_check_job(L, job)->aborts++;
     c->sent_at = clock_now();
     c->sent = true;
     c->phase = PHASE_RUNNING;
@@ -251,7 +274,7 @@ static void take_response(lua_State *L, struct call *c, int ci)
      * of our own: the host's random numbers stay the host's. */
     complete_answer(c, &a);
     note_request(L, c, ci, &a);
-    follow(L, c, ci, verb_next(&c->run, &a, clock_now(), erand48(c->dice)), error);
+    follow(L, c, ci, verb_next(&c->run, &a, erand48(c->dice)), error);
     lua_settop(L, reply - 1);
 }
 
@@ -287,7 +310,7 @@ static bool has_token(lua_State *L, const struct call *c)
     bj_kept(L, 1, "client");
     const struct client *cl = bj_check_client(L, -1);
     lua_pop(L, 1);
-    return cl->token.text && cl->base && (c->phase != PHASE_TOKEN || cl->tokens != c->tokens);
+    return cl->token && cl->base && (c->phase != PHASE_TOKEN || cl->token != c->token);
 }
 
 /* call:step() -> "done" | "wait" | "token" | "data" | "restart": takes the call as far as it goes without waiting.
@@ -298,29 +321,26 @@ static int call_step(lua_State *L)
     lua_settop(L, 1);
     for (;;) {
         const char *work;
-        bool renewed;
         switch (c->phase) {
         case PHASE_DONE:
             lua_pushliteral(L, "done");
             return 1;
         case PHASE_TOKEN:
-            /* The next step means that the host has been for one, or that another call has. */
-            renewed = has_token(L, c);
-            c->phase = PHASE_SEND;
-            if (renewed)
-                break;
-            lua_pushliteral(L, "token");
-            return 1;
+            if (!has_token(L, c)) {
+                lua_pushliteral(L, "token");
+                return 1;
+            }
+            c->phase = PHASE_SEND; /* the host has been for one, or another call has */
+            break;
         case PHASE_SEND:
             if (clock_now() < c->resume_at) {
                 lua_pushliteral(L, "wait");
                 return 1;
             }
-            if (!c->request.login && !has_token(L, c)) {
-                lua_pushliteral(L, "token");
-                return 1;
-            }
-            start_request(L, c, 1);
+            if (c->request.login || has_token(L, c))
+                start_request(L, c, 1);
+            else
+                c->phase = PHASE_TOKEN;
             break;
         case PHASE_RUNNING:
             bj_check_process(L, c->engine);
@@ -335,13 +355,15 @@ static int call_step(lua_State *L)
     }
 }
 
-/* call:timeout() -> seconds until step() is worth calling even without news; nil: no such moment */
+/* call:timeout() -> seconds until step() is worth calling even without news, or, of a call that needs a token, until
+ * its time is used up; nil: no such moment */
 static int call_timeout(lua_State *L)
 {
     const struct call *c = bj_check_call(L, 1);
-    if (c->phase != PHASE_SEND)
+    double at = c->phase == PHASE_SEND ? c->resume_at : c->phase == PHASE_TOKEN ? c->request.deadline : -1;
+    if (at < 0)
         return 0;
-    double left = c->resume_at - clock_now();
+    double left = at - clock_now();
     lua_pushnumber(L, left > 0 ? left : 0);
     return 1;
 }

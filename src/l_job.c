@@ -46,6 +46,71 @@ void bj_set_job_upload(lua_State *L, int i)
     bj_keep(L, i, "upload");
 }
 
+static const char created_key;
+
+/* Pushes the table of handles that creates gave, as long as somebody holds them. */
+static void push_created(lua_State *L)
+{
+    bj_rawgetp(L, LUA_REGISTRYINDEX, &created_key);
+    if (lua_istable(L, -1))
+        return;
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "v");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    lua_pushvalue(L, -1);
+    bj_rawsetp(L, LUA_REGISTRYINDEX, &created_key);
+}
+
+/* Pushes the key in that table for the job at `i`: its org, and the part of its id that counts. */
+static void push_key(lua_State *L, int i)
+{
+    i = lua_absindex(L, i);
+    bj_job_client(L, i);
+    lua_pushstring(L, bj_check_client(L, -1)->base);
+    bj_job_id(L, i);
+    lua_pushlstring(L, lua_tostring(L, -1), 15);
+    lua_replace(L, -2);
+    lua_concat(L, 2);
+    lua_remove(L, -2);
+}
+
+void bj_job_is_ours(lua_State *L, int i)
+{
+    i = lua_absindex(L, i);
+    push_created(L);
+    push_key(L, i);
+    lua_pushvalue(L, i);
+    lua_rawset(L, -3);
+    lua_pop(L, 1);
+    bj_check_job(L, i)->ours = 1;
+}
+
+struct job *bj_find_closer(lua_State *L, int i)
+{
+    i = lua_absindex(L, i);
+    push_created(L);
+    push_key(L, i);
+    lua_rawget(L, -2);
+    if (lua_isnil(L, -1)) {
+        lua_pop(L, 1);
+        lua_pushvalue(L, i);
+    }
+    bj_keep(L, i, "closer");
+    lua_pop(L, 1);
+    return bj_closer(L, i);
+}
+
+struct job *bj_closer(lua_State *L, int i)
+{
+    bj_kept(L, i, "closer");
+    struct job *j = bj_check_job(L, -1); /* stays in the job */
+    lua_pop(L, 1);
+    return j;
+}
+
 struct job *bj_push_job(lua_State *L, int client, enum job_kind kind)
 {
     client = lua_absindex(L, client);

@@ -34,6 +34,16 @@ void bj_job_client(lua_State *L, int i);
 void bj_job_info(lua_State *L, int i);
 void bj_job_upload(lua_State *L, int i);
 
+/* The job at `i` was made by a create of ours; the client knows its org. */
+void bj_job_is_ours(lua_State *L, int i);
+
+/* Finds the handle that counts the closes of the job at `i`: the one that create gave, which would roll the job back,
+ * as long as somebody holds it, or else the handle itself. The client knows its org. */
+struct job *bj_find_closer(lua_State *L, int i);
+
+/* The handle that bj_find_closer has found. Never raises. */
+struct job *bj_closer(lua_State *L, int i);
+
 /* Takes the value on top as its upload under way. */
 void bj_set_job_upload(lua_State *L, int i);
 

@@ -28,7 +28,7 @@ static void add_headers(lua_State *L, const struct request *rq, const struct cli
 {
     bool csv = rq->expect == EXPECT_CSV || rq->expect == EXPECT_FILE;
     if (!rq->login)
-        add_token(L, t, cl->token.text);
+        add_token(L, t, cl->token->text);
     add_header(L, t, "Accept", csv ? "text/csv" : "application/json");
     if (cl->settings->compress)
         add_header(L, t, "Accept-Encoding", "gzip");

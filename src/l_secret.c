@@ -24,56 +24,45 @@ static struct secret **get_list(lua_State *L)
     return list;
 }
 
-static void unlink_secret(struct secret *s)
+struct secret *bj_secret_new(lua_State *L, const char *text)
 {
-    *s->at = s->next;
-    if (s->next)
-        s->next->at = s->at;
-    s->next = NULL;
-    s->at = NULL;
-}
-
-static void link_secret(struct secret *s, struct secret **list)
-{
+    struct secret **list = get_list(L);
+    size_t len = strlen(text);
+    struct secret *s = malloc(sizeof *s + len + 1);
+    if (!s)
+        return NULL;
+    memcpy(s->text, text, len + 1);
+    s->refs = 1;
     s->next = *list;
     s->at = list;
     if (s->next)
         s->next->at = &s->next;
     *list = s;
+    return s;
 }
 
-bool bj_secret_set(lua_State *L, struct secret *s, const char *text)
+struct secret *bj_secret_ref(struct secret *s)
 {
-    struct secret **list = get_list(L);
-    char *copy = strdup(text);
-    if (!copy)
-        return false;
-    bj_secret_clear(s);
-    s->text = copy;
-    link_secret(s, list);
-    return true;
+    if (s)
+        s->refs++;
+    return s;
 }
 
-void bj_secret_clear(struct secret *s)
+void bj_secret_unref(struct secret *s)
 {
-    if (!s->text)
+    if (!s || --s->refs > 0)
         return;
+    *s->at = s->next;
+    if (s->next)
+        s->next->at = s->at;
     explicit_bzero(s->text, strlen(s->text));
-    free(s->text);
-    s->text = NULL;
-    unlink_secret(s);
+    free(s);
 }
 
-void bj_secret_move(struct secret *from, struct secret *to)
+void bj_secret_put(struct secret **slot, struct secret *s)
 {
-    bj_secret_clear(to);
-    if (!from->text)
-        return;
-    struct secret **at = from->at;
-    to->text = from->text;
-    from->text = NULL;
-    unlink_secret(from);
-    link_secret(to, at);
+    bj_secret_unref(*slot);
+    *slot = s;
 }
 
 void bj_push_masked(lua_State *L, const char *text, size_t len, size_t most)

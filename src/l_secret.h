@@ -5,23 +5,23 @@
 
 #include "l_class.h"
 
-#include <stdbool.h>
-
-/* One secret in the list of its state; all zero: none. */
+/* One secret in the list of its state, as long as somebody has a reference. */
 struct secret {
-    char *text; /* owned */
+    int refs;
     struct secret *next;
     struct secret **at; /* what points to it */
+    char text[];
 };
 
-/* Enters a copy of `text`, in place of what `s` held. False: out of memory, and `s` is unchanged. */
-bool bj_secret_set(lua_State *L, struct secret *s, const char *text);
+/* Enters a copy of `text`. NULL: out of memory. */
+struct secret *bj_secret_new(lua_State *L, const char *text);
 
-/* Wipes it and takes it out of the list. Twice is harmless. */
-void bj_secret_clear(struct secret *s);
+/* These take NULL, too. The last reference wipes it. */
+struct secret *bj_secret_ref(struct secret *s);
+void bj_secret_unref(struct secret *s);
 
-/* Hands what `from` holds over to `to`, whose own is wiped. */
-void bj_secret_move(struct secret *from, struct secret *to);
+/* Gives up what *slot holds for `s`, a reference that now belongs to the slot. */
+void bj_secret_put(struct secret **slot, struct secret *s);
 
 /* Pushes `text` with every occurrence of a secret struck out, and then cut to `most` bytes: half a secret is one, too.
  */

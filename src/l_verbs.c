@@ -17,12 +17,11 @@
 
 #define JSON_TYPE "application/json; charset=UTF-8"
 
-/* Pushes "jobs/KIND[/ID][tail]". */
-static void push_path(lua_State *L, int job, const char *tail)
+/* Pushes "jobs/KIND/ID[tail]". */
+static void push_path(lua_State *L, int job, enum job_kind kind, const char *tail)
 {
-    const struct job *j = bj_check_job(L, job);
     bj_job_id(L, job);
-    lua_pushfstring(L, "jobs/%s/%s%s", bj_kind_name(j->kind), lua_tostring(L, -1), tail);
+    lua_pushfstring(L, "jobs/%s/%s%s", bj_kind_name(kind), lua_tostring(L, -1), tail);
     lua_remove(L, -2);
 }
 
@@ -104,20 +103,12 @@ static int create(lua_State *L)
 
 static struct call *patch(lua_State *L, enum verb verb, const char *body)
 {
-    begin(L, 1); /* job, …, client */
-    push_path(L, 1, "");
+    push_path(L, 1, begin(L, 1)->kind, ""); /* job, …, client, path */
     struct call *c = bj_push_call(L, verb, -2, 1, "PATCH", EXPECT_JOB);
     lua_pushstring(L, body);
     lua_pushliteral(L, JSON_TYPE);
     bj_call_body(L, -3);
     return c;
-}
-
-/* The optional number of tries at `i`. */
-static void limit_tries(lua_State *L, struct call *c, int i)
-{
-    if (!lua_isnoneornil(L, i))
-        bj_call_tries(c, (int)luaL_checknumber(L, i));
 }
 
 /* core.close(job) -> call */
@@ -128,22 +119,27 @@ static int close_job(lua_State *L)
     return 1;
 }
 
-/* core.abort(job [, tries]) -> call */
+/* core.abort(job [, tries]) -> call. With `tries` it is one that the user did not ask for. */
 static int abort_job(lua_State *L)
 {
     lua_settop(L, 2);
-    limit_tries(L, patch(L, VERB_ABORT, "{\"state\":\"Aborted\"}"), 2);
+    struct call *c = patch(L, VERB_ABORT, "{\"state\":\"Aborted\"}");
+    if (!lua_isnil(L, 2))
+        bj_call_cleanup(c, (int)luaL_checknumber(L, 2));
     return 1;
 }
 
-/* core.info(job [, tries [, seconds]]) -> call */
+/* core.info(job, kind [, seconds]) -> call: the job is looked for among those of this kind */
 static int info(lua_State *L)
 {
+    enum job_kind kind = bj_check_kind(L, 2);
+    luaL_argcheck(L, kind != JOB_UNKNOWN, 2, "a kind expected");
     lua_settop(L, 3);
-    begin(L, 1); /* job, tries, seconds, client */
-    push_path(L, 1, "");
+    bj_check_job(L, 1);
+    bj_job_client(L, 1);
+    bj_check_client(L, 4); /* job, kind, seconds, client */
+    push_path(L, 1, kind, "");
     struct call *c = bj_push_call(L, VERB_READ, 4, 1, "GET", EXPECT_JOB);
-    limit_tries(L, c, 2);
     if (!lua_isnil(L, 3))
         bj_call_seconds(c, luaL_checknumber(L, 3));
     return 1;
@@ -153,8 +149,7 @@ static int info(lua_State *L)
 static int delete_job(lua_State *L)
 {
     lua_settop(L, 1);
-    begin(L, 1);
-    push_path(L, 1, "");
+    push_path(L, 1, begin(L, 1)->kind, "");
     bj_push_call(L, VERB_DELETE, 2, 1, "DELETE", EXPECT_NOTHING);
     return 1;
 }
@@ -219,8 +214,7 @@ static int upload(lua_State *L)
     static const char *const forms[] = {"text", "file", "queue", NULL};
     int form = luaL_checkoption(L, 2, NULL, forms);
     lua_settop(L, 3);
-    begin(L, 1); /* job, form, source, client */
-    push_path(L, 1, "/batches");
+    push_path(L, 1, begin(L, 1)->kind, "/batches"); /* job, form, source, client, path */
     struct call *c = bj_push_call(L, VERB_UPLOAD, 4, 1, "PUT", EXPECT_NOTHING);
     if (form == 0) {
         luaL_checktype(L, 3, LUA_TSTRING);
@@ -253,8 +247,7 @@ static int results(lua_State *L)
     int append = lua_toboolean(L, 4);
     int why;
     lua_settop(L, 4);
-    begin(L, 1); /* job, tail, file, append, client */
-    push_path(L, 1, tail);
+    push_path(L, 1, begin(L, 1)->kind, tail); /* job, tail, file, append, client, path */
     struct call *c = bj_push_call(L, VERB_READ, 5, 1, "GET", to_file ? EXPECT_FILE : EXPECT_CSV);
     if (bj_check_job(L, 1)->kind == JOB_QUERY)
         bj_call_count(c);

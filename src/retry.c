@@ -6,11 +6,11 @@
 
 const struct retry_policy retry_default = {.tries = 5, .base = 1, .cap = 30};
 
-/* Seconds: no pause is longer, and no request is tried again for longer once it has begun to fail. */
+/* Seconds: no pause is longer, and neither are all pauses of a request together. */
 static const double LONGEST_WISH = 600;
 static const double LONGEST_ALL = 3600;
 
-bool retry_allowed(const struct retry_policy *p, int failures, double failing, double retry_after, double dice,
+bool retry_allowed(const struct retry_policy *p, int failures, double paused, double retry_after, double dice,
                    double *pause)
 {
     if (failures >= p->tries || retry_after > LONGEST_WISH)
@@ -23,7 +23,7 @@ bool retry_allowed(const struct retry_policy *p, int failures, double failing, d
     *pause = ceiling * dice;
     if (*pause < retry_after)
         *pause = retry_after;
-    return failing + *pause <= LONGEST_ALL;
+    return paused + *pause <= LONGEST_ALL;
 }
 
 double retry_after_seconds(const char *value, size_t len, time_t now)

@@ -34,35 +34,42 @@ local function run(self, this)
   return call.run(core.job_facts(self).client, this)
 end
 
-local function read_as(self, kind)
-  core.set_kind(self, kind)
-  return run(self, core.info(self))
+-- Reads the info of a job of this kind; `deadline` (on core.now) bounds that.
+local function read_as(self, kind, deadline)
+  return run(self, core.info(self, kind, deadline and math.max(deadline - core.now(), SHORTEST_LOOK)))
 end
 
--- Finds out what kind of job an id stands for, with one request for an ingest job and two for a query.
-local function find_kind(self)
-  local info, err = read_as(self, "ingest")
-  if info or err.status ~= 404 then
-    core.set_kind(self, info and self.kind)
-    return info, err
+-- Finds out what kind of job an id stands for, with one request for an ingest job and two for a query. The kind of the handle
+-- changes only when it is known: other tasks may be using it.
+local function find_kind(self, deadline)
+  local first
+  for _, kind in ipairs { "ingest", "query" } do
+    local info, err = read_as(self, kind, deadline)
+    if info then
+      core.set_kind(self, self.kind or kind)
+      return info
+    elseif err.status ~= 404 then
+      return nil, err
+    end
+    first = first or err
   end
-  info = read_as(self, "query")
-  if not info then
-    core.set_kind(self, nil)
-    return nil, err
-  end
-  return info
+  return nil, first
 end
 
--- The method `name` of `self`, after finding out its kind if need be: `begin` makes the call.
-local function verb(name, begin)
+local function look(self, deadline)
+  if self.kind then
+    return read_as(self, self.kind, deadline)
+  end
+  return find_kind(self, deadline)
+end
+
+-- A method that finds out the kind of its job first, if need be.
+local function verb(begin)
   return function(self, ...)
     if not self.kind then
       local info, err = find_kind(self)
       if not info then
         return nil, err
-      elseif name == "info" then
-        return info
       end
     end
     return begin(self, ...)
@@ -81,13 +88,13 @@ end
 
 --- What the service knows about the job now.
 ---@return table|nil info, bulkjob.Error|nil err
-methods.info = verb("info", function(self)
-  return run(self, core.info(self))
-end)
+function methods:info()
+  return look(self)
+end
 
 --- Deletes the job and what the service keeps of it. Rows that were processed stay.
 ---@return true|nil ok, bulkjob.Error|nil err
-methods.delete = verb("delete", function(self)
+methods.delete = verb(function(self)
   return run(self, core.delete(self))
 end)
 
@@ -97,14 +104,11 @@ function job.add_also(err, another)
   table.insert(err.also, another)
 end
 
--- Rolls back a job whose upload failed, if it is ours and surely Open: then nothing can have been processed.
-local function roll_back(self, err)
-  if not core.job_facts(self).surely_open then
-    return
-  end
-  local info, why = run(self, core.abort(self, CLEANUP_TRIES))
-  if not info then
-    job.add_also(err, why)
+-- Rolls the job back if it is ours and surely Open: then nothing can have been processed. The error, if that failed.
+local function roll_back(self)
+  if core.job_facts(self).surely_open then
+    local _, why = run(self, core.abort(self, CLEANUP_TRIES))
+    return core.job_facts(self).surely_open and why or nil -- another task may have closed it meanwhile
   end
 end
 
@@ -157,7 +161,7 @@ end
 local function row_format(self)
   local info, err = core.job_facts(self).info, nil
   if not info.lineEnding then
-    info, err = run(self, core.info(self))
+    info, err = look(self)
   end
   return info, err
 end
@@ -183,7 +187,7 @@ end
 --- it is Open, so nothing was processed, and the service might refuse a second one.
 ---@param src bulkjob.Source
 ---@return true|nil ok, bulkjob.Error|nil err
-methods.upload = verb("upload", function(self, src)
+methods.upload = verb(function(self, src)
   ingest_only(self, "upload")
   local facts = core.job_facts(self)
   if facts.uploaded then
@@ -199,8 +203,9 @@ methods.upload = verb("upload", function(self, src)
   end
   local ok
   ok, err = this:result()
-  if not ok and this:was_sent() then
-    roll_back(self, err)
+  local why_not = not ok and this:was_sent() and roll_back(self)
+  if why_not then
+    job.add_also(err, why_not)
   end
   if not good then
     error(why, 0)
@@ -212,7 +217,7 @@ end)
 --- handle was made from an id; and once this handle has sent an abort.
 ---@return table|nil info state "UploadComplete", or a later one if the job has moved on since
 ---@return bulkjob.Error|nil err `in_doubt`: a close was sent, and may have taken effect or still take it
-methods.close = verb("close", function(self)
+methods.close = verb(function(self)
   ingest_only(self, "close: it runs from the start")
   local facts = core.job_facts(self)
   if facts.ours and not facts.uploaded and self.state == "Open" then
@@ -234,7 +239,7 @@ end
 --- Rolls back what is Open. A job that runs is stopped: rows that were processed stay. Safe to repeat.
 ---@return table|nil info state "Aborted"
 ---@return bulkjob.Error|nil err
-methods.abort = verb("abort", function(self)
+methods.abort = verb(function(self)
   end_transfers(self)
   return run(self, core.abort(self))
 end)
@@ -246,16 +251,16 @@ local WAIT_OPTIONS = { timeout = "seconds", on_progress = "function" }
 ---  the last look at the job, too
 ---@return table|nil info state "JobComplete", "Failed" or "Aborted"
 ---@return bulkjob.Error|nil err
-methods.wait = verb("wait", function(self, given)
+function methods:wait(given)
   given = options.check("wait", given or {}, WAIT_OPTIONS)
   local facts = core.job_facts(self)
   local deadline = given.timeout and core.now() + given.timeout
   local pause = FIRST_POLL
   while true do
-    local info, err = run(self, core.info(self, nil, deadline and math.max(deadline - core.now(), SHORTEST_LOOK)))
+    local info, err = look(self, deadline)
     if not info then
       if deadline and err.kind == "timeout" and core.now() >= deadline then
-        err.message = "the state of the job could not be read within " .. options.timeout .. " seconds; it goes on without us"
+        err.message = "the state of the job could not be read within " .. given.timeout .. " seconds; it goes on without us"
       end
       return nil, err
     end
@@ -281,7 +286,7 @@ methods.wait = verb("wait", function(self, given)
     end
     pause = math.min(pause * POLL_GROWTH, LONGEST_POLL)
   end
-end)
+end
 
 --- Waits for a query to be complete. One that failed or was aborted is an error.
 ---@param self bulkjob.Job
@@ -340,7 +345,7 @@ end
 ---@param given { typed: boolean|nil }|nil
 ---@return bulkjob.ResultSet[]|nil pages in the order of the rows; `for set in pages do` walks over them, too
 ---@return bulkjob.Error|nil err
-methods.pages = verb("pages", function(self, given)
+methods.pages = verb(function(self, given)
   given = query_only(self, "pages", given, PAGES_OPTIONS)
   local list, err = pages.all(self)
   if list and not list[1] then
@@ -354,18 +359,15 @@ methods.pages = verb("pages", function(self, given)
   return list, err
 end)
 
--- What happens when a scope that held the job is left. Only a job that is ours and surely Open is rolled back.
+-- What happens when a scope that held the job is left.
 local function leave(self, err)
-  if not core.job_facts(self).surely_open then
-    return
+  if core.job_facts(self).surely_open then
+    end_transfers(self)
   end
-  end_transfers(self)
-  local info, why = run(self, core.abort(self, CLEANUP_TRIES))
-  if info then
-    return
-  elseif core.is_error(err) then
+  local why = roll_back(self)
+  if why and core.is_error(err) then
     job.add_also(err, why)
-  elseif err == nil then
+  elseif why and err == nil then
     error(why, 0)
   end
 end

@@ -51,7 +51,7 @@ turn.__index = turn
 
 function turn:timeout()
   local call = self.trip.call
-  return math.min(call and call:timeout() or PATIENCE, PATIENCE)
+  return math.min(call and call:timeout() or PATIENCE, self.asking:timeout() or PATIENCE, PATIENCE)
 end
 
 function turn:watch(channel, tag)
@@ -179,10 +179,10 @@ local function set_out(client, auth, me)
   return this
 end
 
--- An answer, or nil, err; nil alone when the call was cancelled or its client closed.
-local function travel(client, auth, way)
+-- An answer, or nil, err; nil alone when the call was cancelled or its client closed. `asking`: the call that needs the token.
+local function travel(client, auth, way, asking)
   local me = yieldable.running() or MAIN
-  local mine = setmetatable({ task = task.running() }, turn)
+  local mine = setmetatable({ task = task.running(), asking = asking }, turn)
   while is_open(client) do
     local held = sources[auth] and sources[auth].held
     if held and held.access_token ~= core.token(client) then
@@ -209,6 +209,10 @@ local function travel(client, auth, way)
     elseif this.answer or this.err then
       -- Each has an error of its own: what is added to it is about one call.
       return this.answer, this.err and core.error(this.err.kind, this.err.message, this.err)
+    elseif asking:timeout() == 0 then
+      leave(this, auth)
+      return nil, core.error("timeout", "the call took longer than it may (total_timeout), and the sign-in was not over",
+        { code = "CURLE_OPERATION_TIMEDOUT" })
     end
   end
 end
@@ -217,7 +221,7 @@ end
 function trip.get(client, this, way)
   local auth = core.client_option(client, "auth")
   local source = sources[auth]
-  local answer, err = travel(client, auth, way)
+  local answer, err = travel(client, auth, way, this)
   if answer then
     -- Where the user says where the org is, a source of ours only says who asks.
     local url = not (source and core.org(client)) and answer.instance_url or nil
@@ -229,6 +233,9 @@ function trip.get(client, this, way)
     if source and source.held == answer then
       source.held = nil
     end
+  end
+  if err and this:job() then
+    err.job_id = err.job_id or this:job().id
   end
   this:cancel(err)
 end

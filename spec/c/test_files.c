@@ -219,6 +219,11 @@ static void test_descriptor(void)
         CHECK(holds("shown", "before after"));
     }
     close(fd);
+    /* A file that is only reached through /proc is replaced as any other. */
+    char path[sizeof directory + 64];
+    snprintf(path, sizeof path, "/proc/self/root%s", at("shown"));
+    if (access(path, W_OK) == 0)
+        CHECK(!output_is_direct(path));
     unlink(at("link"));
     unlink(at("shown"));
 }

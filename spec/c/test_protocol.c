@@ -64,7 +64,6 @@ struct node {
     int texts;      /* TEXT_… of the bodies of this call that went out whole */
     bool once;      /* its body cannot be sent again */
     bool automatic; /* nobody asked for it */
-    double now;
     /* What only the checks need. */
     bool took_effect; /* a request of this call did, though its answer was lost */
     bool lost;        /* a request of this call was */
@@ -429,7 +428,6 @@ static void begin_call(struct node *n, enum verb verb, bool automatic)
     n->took_effect = n->unread = n->doubtful = n->answered = n->lost = n->ended = n->over = false;
     n->paused = true;
     n->seen = STATE_UNKNOWN;
-    n->now = 0;
 }
 
 static bool is_surely_open(const struct handle *h)
@@ -464,7 +462,6 @@ static void follow(struct node *n, enum plan plan)
     case PLAN_SEND:
         n->phase = PHASE_SEND;
         rule(PAUSE_SANE, n, n->run.pause >= 0 && n->run.pause <= 600);
-        n->now += n->run.pause;
         n->paused = n->paused || n->run.pause > 0;
         return;
     case PLAN_TOKEN:
@@ -654,7 +651,6 @@ static bool request(struct node *n)
         answer_send(n, &a, &whole);
     else
         answer_look(n, &a);
-    n->now += choices.random ? (double)roll(60) : 0;
     if (a.outcome == OUTCOME_OK) {
         n->answered = send;
         n->seen = a.state;
@@ -671,7 +667,7 @@ static bool request(struct node *n)
         n->ended = a.retry_after > 600 || (refused && !(a.wrong_state && patch));
     }
     bool had_token = n->run.token_renewed;
-    enum plan plan = verb_next(&n->run, &a, n->now, choices.random ? roll(1000) / 1000.0 : 0.5);
+    enum plan plan = verb_next(&n->run, &a, choices.random ? roll(1000) / 1000.0 : 0.5);
     rule(TOKEN_ONCE, n, plan != PLAN_TOKEN || (!had_token && n->run.renewable && a.outcome == OUTCOME_DEAD_TOKEN));
     follow(n, plan);
     return true;
@@ -819,8 +815,7 @@ static void make_key(const struct node *n, unsigned char key[KEY])
     PUT(r->sends);
     PUT(r->lost_sends);
     PUT(r->failures);
-    PUT8(r->renewable, r->token_renewed, r->wrong_state, r->spent, r->gone, r->in_doubt, r->failing_since >= 0,
-         n->once);
+    PUT8(r->renewable, r->token_renewed, r->wrong_state, r->spent, r->gone, r->in_doubt, r->paused > 0, n->once);
     PUT((int)s->state | s->gone << 4 | s->ours_closed << 5);
     PUT(s->contents);
     PUT(s->jobs);
