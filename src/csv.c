@@ -1,9 +1,9 @@
 #include "csv.h"
 
+#include "numeric.h"
 #include "scan.h"
 
 #include <float.h>
-#include <locale.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -568,14 +568,13 @@ size_t csv_format_number(char out[CSV_NUMBER_MAX], double n)
     int len = 0;
     if (fabs(n) <= 9007199254740992.0 && n == floor(n))
         return (size_t)snprintf(out, CSV_NUMBER_MAX, "%.0f", n);
+    locale_t before = numeric_enter();
     for (int digits = fabs(n) < DBL_MIN ? 1 : 15; digits <= 17; digits++) {
         len = snprintf(out, CSV_NUMBER_MAX, "%.*g", digits, n);
         if (strtod(out, NULL) == n)
             break;
     }
-    for (int i = 0; i < len; i++)
-        if (out[i] == ',')
-            out[i] = '.';
+    numeric_leave(before);
     return (size_t)len;
 }
 
@@ -606,9 +605,8 @@ bool csv_parse_number(const char *data, size_t len, double *n)
         text[i] = data[i];
     }
     text[len] = '\0';
-    char *point = strchr(text, '.');
-    if (point)
-        *point = *localeconv()->decimal_point;
+    locale_t before = numeric_enter();
     *n = strtod(text, &end);
+    numeric_leave(before);
     return *end == '\0' && isfinite(*n);
 }

@@ -17,7 +17,7 @@ struct check_box {
 
 static struct csv_check *check_check(lua_State *L, int i)
 {
-    struct check_box *box = luaL_checkudata(L, i, CHECK_CLASS);
+    struct check_box *box = bj_check_object(L, i, CHECK_CLASS);
     if (!box->check)
         bj_misuse(L, "bulkjob.csv: this check is closed");
     return box->check;
@@ -187,7 +187,7 @@ static int facts(lua_State *L)
 
 static int close_check(lua_State *L)
 {
-    struct check_box *box = luaL_checkudata(L, 1, CHECK_CLASS);
+    struct check_box *box = bj_check_object(L, 1, CHECK_CLASS);
     csv_check_free(box->check);
     box->check = NULL;
     return 0;

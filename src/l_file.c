@@ -47,7 +47,7 @@ struct input {
 
 static struct input *check_input(lua_State *L, int i)
 {
-    struct input *in = luaL_checkudata(L, i, INPUT_CLASS);
+    struct input *in = bj_check_object(L, i, INPUT_CLASS);
     if (in->fd < 0)
         bj_raise(L, "bulkjob: this file is closed");
     return in;
@@ -123,7 +123,7 @@ static int input_size(lua_State *L)
 
 static int close_input(lua_State *L)
 {
-    struct input *in = luaL_checkudata(L, 1, INPUT_CLASS);
+    struct input *in = bj_check_object(L, 1, INPUT_CLASS);
     if (in->fd >= 0)
         close(in->fd);
     in->fd = -1;
@@ -137,7 +137,7 @@ static int close_input(lua_State *L)
 
 static struct output *check_output(lua_State *L, int i)
 {
-    struct output *o = luaL_checkudata(L, i, OUTPUT_CLASS);
+    struct output *o = bj_check_object(L, i, OUTPUT_CLASS);
     if (o->fd < 0)
         bj_raise(L, "bulkjob: this file is closed");
     return o;
@@ -228,7 +228,7 @@ static int publish_output(lua_State *L)
 /* output:discard(): removes what was not published */
 static int discard_output(lua_State *L)
 {
-    output_discard(luaL_checkudata(L, 1, OUTPUT_CLASS));
+    output_discard(bj_check_object(L, 1, OUTPUT_CLASS));
     return 0;
 }
 
@@ -288,7 +288,7 @@ struct log {
 
 static struct log *check_log(lua_State *L)
 {
-    struct log *log = luaL_checkudata(L, 1, LOG_CLASS);
+    struct log *log = bj_check_object(L, 1, LOG_CLASS);
     if (log->fd < 0)
         bj_raise(L, "bulkjob: this log is closed");
     return log;
@@ -296,7 +296,7 @@ static struct log *check_log(lua_State *L)
 
 static int close_log(lua_State *L)
 {
-    struct log *log = luaL_checkudata(L, 1, LOG_CLASS);
+    struct log *log = bj_check_object(L, 1, LOG_CLASS);
     if (log->fd >= 0)
         close(log->fd);
     log->fd = -1;

@@ -1,6 +1,7 @@
 --- The CSV that the service speaks, read and written row by row.
 local core = require "bulkjob.core"
 local options = require "bulkjob.options"
+local raise = require "bulkjob.raise"
 local source = require "bulkjob.source"
 
 local csv = {}
@@ -82,7 +83,7 @@ function csv.rows(from, given)
         close()
         reader:close()
         if err then
-          error(err, 0)
+          raise.error(err)
         end
       end
     end

@@ -4,6 +4,7 @@ local core = require "bulkjob.core"
 local file = require "bulkjob.file"
 local outfile = require "bulkjob.outfile"
 local page = require "bulkjob.page"
+local raise = require "bulkjob.raise"
 local task = require "bulkjob.task"
 local types = require "bulkjob.types"
 local wait = require "bulkjob.wait"
@@ -192,7 +193,7 @@ end
 local function fail(self, err)
   self.failed = err
   self:close()
-  error(err, 0)
+  raise.error(err)
 end
 
 -- Behind the last row of a page: on to the next one, or to the end.
@@ -493,7 +494,7 @@ function results.save_all(sets, path)
   end
   out:discard()
   if not good then
-    error(ok, 0)
+    raise.error(ok)
   end
   return ok, err
 end

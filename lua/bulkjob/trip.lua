@@ -2,6 +2,7 @@
 --- it on, so it does not matter who of them is cancelled, closed, killed or never resumed.
 local core = require "bulkjob.core"
 local loop = require "bulkjob.loop"
+local raise = require "bulkjob.raise"
 local task = require "bulkjob.task"
 local wait = require "bulkjob.wait"
 local yieldable = require "bulkjob.yieldable"
@@ -105,7 +106,7 @@ local function ask(this, auth)
   err = not answer and as_auth_error(err) or nil
   come_back(this, auth, answer, err)
   if not good then
-    error(raised, 0)
+    raise.error(raised)
   end
   return answer, err
 end
