@@ -77,8 +77,8 @@ local function verb(begin)
   end
 end
 
-local function local_error(self, message)
-  return nil, core.error("job", message, { job_id = self.id, state = self.state })
+local function local_error(self, message, in_doubt)
+  return nil, core.error("job", message, { job_id = self.id, state = self.state, in_doubt = in_doubt })
 end
 
 local function ingest_only(self, name)
@@ -276,7 +276,10 @@ function methods:wait(given)
       return local_error(self, "the job is one of Bulk API 1.0 (jobType Classic), and " .. info.state .. ": how far its batches are, and "
         .. "what becomes of them, is told by that API only")
     elseif info.state == "Open" and facts.ours then
-      return local_error(self, "the job is Open: it does not run before close")
+      if core.job_facts(self).surely_open then
+        return local_error(self, "the job is Open: it does not run before close")
+      end
+      return local_error(self, "the job is Open, and whether a close that was sent takes effect is not known", true)
     end
     local left = deadline and deadline - core.now() or math.huge
     if left <= 0 then
