@@ -246,9 +246,12 @@ end
 function trip.sign_in(client)
   local problem
   if not core.token(client) then
-    trip.get(client, { cancel = function(_, err)
-      problem = err or core.error("cancelled", "signing in was cancelled")
-    end }, wait.way(client))
+    trip.get(client, {
+      timeout = function() end,
+      cancel = function(_, err)
+        problem = err or core.error("cancelled", "signing in was cancelled")
+      end,
+    }, wait.way(client))
   end
   return not problem or nil, problem
 end
