@@ -540,9 +540,9 @@ static bool write_quoted(struct buf *out, const char *data, size_t len)
 bool csv_write_field(struct buf *out, const struct csv_format *f, bool first, const char *data, size_t len)
 {
     size_t before = !first;
-    char *room = out->data ? out->data + out->len : NULL;
-    if (!room || out->cap - out->len <= len + before + SCAN_BYTES) /* else without a call */
-        room = buf_reserve(out, len + before + SCAN_BYTES);
+    size_t need = before + len + SCAN_BYTES;
+    bool there = out->cap - out->len > need; /* without a call, most of the time */
+    char *room = there ? out->data + out->len : buf_reserve(out, need);
     if (!room)
         return false;
     if (before)

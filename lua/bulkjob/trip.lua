@@ -248,6 +248,7 @@ function trip.sign_in(client)
   if not core.token(client) then
     trip.get(client, {
       timeout = function() end,
+      job = function() end,
       cancel = function(_, err)
         problem = err or core.error("cancelled", "signing in was cancelled")
       end,
