@@ -63,6 +63,7 @@ build = {
     ["bulkjob.load.files"] = "lua/bulkjob/load/files.lua",
     ["bulkjob.load.input"] = "lua/bulkjob/load/input.lua",
     ["bulkjob.load.join"] = "lua/bulkjob/load/join.lua",
+    ["bulkjob.load.match"] = "lua/bulkjob/load/match.lua",
     ["bulkjob.load.next_step"] = "lua/bulkjob/load/next_step.lua",
     ["bulkjob.load.outcome"] = "lua/bulkjob/load/outcome.lua",
     ["bulkjob.load.part"] = "lua/bulkjob/load/part.lua",

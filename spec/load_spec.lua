@@ -168,7 +168,7 @@ describe("client:load", function()
       local report = assert(client:load(options(helper.with({
         file = helper.file(text), results = path "results", join = true,
       }, more))))
-      for _, kind in ipairs { "outcomes", "keys", "matched" } do
+      for _, kind in ipairs { "outcomes", "rows", "matched" } do
         assert.is_nil(helper.content(report.results.joined .. "." .. kind .. "1"))
       end
       return records_of(report.results.joined), report

@@ -7,6 +7,7 @@ local join = require "bulkjob.load.join"
 local outfile = require "bulkjob.outfile"
 local results = require "bulkjob.results"
 local second_pass = require "bulkjob.load.second_pass"
+local types = require "bulkjob.types"
 local wait = require "bulkjob.wait"
 
 local outcome = {}
@@ -188,11 +189,17 @@ local KEYS = { update = "Id", delete = "Id", hardDelete = "Id" }
 
 local function join_results(load, paths)
   local options = load.options
-  local names, path = read_columns(load.file), load.run:file "joined.csv"
+  local path, result_columns = load.run:file "joined.csv", {}
+  for name, from in pairs(paths) do
+    result_columns[name] = read_columns(from)
+  end
   files.check(join.files {
-    client = load.client, file = load.file, columns = names,
-    key = columns.key(names, read_columns(paths.successful), options.externalIdFieldName or KEYS[options.operation]),
-    delimiter = load.plan.columnDelimiter, line_ending = load.plan.lineEnding, records = load.plan.records, results = paths, path = path,
+    client = load.client, file = load.file, columns = read_columns(load.file), key = options.externalIdFieldName or KEYS[options.operation],
+    delimiter = load.plan.columnDelimiter, line_ending = load.plan.lineEnding, records = load.plan.records, results = paths,
+    result_columns = result_columns, path = path,
+    exact_columns = function(names)
+      return (types.exact(load.client, options.object, names))
+    end,
   })
   paths.joined = path
 end
