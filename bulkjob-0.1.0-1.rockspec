@@ -67,6 +67,7 @@ build = {
     ["bulkjob.load.next_step"] = "lua/bulkjob/load/next_step.lua",
     ["bulkjob.load.outcome"] = "lua/bulkjob/load/outcome.lua",
     ["bulkjob.load.part"] = "lua/bulkjob/load/part.lua",
+    ["bulkjob.load.reasons"] = "lua/bulkjob/load/reasons.lua",
     ["bulkjob.load.second_pass"] = "lua/bulkjob/load/second_pass.lua",
     ["bulkjob.loop"] = "lua/bulkjob/loop.lua",
     ["bulkjob.loop.block"] = "lua/bulkjob/loop/block.lua",
