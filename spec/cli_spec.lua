@@ -183,6 +183,24 @@ describe("the command", function()
       end
     end)
 
+    it("tells why jobs and rows failed, in lines of 80 characters", function()
+      local function load(text)
+        local file = assert(io.open(path "bad.csv", "wb"))
+        file:write(text)
+        file:close()
+        local status, out = run("load " .. path "bad.csv" .. " --object Account")
+        assert.are.equal(1, status)
+        for line in out:gmatch "[^\n]+" do
+          assert.is_true(#line <= 80, line)
+        end
+        return out
+      end
+      assert.matches("job 750%w+ is Failed: InvalidBatch.*not%s+found : Nope", load "Name,Nope\nA,B\n")
+      local long = ("\195\164"):rep(40)
+      local out = load("Name,Ext__c,AccountNumber\n,E1," .. long .. "\n,E2," .. long .. "\nA,E3,\nA,E3,\nB,E4," .. long:rep(2) .. "\n")
+      assert.matches("why rows failed:\n +2  REQUIRED_FIELD_MISSING: .*\n.*\n +1  DUPLICATE_VALUE: ", out)
+    end)
+
     it("prints JSON lines for machines", function()
       local status, out = run("--json load " .. rows(100) .. " --object Account")
       assert.are.equal(0, status)

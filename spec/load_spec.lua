@@ -163,12 +163,62 @@ describe("client:load", function()
     end)
   end)
 
+  describe("tells why", function()
+    local BAD = "Name,Ext__c,NumberOfEmployees\nA,E1,\nB,E1,\nC,E2,x\n,E3,1\n,E4,2\n,E5,3\nD,E1,\n"
+
+    it("rows failed, by cause, the most frequent first, with files or without", function()
+      for _, directory in ipairs { false, path "results" } do
+        org:reset()
+        org:set(helper.AT_ONCE)
+        local report = assert(client:load(options { file = helper.file(BAD), results = directory or nil, part_bytes = 100000 }))
+        local found = {}
+        for i, reason in ipairs(report.errors) do
+          found[i] = { reason.code, reason.count, reason.example.Ext__c, (reason.message:find("[Name]", 1, true)) }
+        end
+        assert.are.same({
+          { "REQUIRED_FIELD_MISSING", 3, "E3", 30 }, { "DUPLICATE_VALUE", 2, "E1" }, { "INVALID_TYPE_ON_FIELD_IN_RECORD", 1, "E2" },
+        }, found)
+        assert.is_nil(report.blank)
+      end
+    end)
+
+    it("a job failed", function()
+      local report = assert(client:load(options { file = helper.file "Name,Nope\nA,B\n" }))
+      assert.are.same({ "Failed", 1, {} }, { report.jobs[1].state, report.unprocessed, report.errors })
+      assert.matches("Field name not found : Nope", report.jobs[1].errorMessage)
+    end)
+
+    it("and does without where that cannot be had", function()
+      org:fault { path = "failedResults", status = 400, count = -1, body = '[{"errorCode":"X","message":"no"}]' }
+      local report = assert(client:load(options { file = helper.file(BAD), part_bytes = 100000 }))
+      assert.are.same({ 7, 6 }, { report.processed, report.failed })
+      assert.is_nil(report.errors)
+    end)
+
+    it("and counts where the service does not", function()
+      for _, directory in ipairs { false, path "results" } do
+        org:reset()
+        org:set(helper.AT_ONCE)
+        org:set { counters = false }
+        local report = assert(client:load(options { file = helper.file(BAD), results = directory or nil }))
+        assert.are.same({ 7, 7, 6, 0, 0 }, { report.records, report.processed, report.failed, report.unprocessed, report.unknown })
+        assert.is_nil(report.lower_bound)
+      end
+    end)
+
+    it("failed rows cannot be loaded again, whose values the service did not give back", function()
+      org:fault { path = "failedResults", status = 200, headers = { ["Content-Type"] = "text/csv" },
+        body = '"sf__Id","sf__Error",name,ext__c\n"","REQUIRED_FIELD_MISSING:x:--","",""\n' }
+      assert.is_true(assert(client:load(options { file = helper.file "name,ext__c\n,E1\n", results = path "results" })).blank)
+    end)
+  end)
+
   describe("joins the results with the input", function()
     local function joined(text, more)
       local report = assert(client:load(options(helper.with({
         file = helper.file(text), results = path "results", join = true,
       }, more))))
-      for _, kind in ipairs { "outcomes", "keys", "matched" } do
+      for _, kind in ipairs { "outcomes", "rows", "matched" } do
         assert.is_nil(helper.content(report.results.joined .. "." .. kind .. "1"))
       end
       return records_of(report.results.joined), report

@@ -527,9 +527,10 @@ describe("a run", function()
       local client = require "bulkjob".client { instance_url = "https://localhost", access_token = "x" }
       local at = %q
       assert(require("bulkjob.load.join").files {
-        client = client, file = at .. "/a.csv", columns = { "Name", "Ext__c" }, key = { "Ext__c" }, delimiter = "COMMA", line_ending = "LF",
+        client = client, file = at .. "/a.csv", columns = { "Name", "Ext__c" }, key = "Ext__c", delimiter = "COMMA", line_ending = "LF",
         records = 1e9, path = at .. "/joined.csv",
         results = { successful = at .. "/good.csv", failed = at .. "/bad.csv", unprocessed = at .. "/none.csv" },
+        result_columns = { successful = { "Name", "Ext__c" }, failed = { "Name", "Ext__c" }, unprocessed = { "Name", "Ext__c" } },
       })]]):format(path()))
     write("a.csv", csv(1, 300))
     write("good.csv", (csv(1, 300):gsub("Row", "001,true,Row"):gsub("Name", "sf__Id,sf__Created,Name", 1)))

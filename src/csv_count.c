@@ -38,20 +38,41 @@ static size_t add_header(struct csv_count *c, const char *data, size_t n)
     return n;
 }
 
+/* Quotes stand around a whole value, so text outside of quotes is next to none. Where in the block is one all the same?
+ * Answers SCAN_BYTES where all is good. `text`: bytes outside of quotes that are neither a delimiter nor a line end nor
+ * a quote; `n`: bytes of the block. */
+static unsigned find_bad_quote(struct csv_count *c, uint64_t quotes, uint64_t text, size_t n)
+{
+    uint64_t bad = (((quotes << 1) | c->after_quote) & text) | (((text << 1) | c->after_text) & quotes);
+    c->after_quote = quotes >> (n - 1) & 1;
+    c->after_text = text >> (n - 1) & 1;
+    return bad ? scan_first(bad) : SCAN_BYTES;
+}
+
 /* Takes a block, of which `n` bytes are there. */
 static void add_block(struct csv_count *c, const struct scan_block *b, size_t n)
 {
+    n = n < SCAN_BYTES ? n : SCAN_BYTES;
     uint64_t outside = ~scan_quoted(b->quotes, &c->quoted) & scan_below(n);
     uint64_t ends = b->line_feeds & outside;
     uint64_t text = scan_below(n) & ~ends & ~(b->returns & outside);
+    unsigned bad = find_bad_quote(c, b->quotes, outside & text & ~(b->quotes | b->delimiters), n);
+    unsigned long long row = c->rows + 1;
     c->delimiters += scan_count(b->delimiters & outside);
     for (; ends; ends &= ends - 1) {
         uint64_t before = scan_below(scan_first(ends));
         c->rows += c->content || text & before;
         c->content = false;
         text &= ~before;
+        if (scan_first(ends) < bad)
+            row = c->rows + 1;
     }
     c->content = c->content || text;
+    if (bad < SCAN_BYTES && !c->bad_quote) {
+        c->bad_quote = c->bytes + bad + 1;
+        c->bad_row = row;
+    }
+    c->bytes += n;
 }
 
 void csv_count_add(struct csv_count *c, const char *data, size_t n)
@@ -59,6 +80,7 @@ void csv_count_add(struct csv_count *c, const char *data, size_t n)
     struct scan_block blocks[SCAN_BLOCKS];
     if (!c->headed) {
         size_t header = add_header(c, data, n);
+        c->bytes += header;
         data += header;
         n -= header;
     }

@@ -15,6 +15,12 @@ struct csv_count {
     unsigned long long header_delimiters;
     unsigned long long delimiters; /* outside of quotes, behind the header */
     unsigned long long rows;       /* that have a line end */
+    unsigned long long bytes;      /* in all */
+    bool after_quote;              /* the last byte behind the header was a quote */
+    bool after_text;               /* it was text outside of quotes */
+    unsigned long long
+        bad_quote;              /* byte of the first quote that stands where none may, from 1, or next to it; 0: none */
+    unsigned long long bad_row; /* in which row behind the header, from 1 */
 };
 
 /* How many of the next `n` bytes belong to the first line, whose names may have line ends in quotes. *quoted: false

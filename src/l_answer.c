@@ -447,6 +447,15 @@ void bj_push_fault(lua_State *L, enum fault fault, const struct transfer *t, boo
     case FAULT_CORRUPT:
         protocol_error(L, "the gzip body of the response is damaged or cut off");
         break;
+    case FAULT_NO_LOCATOR:
+        protocol_error(L, "a page of results came without the Sforce-Locator header");
+        break;
+    case FAULT_COLUMNS:
+        protocol_error(L, "a page of results has other columns than the page before it");
+        break;
+    case FAULT_QUOTE:
+        bj_push_error(L, BJ_ERR_CSV, NULL, "a page of results has a quote where none may be");
+        break;
     case FAULT_ROWS_CUT:
         protocol_error(L, "a page of results ends in the middle of a row");
         break;
@@ -454,4 +463,17 @@ void bj_push_fault(lua_State *L, enum fault fault, const struct transfer *t, boo
         push_row_count(L, t, r);
         break;
     }
+}
+
+void bj_describe_quote(lua_State *L, const struct csv_count *count)
+{
+    char text[128];
+    snprintf(text, sizeof text, "row %llu, byte %llu: a page of results has a quote where none may be", count->bad_row,
+             count->bad_quote);
+    lua_pushstring(L, text);
+    lua_setfield(L, -2, "message");
+    bj_pushinteger(L, (long long)count->bad_row);
+    lua_setfield(L, -2, "row");
+    bj_pushinteger(L, (long long)count->bad_quote);
+    lua_setfield(L, -2, "byte");
 }

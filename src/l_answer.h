@@ -20,4 +20,8 @@ void bj_push_result(lua_State *L, const struct transfer *t, enum expect expect, 
 void bj_push_fault(lua_State *L, enum fault fault, const struct transfer *t, bool login, const struct reply *r,
                    int reply);
 
+/* Adds to the error on top, of FAULT_QUOTE, where that quote is: `row`, behind the header, and `byte` of the page, both
+ * from 1. */
+void bj_describe_quote(lua_State *L, const struct csv_count *count);
+
 #endif

@@ -105,6 +105,13 @@ void bj_call_count(struct call *c)
     c->counted = c->request.counted = true;
 }
 
+void bj_call_header(lua_State *L, int i)
+{
+    struct call *c = bj_check_call(L, i);
+    c->request.header = lua_tolstring(L, -1, &c->request.header_len);
+    bj_keep(L, i, "header");
+}
+
 void bj_call_sink(lua_State *L, int i, int fd, bool skip_line)
 {
     struct call *c = bj_check_call(L, i);

@@ -36,6 +36,8 @@ void bj_call_spec(lua_State *L, int i);
 /* Its response is a page of a query, whose rows are held against what the service says. */
 void bj_call_count(struct call *c);
 
+/* What goes to the file has to have the first line on top of the stack, which is taken. */
+void bj_call_header(lua_State *L, int i);
 /* Where an EXPECT_FILE goes; the descriptor then belongs to the call. Takes the path for messages on top of the stack.
  */
 void bj_call_sink(lua_State *L, int i, int fd, bool skip_line);

@@ -26,17 +26,31 @@ static void check_download(struct call *c, struct reply *r)
     r->download_differs = c->in.differs;
 }
 
-/* Counts the rows of a page of a query. What is read row by row is counted there. */
-static void check_rows(const struct call *c, struct reply *r)
+static const struct csv_count *rows_of(const struct call *c)
+{
+    return c->piece ? &c->count : c->request.expect == EXPECT_FILE ? &c->transfer->sink.count : NULL;
+}
+
+/* Holds a page of a query against what its headers say. What is read row by row is counted there. */
+static void check_page(const struct call *c, struct reply *r)
 {
     const struct transfer *t = c->transfer;
-    const struct csv_count *count = c->piece ? &c->count : c->request.expect == EXPECT_FILE ? &t->sink.count : NULL;
+    const struct csv_count *count = rows_of(c);
+    const struct buf *line = &t->sink.memory;
     size_t len;
-    if (!c->counted || !count || c->run.step != STEP_SEND)
+    if (!c->counted || c->run.step != STEP_SEND)
         return;
     const char *expected = transfer_header(t, "Sforce-NumberOfRecords", &len);
+    r->no_locator = !transfer_header(t, "Sforce-Locator", &len);
+    if (!count) {
+        r->rows_differ = expected && c->in.passed == 0 && strtoull(expected, NULL, 10) != 0;
+        return;
+    }
+    r->other_columns = c->request.header && (line->len != c->request.header_len ||
+                                             memcmp(buf_string(line), c->request.header, line->len) != 0);
     r->counted = true;
     r->rows = csv_count_rows(count);
+    r->bad_quote = count->bad_quote != 0;
     r->rows_cut = csv_count_is_cut(count);
     r->rows_differ = expected && strtoull(expected, NULL, 10) != r->rows;
 }
@@ -246,7 +260,7 @@ static void take_response(lua_State *L, struct call *c, int ci)
     bool login = c->request.login;
     memset(&r, 0, sizeof r);
     check_download(c, &r);
-    check_rows(c, &r);
+    check_page(c, &r);
     bj_push_reply(L, c->transfer, expect, login, &r);
     bj_kept(L, ci, "job");
     if (!lua_isnil(L, -1)) {
@@ -265,6 +279,8 @@ static void take_response(lua_State *L, struct call *c, int ci)
         bj_describe_request(L, c->transfer);
         bj_pushinteger(L, c->run.sends + (step == STEP_SEND));
         lua_setfield(L, -2, "attempts");
+        if (fault == FAULT_QUOTE)
+            bj_describe_quote(L, rows_of(c));
         if (a.has_contents) {
             lua_pushboolean(L, 1);
             lua_setfield(L, -2, "contents");

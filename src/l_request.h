@@ -29,6 +29,8 @@ struct request {
     int sink_fd;      /* EXPECT_FILE */
     off_t sink_base;
     bool skip_line;
+    const char *header; /* EXPECT_FILE: what the first line has to be; NULL: anything */
+    size_t header_len;
     bool counted; /* the rows of a page are counted on the way to the file */
 };
 

@@ -237,22 +237,29 @@ static int upload(lua_State *L)
     return 1;
 }
 
-/* core.results(job, tail [, file, append]) -> call | nil, err: CSV of the resource below the job. Without a file the
- * host reads it as it comes; else it goes into that, an output or the path of a file of our own, which is made new, or
- * with `append` gets the lines behind the header added. */
+/* core.results(job, tail [, file, append, header]) -> call | nil, err: CSV of the resource below the job. Without a
+ * file the host reads it as it comes; else it goes into that, an output or the path of a file of our own, which is made
+ * new, or with `append` gets the lines behind the header added. A page of a query whose first line is not `header` is
+ * asked for again. */
 static int results(lua_State *L)
 {
     const char *tail = luaL_checkstring(L, 2);
     int to_file = !lua_isnoneornil(L, 3);
     int append = lua_toboolean(L, 4);
     int why;
-    lua_settop(L, 4);
-    push_path(L, 1, begin(L, 1)->kind, tail); /* job, tail, file, append, client, path */
-    struct call *c = bj_push_call(L, VERB_READ, 5, 1, "GET", to_file ? EXPECT_FILE : EXPECT_CSV);
+    size_t header_len;
+    const char *header = luaL_optlstring(L, 5, NULL, &header_len);
+    lua_settop(L, 5);
+    push_path(L, 1, begin(L, 1)->kind, tail); /* job, tail, file, append, header, client, path */
+    struct call *c = bj_push_call(L, VERB_READ, 6, 1, "GET", to_file ? EXPECT_FILE : EXPECT_CSV);
     if (bj_check_job(L, 1)->kind == JOB_QUERY)
         bj_call_count(c);
     if (!to_file)
         return 1;
+    if (header) {
+        lua_pushlstring(L, header, header_len);
+        bj_call_header(L, 7);
+    }
     int fd = bj_open_output(L, 3, &why); /* …, call, path */
     if (fd >= 0 && append && lseek(fd, 0, SEEK_END) < 0) {
         why = errno;
@@ -261,7 +268,7 @@ static int results(lua_State *L)
     }
     if (fd < 0)
         return bj_fail(L, BJ_ERR_IO, NULL, "%s: %s", lua_tostring(L, -1), file_error(why));
-    bj_call_sink(L, 6, fd, append);
+    bj_call_sink(L, 7, fd, append);
     return 1;
 }
 

@@ -178,6 +178,12 @@ static enum fault judge_csv(const struct transfer *t, const struct reply *reply)
 {
     if (!response_is_csv(t))
         return FAULT_NO_CSV;
+    if (reply->no_locator)
+        return FAULT_NO_LOCATOR;
+    if (reply->other_columns)
+        return FAULT_COLUMNS;
+    if (reply->bad_quote)
+        return FAULT_QUOTE;
     if (reply->rows_cut)
         return FAULT_ROWS_CUT;
     return reply->rows_differ ? FAULT_ROWS_DIFFER : FAULT_NONE;
@@ -248,7 +254,8 @@ enum fault verdict(const struct transfer *t, enum verb verb, enum step step, enu
     } else {
         fault = judge_success(t, verb, step, expect, reply, a);
         answered = fault == FAULT_NONE;
-        a->outcome = answered ? OUTCOME_OK : OUTCOME_RETRY;
+        /* A wrong quote was written by the service, and is there the next time, too. */
+        a->outcome = answered ? OUTCOME_OK : fault == FAULT_QUOTE ? OUTCOME_FAILED : OUTCOME_RETRY;
     }
     a->lost = a->sent && !answered;
     return fault;

@@ -34,6 +34,9 @@ struct reply {
     bool download_corrupt;   /* its gzip body is damaged */
     bool counted;            /* the rows of a page of results were counted */
     unsigned long long rows;
+    bool no_locator;    /* the page does not say where the next one is, or that there is none */
+    bool other_columns; /* its header is not that of the pages before it */
+    bool bad_quote;     /* a quote stands where none may */
     bool rows_cut;      /* the page ends inside a row */
     bool rows_differ;   /* it does not hold as many as it promises */
     double retry_after; /* seconds; negative: not asked for */
@@ -53,6 +56,9 @@ enum fault {
     FAULT_UNEXPECTED,  /* a body where none has to be, or a part of one */
     FAULT_DIFFERS,
     FAULT_CORRUPT,
+    FAULT_NO_LOCATOR,
+    FAULT_COLUMNS,
+    FAULT_QUOTE,
     FAULT_ROWS_CUT,
     FAULT_ROWS_DIFFER,
 };

@@ -7,6 +7,7 @@ local job = require "bulkjob.job"
 local links = require "bulkjob.extract.links"
 local options = require "bulkjob.options"
 local outfile = require "bulkjob.outfile"
+local page = require "bulkjob.page"
 local pages = require "bulkjob.pages"
 local run = require "bulkjob.run"
 local trip = require "bulkjob.trip"
@@ -107,11 +108,11 @@ end
 
 local function work(extract, worker)
   while not extract.crew.err do
-    local page, err = links.take(extract)
-    local ok = page
-    if page then
-      worker.page = page
-      ok, err = file.fetch(extract, page)
+    local this, err = links.take(extract)
+    local ok = this
+    if this then
+      worker.page = this
+      ok, err = file.fetch(extract, this)
     end
     if err then
       extract.crew:stop(err)
@@ -140,9 +141,9 @@ local function take_on(extract)
   local this = extract.run
   local last = this.pages[#this.pages]
   extract.parallel = this.head.plan.parallel
-  for i, page in ipairs(this.pages) do
-    extract.fetched[i] = page
-    extract.rows = extract.rows + page.rows
+  for i, noted in ipairs(this.pages) do
+    extract.fetched[i] = noted
+    extract.rows = extract.rows + noted.rows
   end
   extract.head, extract.bytes = #this.pages + 1, last and last.bytes or 0
   extract.bytes_before = extract.bytes
@@ -191,11 +192,9 @@ local function fetch_all(extract)
     work(extract, worker)
   end)
   check(not extract.crew.err, extract.crew.err)
-  local total = extract.info.numberRecordsProcessed
-  if total and total ~= extract.rows then
-    check(nil, core.error("protocol", ("the pages hold %d rows, and the job says that it found %d"):format(extract.rows, total),
-      { job_id = extract.job.id }))
-  end
+  check(page.check_total(extract.job, extract.rows, function()
+    return extract.info
+  end))
   check(extract.run:note { whole = extract.info })
 end
 

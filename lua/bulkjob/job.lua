@@ -311,7 +311,9 @@ function job.complete(self, given)
 end
 
 -- What a result set has to ask about a handle that was made from an id.
-local ask = { kind = find_kind, format = row_format }
+local ask = { kind = find_kind, format = row_format, info = function(self)
+  return run(self, core.info(self, self.kind))
+end }
 
 local function result_set(tail)
   return function(self)
@@ -363,7 +365,7 @@ methods.pages = verb(function(self, given)
   end
   for i, locator in ipairs(list or {}) do
     -- The last one follows where its own answer leads: rows behind it would be lost.
-    list[i] = results.new(self, "/results", { locator = locator, typed = given.typed, single = i < #list }, ask)
+    list[i] = results.new(self, "/results", { locator = locator ~= "" and locator or nil, typed = given.typed, single = i < #list }, ask)
   end
   return list, err
 end)

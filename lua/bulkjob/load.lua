@@ -62,8 +62,16 @@ local JOBS = 4
 ---@field strays integer creates without an answer: each may have left an empty open job
 ---@field replaced table[]|nil of a `restart`: { first =, last =, job =, what = } of what the run before had or may have committed
 ---@field left_open string[]|nil jobs that could not be aborted; they hold data that nobody closes
+---@field errors bulkjob.Reason[]|nil why rows failed, the most frequent first; nil when it was not asked for, or cannot be had
+---@field blank boolean|nil the service gave the failed rows back without their values, so that failed.csv cannot be loaded again
 ---@field results { successful: string, failed: string, unprocessed: string, joined: string|nil }|nil the files
 ---@field retried integer|nil rows that were loaded once more
+
+---@class bulkjob.Reason a cause of failed rows: errors that differ only in ids, numbers and what is in quotes
+---@field code string|nil such as "DUPLICATE_VALUE"
+---@field message string of one of the rows
+---@field count integer
+---@field example table<string, string> that row: its values that are neither empty nor longer than 200 bytes
 
 local OPTIONS = {
   object = "text", operation = { "insert", "update", "upsert", "delete", "hardDelete" }, externalIdFieldName = "text",

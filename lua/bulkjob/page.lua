@@ -1,4 +1,5 @@
 --- One page of a result set: asked for, and held against what the service says of it. The results of an ingest job are one page.
+local call = require "bulkjob.call"
 local core = require "bulkjob.core"
 local task = require "bulkjob.task"
 local url = require "bulkjob.url"
@@ -30,7 +31,7 @@ local function tail_of(set)
   return set.tail .. (#query > 0 and "?" .. table.concat(query, "&") or "")
 end
 
---- Asks for the page at the set's locator. `...`: a path, and whether to append.
+--- Asks for the page at the set's locator. `...`: a path, whether to append, and the header that it has to have.
 ---@return table|nil call, bulkjob.Error|nil err
 function page.begin(set, ...)
   if not set.job.kind then
@@ -46,8 +47,31 @@ function page.begin(set, ...)
   return this, err
 end
 
-local function broken(set, message)
-  return nil, core.error("protocol", message, { job_id = set.job.id })
+local function broken(set, message, more)
+  local fields = more or {}
+  fields.job_id = set.job.id
+  return nil, core.error("protocol", message, fields)
+end
+
+-- A page of a query that is not there, or is a page of something else, may come right the next time: so many tries, with such pauses.
+local TRIES, PAUSE = 3, 0.2
+
+--- Takes `step(set)`, the answer of which is that of a page, until the page has come right. `let_go`, between two tries, ends what is
+--- under way. Only for a page of which nobody has got a row.
+---@return any ok, bulkjob.Error|nil err
+function page.try(set, step, let_go)
+  for try = 1, TRIES do
+    local ok, err = step(set)
+    local may_come = err and set.job.kind == "query" and (err.status == 404 or err.other_columns)
+    if ok or not may_come or try == TRIES then
+      return ok, err
+    end
+    let_go(set)
+    local slept, why = call.sleep(set.client, PAUSE)
+    if not slept then
+      return nil, why
+    end
+  end
 end
 
 -- What the service answers to another version does not say which (the guide, query_get_job_results).
@@ -77,9 +101,7 @@ function page.next_locator(set, facts, rows)
     return false
   end
   local expected = tonumber(facts.records)
-  if not facts.locator then
-    return broken(set, "a page of results came without the Sforce-Locator header")
-  elseif rows and expected and rows ~= expected then
+  if rows and expected and rows ~= expected then
     return broken(set, string.format("a page of results holds %d rows, and Sforce-NumberOfRecords says %d", rows, expected))
   elseif facts.locator == "null" or set.options.single then
     return false
@@ -93,9 +115,31 @@ end
 --- Every page repeats the header. One that differs is a page of something else: nil, err.
 function page.check_header(set, header)
   if set.header and set.header ~= header then
-    return broken(set, "a page of results has other columns than the page before it")
+    return broken(set, "a page of results has other columns than the page before it", { other_columns = true })
   end
   set.header = header
+  return true
+end
+
+--- Holds the rows of a whole query against what the job says that it found. A handle that does not know asks the service.
+---@param job bulkjob.Job
+---@param rows integer
+---@param ask_info fun(job: bulkjob.Job): table|nil, bulkjob.Error|nil
+---@return true|nil ok, bulkjob.Error|nil err
+function page.check_total(job, rows, ask_info)
+  local info = core.job_facts(job).info
+  if info.state ~= "JobComplete" or not info.numberRecordsProcessed then
+    local fresh, err = ask_info(job)
+    if not fresh then
+      return nil, err
+    end
+    info = fresh
+  end
+  local total = info.numberRecordsProcessed -- may be missing (dataloader, pull request 1033)
+  if total and total ~= rows then
+    return nil, core.error("protocol", ("the pages hold %d rows, and the job says that it found %d"):format(rows, total),
+      { job_id = job.id })
+  end
   return true
 end
 

@@ -7,14 +7,30 @@ local pages = {}
 
 local FIRST_VERSION = 58
 
-local function broken(job, message)
-  return nil, core.error("protocol", "resultPages: " .. message, { job_id = job.id })
-end
-
--- Only the locator is taken from a link: the rest is ours.
+-- The locator in a link, or nil. The rest of a link is ours to know.
 local function locator_of(link)
   local locator = type(link) == "string" and link:match "[?&]locator=([^&#]+)"
-  return locator and url.unescape(locator)
+  return locator and url.unescape(locator) or nil
+end
+
+-- The links of an answer, in any of the shapes that were seen (node-sf-bulk2, pull request 35; the guide,
+-- query_get_parallel_job_results): their locators, "" for the first page, which may have none. Nil where there is something else.
+local function locators_of(answer, seen)
+  local links = answer.resultPages or answer.resultChunks
+  if type(links) ~= "table" then
+    return nil
+  end
+  local list = {}
+  for i, page in ipairs(links) do
+    local link = type(page) == "table" and (page.resultUrl or page.resultLink)
+    local locator = locator_of(link) or (type(link) == "string" and not next(seen) and link:find "/results$" and "")
+    if not locator or seen[locator] then
+      return nil
+    end
+    seen[locator] = true
+    list[i] = locator
+  end
+  return list
 end
 
 --- Does the service know of pages in this version?
@@ -24,8 +40,9 @@ function pages.exist(client)
   return tonumber(core.api_version(client):match "^%d+") >= FIRST_VERSION
 end
 
---- A function that gives the locators of the next few pages in their order, then false; or nil, err. A query that found nothing
---- may have none.
+--- A function that gives the locators of the next few pages in their order, then false; or nil, err. Not every org has this
+--- resource, and it was seen in several shapes, so any answer of the service that is no list of pages is the end, too: the last page
+--- that is known tells where the next one is.
 ---@param job bulkjob.Job a query that is complete
 ---@return fun(): string[]|false|nil, bulkjob.Error|nil
 function pages.links(job)
@@ -37,31 +54,19 @@ function pages.links(job)
       return false
     end
     local answer, err = call.run(client, core.read(client, next_path))
-    if not answer then
+    if not answer and err.status then
+      return false
+    elseif not answer then
       err.job_id = job.id
       return nil, err
-    elseif type(answer.resultPages) ~= "table" then
-      return broken(job, "no pages in the answer")
     end
-    local list = {}
-    for i, page in ipairs(answer.resultPages) do
-      local locator = type(page) == "table" and locator_of(page.resultUrl)
-      if not locator then
-        return broken(job, "a page without a locator")
-      elseif seen[locator] then
-        return broken(job, "the locator " .. locator .. " came twice")
-      end
-      seen[locator] = true
-      list[i] = locator
+    local list = locators_of(answer, seen)
+    if not list or #list == 0 then
+      return false
     end
     -- The guide's table spells it one way, its example the other (query_get_parallel_job_results).
-    local more = locator_of(answer.nextRecordsUrl or answer.nextRecordUrl)
-    if answer.done ~= true and not more then
-      return broken(job, "not the last answer, and no link to the next")
-    elseif #list == 0 and answer.done ~= true then
-      return broken(job, "an answer without a page")
-    end
-    next_path = answer.done ~= true and path .. "?locator=" .. url.escape(more)
+    local more = answer.done ~= true and (locator_of(answer.nextRecordsUrl) or locator_of(answer.nextRecordUrl))
+    next_path = more and path .. "?locator=" .. url.escape(more)
     return list
   end
 end

@@ -28,8 +28,8 @@ local set_meta = { __index = methods, __name = "bulkjob.result_set" }
 ---@param tail string "/successfulResults" and so on
 ---@param options { max_records: integer|nil, locator: string|nil, typed: boolean|nil, single: boolean|nil } `single`: one page,
 ---  behind which there are others
----@param ask { kind: fun(job): table|nil, table|nil; format: fun(job): table|nil, table|nil } what a handle made from an id has
----  to find out first
+---@param ask { kind: fun(job), format: fun(job), info: fun(job) } each answers a table, or nil, err: what a handle made from an id
+---  has to find out first, and what the service knows of the job in the end
 function results.new(job, tail, options, ask)
   return setmetatable({
     job = job,
@@ -40,6 +40,7 @@ function results.new(job, tail, options, ask)
     seen = { [options.locator or ""] = true },
     client = core.job_facts(job).client,
     gate = {}, -- where tasks wait for the one that is reading
+    rows_before = 0, -- in the pages that are over
   }, set_meta)
 end
 
@@ -131,7 +132,7 @@ local function read_header(self)
   return ok, err
 end
 
-local function open_page(self)
+local function begin_page(self)
   local call_made, err = page.begin(self)
   local ok = call_made
   if ok then
@@ -158,6 +159,18 @@ local function close_page(self)
     self.reader:close()
     self.reader = nil
   end
+end
+
+local function open_page(self)
+  return page.try(self, begin_page, close_page)
+end
+
+-- Behind the last page: are these all rows of the job? A set that has begun elsewhere, or is one page of several, cannot tell.
+local function check_total(self)
+  if self.job.kind ~= "query" or self.options.locator or self.options.single then
+    return true
+  end
+  return page.check_total(self.job, self.rows_before, self.ask.info)
 end
 
 local function call_plain(step, self)
@@ -202,9 +215,15 @@ local function leave_page(self)
   if locator == nil then
     fail(self, err)
   end
+  self.rows_before = self.rows_before + self.count
   close_page(self)
   self.locator = locator
   if not locator then
+    local ok
+    ok, err = alone(self, check_total)
+    if not ok then
+      error(err, 0)
+    end
     self:close()
   end
 end
@@ -296,47 +315,60 @@ local function behind_header(self, piece, page_ended)
   return piece
 end
 
--- The next piece of the text; false at the end; nil, err.
-local function next_chunk(self)
-  while not self.closed do
-    local piece, err, facts, locator
+-- The next piece of a page; "" before there is one, and where a page has ended; nil, err.
+local function next_piece(self)
+  local piece, err, facts, locator
+  if not self.call then
+    self.call, err = page.begin(self)
+    self.headed, self.line, self.page_begun = false, "", false
     if not self.call then
-      self.call, err = page.begin(self)
-      self.headed, self.line, self.page_begun = false, "", false
-      if not self.call then
-        return nil, err
-      end
-    end
-    local this = self.call
-    piece = this:read()
-    wait.breathe(self.client)
-    local ended = piece == "" and call.advance(self.client, this) == "done"
-    if self.call ~= this then
-      return closed_meanwhile(self)
-    elseif ended then
-      facts, err = page.finish(self)
-      if facts then
-        locator, err = page.next_locator(self, facts)
-      end
-      if locator == nil then
-        return nil, err
-      end
-    end
-    piece, err = behind_header(self, piece, ended)
-    if not piece then
       return nil, err
-    elseif piece ~= "" then
-      self.page_begun = true
-    end
-    if ended then
-      self.call, self.locator = nil, locator
-      self.closed = not locator
-    end
-    if piece ~= "" then
-      return piece
     end
   end
-  return false
+  local this = self.call
+  piece = this:read()
+  wait.breathe(self.client)
+  local ended = piece == "" and call.advance(self.client, this) == "done"
+  if self.call ~= this then
+    return closed_meanwhile(self)
+  elseif ended then
+    facts, err = page.finish(self)
+    if facts then
+      locator, err = page.next_locator(self, facts)
+    end
+    if locator == nil then
+      return nil, err
+    end
+  end
+  piece, err = behind_header(self, piece, ended)
+  if not piece then
+    return nil, err
+  elseif piece ~= "" then
+    self.page_begun = true
+  end
+  if ended then
+    self.call, self.locator = nil, locator
+    self.rows_before = self.rows_before + (facts.rows or 0)
+    self.ended = not locator
+  end
+  return piece
+end
+
+-- The next piece of the text; false at the end; nil, err.
+local function next_chunk(self)
+  local piece, err = "", nil
+  while piece == "" and not self.closed do
+    if self.ended then
+      piece, err = check_total(self)
+      piece = piece and false
+      self.closed = true
+    elseif self.page_begun and self.call then -- what of this page has come cannot be taken back
+      piece, err = next_piece(self)
+    else
+      piece, err = page.try(self, next_piece, close_page)
+    end
+  end
+  return piece ~= "" and piece, err
 end
 
 local function take_chunk(self)
@@ -403,21 +435,25 @@ function methods:save_page(target, append)
   if append then
     ok, err = core.end_last_line(target)
   end
-  if ok then
-    self.call, err = page.begin(self, target, append)
-    ok = nil
+  if not ok then
+    return nil, err
   end
-  if self.call then
+  facts, err = page.try(self, function()
+    self.call, err = page.begin(self, target, append, self.header)
+    if not self.call then
+      return nil, err
+    end
     call.advance(self.client, self.call)
-    facts, err = page.finish(self)
-    self.call = nil
-  end
+    return page.finish(self)
+  end, close_page)
+  self.call = nil
   if facts then
     locator, err = page.next_locator(self, facts)
   end
-  if locator ~= nil then
-    ok, err = page.check_header(self, facts.header)
+  if locator == nil then
+    return nil, err
   end
+  ok, err = page.check_header(self, facts.header)
   if not ok then
     return nil, err
   end
@@ -432,9 +468,10 @@ local function save_pages(self, out, append)
       return nil, err
     end
     self.locator = saved.next
+    self.rows_before = self.rows_before + (saved.rows or 0)
     append = true
   until not self.locator
-  return true
+  return check_total(self)
 end
 
 -- A pipe or the like gets the text as it comes. `before`: the set whose text is in it already.

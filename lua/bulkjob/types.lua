@@ -6,13 +6,17 @@ local types = {}
 -- The guide to the SOAP API, Primitive Data Types and Field Types. All else stays text: dates have no type in Lua.
 local NAMES = { int = "integer", long = "integer", double = "number", currency = "number", percent = "number", boolean = "boolean" }
 
---- The types of columns such as `Name` or `Owner.Profile.Name`, in their order: "integer", "number", "boolean" or "text". One
---- request for each object. What leads to objects of several kinds is text.
+-- Those that the service may write in another way than they were sent.
+local REWRITTEN = { int = true, long = true, double = true, currency = true, percent = true, boolean = true, date = true,
+  datetime = true, time = true }
+
+--- What describe says of columns such as `Name` or `Owner.Profile.Name`, in their order. One request for each object. False for a
+--- column that is not there, and behind what leads to objects of several kinds.
 ---@param client bulkjob.Client
 ---@param object string
 ---@param columns string[]
----@return string[]|nil types, bulkjob.Error|nil err
-function types.of(client, object, columns)
+---@return (table|false)[]|nil fields, bulkjob.Error|nil err
+function types.fields(client, object, columns)
   local known = {}
   local function look_up(name)
     local err
@@ -42,8 +46,36 @@ function types.of(client, object, columns)
         return nil, err
       end
     end
-    local field = description and description.fields[column:match("[^.]+$"):lower()]
+    list[i] = description and description.fields[column:match("[^.]+$"):lower()] or false
+  end
+  return list
+end
+
+--- The types of columns, in their order: "integer", "number", "boolean" or "text". What leads to objects of several kinds is text.
+---@return string[]|nil types, bulkjob.Error|nil err
+function types.of(client, object, columns)
+  local fields, err = types.fields(client, object, columns)
+  if not fields then
+    return nil, err
+  end
+  local list = {}
+  for i, field in ipairs(fields) do
     list[i] = field and NAMES[field.type] or "text"
+  end
+  return list
+end
+
+--- Which columns come back in results as they were sent, for they are neither numbers nor dates. Not the ones that describe does not
+--- know.
+---@return boolean[]|nil exact, bulkjob.Error|nil err
+function types.exact(client, object, columns)
+  local fields, err = types.fields(client, object, columns)
+  if not fields then
+    return nil, err
+  end
+  local list = {}
+  for i, field in ipairs(fields) do
+    list[i] = field and not REWRITTEN[field.type]
   end
   return list
 end

@@ -48,6 +48,28 @@ static void test_cuts(void)
     COUNTS("\"a\",\"b\"\n\"1\",\"2\"\n\"3\",\"\"\"", 2, true);
 }
 
+/* Where a quote stands where none may, in pieces of any size: in which byte, and in which row. */
+static void test_quotes(void)
+{
+    static const struct {
+        const char *text;
+        unsigned long long byte;
+        unsigned long long row;
+    } cases[] = {
+        {"\"a\",\"b\"\n\"1\",\"2\"\n", 0, 0},
+        {"a,b\n1,2\n,\n", 0, 0},
+        {"\"a\",\"b\"\r\n\"\"\"1\"\"\",\"\"\"\"\r\n\"\",\"x\ny\"\r\n", 0, 0},
+        {"\"a\"\n\"1\"x\"\n", 8, 1},
+        {"\"a\"\n\n\"1\"\nx\"2\"\n", 11, 2},
+        {"a,b\n1,2\n3,\"4\"5\n", 14, 2},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (size_t step = 1; step <= strlen(cases[i].text); step++) {
+            struct csv_count c = count(cases[i].text, strlen(cases[i].text), step);
+            CHECK(c.bad_quote == cases[i].byte && c.bad_row == cases[i].row);
+        }
+}
+
 /* Wherever quoted CSV is cut, rows and cut together tell that something is missing, or nothing is. */
 static void test_every_prefix(void)
 {
@@ -90,6 +112,7 @@ int main(void)
 {
     test_rows();
     test_cuts();
+    test_quotes();
     test_every_prefix();
     test_first_line();
     return check_result();

@@ -352,6 +352,15 @@ static void test_downloads(void)
 {
     set_reply(FORM_EMPTY, NULL);
     CHECK(given(200, VERB_READ, STEP_SEND, EXPECT_CSV).outcome == OUTCOME_OK);
+    reply.no_locator = true;
+    CHECK(given(200, VERB_READ, STEP_SEND, EXPECT_CSV).outcome == OUTCOME_RETRY && fault == FAULT_NO_LOCATOR);
+    reply.no_locator = false;
+    reply.other_columns = true;
+    CHECK(given(200, VERB_READ, STEP_SEND, EXPECT_FILE).outcome == OUTCOME_RETRY && fault == FAULT_COLUMNS);
+    reply.other_columns = false;
+    reply.bad_quote = reply.rows_cut = true;
+    CHECK(given(200, VERB_READ, STEP_SEND, EXPECT_FILE).outcome == OUTCOME_FAILED && fault == FAULT_QUOTE);
+    reply.bad_quote = false;
     reply.rows_cut = true;
     CHECK(given(200, VERB_READ, STEP_SEND, EXPECT_CSV).outcome == OUTCOME_RETRY && fault == FAULT_ROWS_CUT);
     reply.rows_cut = false;

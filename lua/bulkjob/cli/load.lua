@@ -18,6 +18,71 @@ local function describe(progress)
   }
 end
 
+-- So many jobs and so many reasons are shown.
+local MOST_SHOWN = 10
+local COLUMNS = 80
+
+-- The text, or its beginning where it is longer than so many bytes; no character is cut in two.
+local function cut(text, bytes)
+  return #text <= bytes and text or text:sub(1, bytes - 3):gsub("[\192-\255]?[\128-\191]*$", "") .. "..."
+end
+
+-- A text in as many lines as it takes, each behind so many blanks.
+local function wrap(text, indent)
+  local lines, line = {}, ""
+  for word in text:gmatch "%S+" do
+    word = cut(word, COLUMNS - indent)
+    if line ~= "" and #line + 1 + #word > COLUMNS - indent then
+      lines[#lines + 1], line = line, ""
+    end
+    line = line == "" and word or line .. " " .. word
+  end
+  lines[#lines + 1] = line
+  return table.concat(lines, "\n" .. (" "):rep(indent))
+end
+
+local function print_more(list, what)
+  if #list > MOST_SHOWN then
+    print(("and %s more %s; --json shows all"):format(output.number(#list - MOST_SHOWN), what))
+  end
+end
+
+local function print_jobs(report)
+  local bad = {}
+  for _, info in ipairs(report.jobs) do
+    if info.gone or info.errorMessage or info.state == "Failed" or info.state == "Aborted" then
+      bad[#bad + 1] = info
+    end
+  end
+  for i = 1, math.min(#bad, MOST_SHOWN) do
+    local info = bad[i]
+    print(wrap(("job %s %s%s"):format(info.id, info.gone and "is gone" or "is " .. tostring(info.state),
+      info.errorMessage and ": " .. info.errorMessage or ""), 4))
+  end
+  print_more(bad, "jobs")
+end
+
+local function print_errors(errors)
+  if #errors > 0 then
+    print "why rows failed:"
+  end
+  for i = 1, math.min(#errors, MOST_SHOWN) do
+    local reason, names, values = errors[i], {}, {}
+    for name in pairs(reason.example) do
+      names[#names + 1] = name
+    end
+    table.sort(names)
+    for k, name in ipairs(names) do
+      values[k] = name .. "=" .. reason.example[name]
+    end
+    print(("%10s  %s"):format(output.number(reason.count), wrap((reason.code and reason.code .. ": " or "") .. reason.message, 12)))
+    if values[1] then
+      print((" "):rep(12) .. cut("such as " .. table.concat(values, ", "):gsub("%c", " "), COLUMNS - 12))
+    end
+  end
+  print_more(errors, "reasons")
+end
+
 local function print_report(report, options)
   if options.json then
     output.json { report = report }
@@ -35,6 +100,12 @@ local function print_report(report, options)
     if there then
       output.line(what)
     end
+  end
+  print_jobs(report)
+  print_errors(report.errors or {})
+  if report.blank then
+    print(wrap("failed.csv holds no values, for the service gave none back: it cannot be loaded again. The names in the header may be in "
+      .. "another case than those of the fields; --describe tells", 0))
   end
   for _, name in ipairs { "successful", "failed", "unprocessed", "joined" } do
     if report.results and report.results[name] then

@@ -73,8 +73,10 @@ local function put_together(extract)
   local ok, err = true, nil
   while ok and page do
     extract.header = extract.header or page.header
-    if page.header ~= extract.header then
-      ok, err = nil, core.error("protocol", "a page of results has other columns than the page before it", { job_id = extract.job.id })
+    if page.header ~= extract.header then -- it came before the first one, whose header is known now
+      os.remove(page.path)
+      extract.fetched[extract.head], extract.busy = nil, false
+      return file.fetch(extract, { number = extract.head, locator = page.locator })
     elseif page.path then
       ok, err = append(extract, page.path)
     end
@@ -105,6 +107,7 @@ function file.fetch(extract, page)
   local set = extract.job:results {
     locator = page.locator ~= "" and page.locator or nil, max_records = extract.options.max_records,
   }
+  set.header = extract.header
   -- The page whose turn it is needs no copy.
   local path = page.number > extract.head and path_of(extract, page.number) or nil
   local facts, err = set:save_page(path or extract.part, page.number > 1)

@@ -61,12 +61,12 @@ local function ask_for_more(extract)
     return links.follow(extract)
   end
   for _, locator in ipairs(few) do
-    extract.listed = extract.listed + 1
-    local known = extract.locators[extract.listed]
-    if known and known ~= locator then
-      return nil, core.error("protocol", "the pages of the query are no longer those of the journal; restart = true begins anew",
-        { job_id = extract.job.id })
+    local known = extract.locators[extract.listed + 1]
+    if known and known ~= locator and not (extract.listed == 0 and (known == "" or locator == "")) then
+      extract.next_links = nil -- these are not the pages of the journal, whose last one tells where the next one is
+      return links.follow(extract)
     end
+    extract.listed = extract.listed + 1
     extract.locators[extract.listed] = locator
     extract.seen[locator] = true
   end

@@ -5,9 +5,12 @@ local file = require "bulkjob.file"
 local files = require "bulkjob.load.files"
 local join = require "bulkjob.load.join"
 local outfile = require "bulkjob.outfile"
+local reasons = require "bulkjob.load.reasons"
 local results = require "bulkjob.results"
 local second_pass = require "bulkjob.load.second_pass"
+local types = require "bulkjob.types"
 local wait = require "bulkjob.wait"
+local yieldable = require "bulkjob.yieldable"
 
 local outcome = {}
 
@@ -188,13 +191,72 @@ local KEYS = { update = "Id", delete = "Id", hardDelete = "Id" }
 
 local function join_results(load, paths)
   local options = load.options
-  local names, path = read_columns(load.file), load.run:file "joined.csv"
+  local path, result_columns = load.run:file "joined.csv", {}
+  for name, from in pairs(paths) do
+    result_columns[name] = read_columns(from)
+  end
   files.check(join.files {
-    client = load.client, file = load.file, columns = names,
-    key = columns.key(names, read_columns(paths.successful), options.externalIdFieldName or KEYS[options.operation]),
-    delimiter = load.plan.columnDelimiter, line_ending = load.plan.lineEnding, records = load.plan.records, results = paths, path = path,
+    client = load.client, file = load.file, columns = read_columns(load.file), key = options.externalIdFieldName or KEYS[options.operation],
+    delimiter = load.plan.columnDelimiter, line_ending = load.plan.lineEnding, records = load.plan.records, results = paths,
+    result_columns = result_columns, path = path,
+    exact_columns = function(names)
+      return (types.exact(load.client, options.object, names))
+    end,
   })
   paths.joined = path
+end
+
+-- Rows in a file of results.
+local function count_rows(load, path)
+  local count = 0
+  files.walk(load.client, path, load.plan.columnDelimiter, function()
+    count = count + 1
+  end)
+  return count
+end
+
+-- Why rows failed, by the file of them. Where the service gave no counters (dataloader, pull request 1033), the files count.
+local function tell_reasons(load, sums, paths)
+  local tally = reasons.new()
+  files.walk(load.client, paths.failed, load.plan.columnDelimiter, tally.add)
+  sums.errors = tally.list()
+  sums.blank = tally.is_blank or nil
+  if sums.uncounted then
+    sums.failed = tally.count
+    sums.processed = tally.count + count_rows(load, paths.successful)
+    sums.unprocessed = sums.records - sums.processed - sums.unknown
+    sums.uncounted = nil
+  end
+end
+
+local function read_reasons(load, part, tally)
+  local set = load.client:job(part.job, "ingest"):failed_results()
+  local row = set:next()
+  while row do
+    tally.add(row)
+    row = set:next()
+  end
+end
+
+-- The same where nobody wants files. All is processed by then, so a load is not an error when the reasons cannot be had.
+local function fetch_reasons(load, sums)
+  local tally = reasons.new()
+  for _, part in ipairs(load.parts) do
+    local info, before = part.info, tally.count
+    if not (part.lost or info.gone) and info.numberRecordsFailed ~= 0 then
+      local good, err = yieldable.pcall(read_reasons, load, part, tally)
+      if not good and not core.is_error(err) then
+        error(err, 0)
+      elseif not good then
+        return
+      end
+      if not info.numberRecordsProcessed and info.state == "JobComplete" then -- which has processed all
+        sums.processed, sums.failed = sums.processed + part.records, sums.failed + tally.count - before
+        sums.unprocessed = sums.unprocessed - part.records
+      end
+    end
+  end
+  sums.errors = tally.list()
 end
 
 local function sum_up(load)
@@ -212,7 +274,10 @@ local function sum_up(load)
     else
       sums.processed = sums.processed + (info.numberRecordsProcessed or 0)
       sums.failed = sums.failed + (info.numberRecordsFailed or 0)
-      sums.lower_bound = sums.lower_bound or load.asked.wait and (info.state == "Aborted" or not info.numberRecordsProcessed) or nil
+      local counted = info.numberRecordsProcessed ~= nil
+      sums.uncounted = sums.uncounted or not counted or nil
+      sums.lower_bound = sums.lower_bound
+        or load.asked.wait and (info.state == "Aborted" or not counted and info.state ~= "JobComplete") or nil
     end
   end
   sums.unprocessed = sums.records - sums.processed - sums.unknown
@@ -249,6 +314,7 @@ local function assemble(load)
   if load.options.retry_failed then
     paths = retry_failed(load, sums, paths)
   end
+  tell_reasons(load, sums, paths)
   if load.options.join then
     join_results(load, paths)
   end
@@ -272,6 +338,10 @@ function outcome.report(load)
     sums = publish(load, going_on)
   else
     sums = sum_up(load)
+    if load.asked.wait then
+      fetch_reasons(load, sums)
+    end
+    sums.uncounted = nil
   end
   files.check(load.run:finish(sums, load.asked))
   return sums
