@@ -271,7 +271,9 @@ local function write_files()
   json:close()
   local data = assert(io.open(root .. "/build/bench.dat", "w"))
   for _, r in ipairs(results) do
-    data:write(('"%s: %s, %s"\t%g\t%g\t%g\t%g\n'):format(r.name, r.of, r.peer, r.median, r.lowest, r.highest, r.least or r.most))
+    if r.of ~= "ms more" then -- all others are ratios
+      data:write(('"%s: %s, %s"\t%g\t%g\t%g\t%g\n'):format(r.name, r.of, r.peer, r.median, r.lowest, r.highest, r.least or r.most))
+    end
   end
   data:close()
   local plot = ("gnuplot -e %s %s"):format(quote(("data='%s/build/bench.dat'; picture='%s/doc/bench.svg'"):format(root, root)),
