@@ -13,11 +13,10 @@ files["sandbox/lua"] = {
   read_globals = { coroutine = { fields = { "_create", "_resume", "_status", "_yield" } } },
 }
 -- The programs that we look whether we are in.
-files["lua/bulkjob/loop.lua"] = { read_globals = { "ngx" } }
-files["lua/bulkjob/loop"] = { read_globals = { "core", "ngx", "vim" } }
+files["lua/bulkjob/loop"] = { read_globals = { "core", "ngx" } }
 files["spec"] = { std = "+busted", max_line_length = false }
 -- Run by lua5.4, and by nothing else.
 files["examples/demo.lua"] = { std = "lua54" }
 files["examples/love"] = { globals = { "love" } }
 files["tools"] = { std = "lua54" }
-files["spec/oom"] = { globals = { "arm" } }
+files["spec/oom"] = { globals = { "arm", "disarm" } }

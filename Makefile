@@ -135,8 +135,12 @@ manual: ## write the manual page anew from the parser of the command
 rock-check: ## is the rockspec true, and does its rock work
 	@tools/rock-check $(VERSION)
 
-bench: all ## what is measured by hand
-	@for script in bench/*.lua; do echo "== $$script"; tools/run-lua $(BINDING) $(LUA) $$script || exit 1; done
+bench: all ## how fast it is beside others: a table, build/bench.json and doc/bench.svg
+	@$(MAKE) --no-print-directory LUA=luajit all
+	@tools/run-lua $(BINDING) $(LUA) bench/speed.lua
+
+bench-large: all ## memory, and every byte of large transfers, loads and extracts
+	@for script in $(filter-out bench/speed.lua,$(wildcard bench/*.lua)); do echo "== $$script"; tools/run-lua $(BINDING) $(LUA) $$script || exit 1; done
 
 bench-hosts: all $(HUNG_DNS) ## the same, of the programs that host Lua
 	@tools/deps bench
@@ -257,5 +261,5 @@ $(BINDING)/bulkjob $(OOM)/bulkjob:
 -include $(wildcard $(PLAIN)/*.d $(BINDING)/*.d)
 
 .PHONY: check-peers all help lib deps demo example-host example-love check check-all ready oom-programs test asan tsan c-test fuzz oom check-unit lint format rockspec manual rock-check \
-  bench bench-hosts install uninstall clean syntax run-c-tests run-fuzzers run-oom FORCE
+  bench bench-large bench-hosts install uninstall clean syntax run-c-tests run-fuzzers run-oom FORCE
 .DELETE_ON_ERROR:

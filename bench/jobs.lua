@@ -1,6 +1,6 @@
 -- Does a process that lives long stay as small as it was? 10,000 jobs are made, filled, closed, waited for and collected.
 --
---   make bench                    or: tools/run-lua build/lua5.4 lua5.4 bench/jobs.lua
+--   make bench-large                    or: tools/run-lua build/lua5.4 lua5.4 bench/jobs.lua
 --
 -- What the process has after 10,000 is compared with what it had after 1,000. Ends non-zero when there is a descriptor or a thread
 -- more, or more memory than the small amounts below.

@@ -1,6 +1,6 @@
 -- How much memory large transfers take, and how fast they are beside the curl command on the same server.
 --
---   make bench                    or: tools/run-lua build/lua5.4 lua5.4 bench/memory.lua [CASE]
+--   make bench-large                    or: tools/run-lua build/lua5.4 lua5.4 bench/memory.lua [CASE]
 --
 -- Each transfer runs in a Lua process of its own, over HTTPS to a sandbox on this machine. "above start" is the peak of its resident
 -- memory less what it was before `require "bulkjob"`, so the libraries (libcurl, OpenSSL: some 8 MB) count too. Ends non-zero when

@@ -1,13 +1,15 @@
 --- Salesforce Bulk API 2.0: a bulk job is a transaction.
 ---
 --- Misuse (a wrong type, an unknown option) raises. Everything else that can go wrong returns `nil, err`, where `err` is a
---- `bulkjob.Error`. Iterators have no place for a second value, so they raise that table.
+--- `bulkjob.Error`. Iterators have no place for a second value, so they raise that table; in nginx, which shows only strings, its line,
+--- for which `bulkjob.caught` gives the table.
 local core = require "bulkjob.core"
 local auth = require "bulkjob.auth"
 local client = require "bulkjob.client"
 local csv = require "bulkjob.csv"
 local job = require "bulkjob.job"
 local loop = require "bulkjob.loop"
+local raise = require "bulkjob.raise"
 require "bulkjob.extract"
 require "bulkjob.load"
 
@@ -28,6 +30,7 @@ require "bulkjob.load"
 ---@field parts { first: integer, last: integer, job: string|nil, what: string }[]|nil of a load whose journal holds an unfinished run of
 ---  something else: which records of that are "committed", "perhaps committed" or "not sent"
 ---@field traceback string|nil of the task that raised it
+---@field raised any of a task that raised something else than a string: that
 ---@field strays integer|nil how many empty, open jobs a failed create may have left behind
 ---@field contents boolean|nil the service has data of this job already
 
@@ -41,6 +44,8 @@ local bulkjob = {
   loop = loop.known,
   with = job.with,
   is_error = core.is_error,
+  assert = raise.assert,
+  caught = raise.caught,
 }
 
 assert(bulkjob._VERSION == "bulkjob " .. core.version,

@@ -491,4 +491,65 @@ describe("the command", function()
     assert.are.same({ UploadComplete = 1 }, helper.states(org))
     assert(client:job(org:jobs()[1].id):abort())
   end) end
+
+  describe("with an output that cannot be written", function()
+    local function full(arguments)
+      local err, status = helper.shell(environment() .. command.line(arguments) .. " 2>&1 >/dev/full")
+      return err, status
+    end
+
+    it("says so, whatever it does, and gives what was to be written on the standard error", function()
+      local job = assert(client:create { object = "Account", operation = "insert" })
+      assert(job:upload "Name\nOne\n")
+      assert(job:close())
+      assert(job:wait())
+      local file = rows(3)
+      for arguments, shown in pairs {
+        ["info " .. job.id] = job.id, ["--json info " .. job.id] = job.id, ["wait " .. job.id] = job.id, ["jobs"] = "ID +STATE",
+        ["--json jobs"] = job.id, ["limits"] = "DailyApiRequests", ["--json limits"] = "DailyApiRequests",
+        ["load " .. file .. " --object Account --operation insert"] = "3 rows in 1 job",
+        ["--json load " .. file .. " --object Account --operation insert"] = "\"report\"",
+        ["extract 'SELECT Name FROM Account' -o " .. path "all.csv"] = "rows, ", ["results " .. job.id] = "",
+        ["abort " .. assert(client:create { object = "Account", operation = "insert" }).id] = "Aborted",
+        ["--version"] = "bulkjob 0", ["--help"] = "Usage", ["load --help"] = "Usage", ["completion bash"] = "",
+      } do
+        local err, status = full(arguments)
+        assert.are.equal(3, status, arguments .. err)
+        assert.matches("the standard output: No space left on device", err)
+        assert.matches(shown, err)
+      end
+    end)
+
+    it("keeps the run of a load until its report was written", function()
+      local file = rows(3)
+      local arguments = "load " .. file .. " --object Account --operation insert"
+      assert.are.equal(3, select(2, full(arguments)))
+      local status, out = run(arguments)
+      assert.are.equal(0, status)
+      assert.matches("3 rows in 1 job", out)
+      assert.are.equal(3, org:count "Account")
+    end)
+
+    it("does not lose the id of the job that it made", function()
+      for _, options in ipairs { "", "--json " } do
+        local err, status = full(options .. "create --object Account --operation insert")
+        assert.are.equal(3, status)
+        local id = err:match "the id of the job (750%w+), which is Open, could not be written to the standard output: No space left"
+        assert.are.equal("Open", org:job(id).state)
+      end
+      local out = helper.shell("exec 3>&1; " .. environment() .. "{ " .. command.line "create --object Account --operation insert"
+        .. " 2>&3; echo status $? >&3; } | true")
+      assert.are.equal("Open", org:job(out:match "the id of the job (750%w+)").state)
+      assert.matches("status 3", out)
+    end)
+
+    it("is content when its reader has seen enough", function()
+      org:seed_jobs { { count = 3000, job = { object = "Account", operation = "insert", state = "JobComplete" } } }
+      local out, status = helper.shell(environment() .. "{ " .. command.line "jobs" .. "; echo status $? >&2; } | head -n 1")
+      assert.are.equal(0, status)
+      assert.matches("^ID +STATE", out)
+      assert.matches("status 0", out)
+      assert.is_nil(out:find("standard output", 1, true))
+    end)
+  end)
 end)

@@ -644,9 +644,10 @@ describe("errors", function()
       end)
     end
 
-    it("with INVALID_AUTH_HEADER is hopeless: what was sent is no token", function()
+    it("with INVALID_AUTH_HEADER is hopeless: the header could not be read", function()
       local asked = 0
-      local mine = helper.client(org, { access_token = "[REDACTED]", auth = function()
+      org:fault { method = "POST", status = 401, effect = false, body = '[{"errorCode":"INVALID_AUTH_HEADER","message":"no"}]' }
+      local mine = helper.client(org, { auth = function()
         asked = asked + 1
         return org.token
       end })

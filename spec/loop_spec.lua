@@ -508,6 +508,47 @@ describe("the way to wait", function()
     assert.are_not.equal(0, status)
   end)
 
+  describe("in luv does not lose without a word what a generator of coroutines yields", function()
+    local GENERATOR = [[
+      local loop, client = loops[2](), new_client()
+      local function rows()
+        return coroutine.wrap(function()
+          for i = 1, 3 do
+            coroutine.yield({ number = i, limits = bulkjob.assert(client:limits()) })
+          end
+        end)
+      end
+      loop.go_unprotected(function()
+        for row in rows() do
+          %s
+        end
+      end)
+      loop.run()
+      print "not reached"
+    ]]
+
+    it("where the value is used", function()
+      local out, status = run(GENERATOR:format "print(row.number)")
+      assert.truthy(out:find("this is no value: the coroutine that yielded it waits for libuv's loop", 1, true), out)
+      assert.is_nil(out:find "not reached")
+      assert.are_not.equal(0, status)
+    end)
+
+    it("where it is asked for the next one", function()
+      local out, status = run(GENERATOR:format "local _ = row")
+      assert.truthy(out:find("waits for libuv's loop, and another one has resumed it", 1, true), out)
+      assert.is_nil(out:find "not reached")
+      assert.are_not.equal(0, status)
+    end)
+
+    it("where it is left", function()
+      local out, status = run(GENERATOR:format "break")
+      assert.truthy(out:find("a coroutine yielded a value to libuv's loop", 1, true), out)
+      assert.is_nil(out:find "not reached")
+      assert.are_not.equal(0, status)
+    end)
+  end)
+
   if coroutine.close then -- luacheck: ignore
     it("in luv bears that the coroutine is closed meanwhile", function()
       org:fault(slow(3))

@@ -72,10 +72,7 @@ describe("in Neovim", function()
         for _ in job:successful_results() do
           n = n + 1
         end
-        local most = stop()
-        vim.schedule(function()
-          finish(info.numberRecordsProcessed, n, most)
-        end)
+        finish(info.numberRecordsProcessed, n, stop())
       end)()
       ]])
     end)
@@ -108,6 +105,15 @@ describe("in Neovim", function()
       go_on()
       ]])
     end)
+  end)
+
+  it("a coroutine may use Neovim's functions after a wait", function()
+    says("1 false\n", [[
+      coroutine.wrap(function()
+        assert(new_client():limits())
+        finish(vim.api.nvim_buf_line_count(0), tostring(vim.in_fast_event()))
+      end)()
+    ]])
   end)
 
   it("what the coroutine raises is shown", function()

@@ -1,5 +1,6 @@
 --- bulkjob inside nginx: one worker, looked at from outside.
 local helper = require "spec.helper"
+local lfs = require "lfs"
 local nginx = require "spec.nginx"
 local socket = require "socket"
 
@@ -17,6 +18,9 @@ local SAID = { http = "lua_shared_dict said 1m;", server = [[
     ngx.shared.said:set(key, tostring(said))
   end
 ]] }
+
+-- Lua for the init phase: modules of the tree itself are found, too.
+local SEARCH_HERE = ("package.path = %q .. package.path"):format(lfs.currentdir() .. "/?.lua;")
 
 describe("in nginx", function()
   local org, server, asked_for
@@ -394,6 +398,7 @@ describe("in nginx", function()
       for _, key in ipairs { "init", "blocking" } do
         local said = says(key, "/plain")
         assert.truthy(said:find("bulkjob: no request can be made in nginx's init phase", 1, true), said)
+        assert.truthy(said:find("a timer (ngx.timer.at) that init_worker_by_lua* starts", 1, true), said)
       end
       assert.are.same({}, org:requests {})
       assert.are.equal(LIMIT, (server:get "/limits"))
@@ -556,7 +561,7 @@ describe("in nginx", function()
       end)
 
       it("says so, and recovers", function()
-        assert.truthy(get_with(0):find("bulkjob: the engine could not be started: Too many open files", 1, true))
+        assert.truthy(get_with(0):find("io error: the engine could not be started: Too many open files", 1, true))
         assert.are.equal(LIMIT, (server:get "/limits"))
       end)
 
@@ -577,5 +582,86 @@ describe("in nginx", function()
         end))
       end)
     end)
+  end)
+
+  it("can load the module in a request first, which nginx's own coroutine functions are in the way of", function()
+    serve { init = [[
+      bulkjob = nil
+      for name in pairs(package.loaded) do
+        if name:find "^bulkjob" then package.loaded[name] = nil end
+      end
+    ]], server = [[
+      location = /first { content_by_lua_block {
+        local bulkjob = require "bulkjob"
+        local c = bulkjob.client { instance_url = ORG.tls_url, access_token = ORG.token, ca_file = ORG.ca_file }
+        local job = assert(c:create { object = "Account", operation = "insert" })
+        bulkjob.with(job, function() assert(job:upload { rows = { { Name = "x" } } }) end)
+        ngx.say(job.state)
+      } }
+    ]] }
+    for _ = 1, 3 do
+      assert.are.equal("Aborted", (server:get "/first"))
+    end
+  end)
+
+  it("waits by blocking in a thread of ngx.run_worker_thread", function()
+    serve { main = "thread_pool bulk threads=2;", init = SEARCH_HERE, server = [[
+      location = /thread { content_by_lua_block {
+        local _, said = ngx.run_worker_thread("bulk", "spec.host.worker", "limit", ORG.tls_url, ORG.token, ORG.ca_file)
+        ngx.say(said)
+      } }
+    ]] }
+    for _ = 1, 3 do
+      assert.are.equal(LIMIT, (server:get "/thread"))
+    end
+  end)
+
+  it("shows the line of an error, which is a string there, and gives its table", function()
+    asked_for = "NOT_FOUND"
+    serve [[
+      location = /iterate { content_by_lua_block { for _ in client():job("7508d00000Kq3XbAAJ"):failed_results() do end } }
+      location = /assert { content_by_lua_block { bulkjob.assert(client():job("7508d00000Kq3XbAAJ"):info()) } }
+      location = /caught { content_by_lua_block {
+        local _, text = pcall(function() for _ in client():job("7508d00000Kq3XbAAJ"):failed_results() do end end)
+        local err = bulkjob.caught(text)
+        ngx.say(type(text), " ", err.kind, " ", err.job_id)
+      } }
+      location = /with { content_by_lua_block {
+        local job = assert(client():create { object = "Account", operation = "insert" })
+        local _, text = pcall(bulkjob.with, job, function() for _ in client():job("7508d00000Kq3XbAAJ"):failed_results() do end end)
+        ngx.say(bulkjob.caught(text).code, " ", job.state)
+      } }
+    ]]
+    assert.are.equal("string api 7508d00000Kq3XbAAJ", (server:get "/caught"))
+    assert.are.equal("NOT_FOUND Aborted", (server:get "/with"))
+    server:get "/iterate"
+    server:get "/assert"
+    assert.are.equal(1, #server:log "runtime error: api error NOT_FOUND")
+    assert.are.equal(1, #server:log "runtime error: content_by_lua%(nginx.conf:%d+%):1: api error NOT_FOUND")
+    assert.are.equal(0, #server:log "unknown reason")
+  end)
+
+  it("ends what an old worker waits for after worker_shutdown_timeout", function()
+    stall(helper.NEVER_SECONDS)
+    serve { main = "worker_shutdown_timeout 1s;", server = [[
+      location = /wait { content_by_lua_block {
+        ngx.timer.at(0, function()
+          local limits, err = client():limits()
+          ngx.log(ngx.NOTICE, "it ended: ", tostring(limits or err))
+        end)
+      } }
+    ]] }
+    server:get "/wait"
+    org_has(1)
+    local old = server:workers()[1]
+    server:signal "HUP"
+    assert.is_true(nginx.eventually(function()
+      local there = false
+      for _, pid in ipairs(server:workers()) do
+        there = there or pid == old
+      end
+      return not there
+    end))
+    assert.are.equal(1, #server:log "it ended: io error: nothing to wait on: nginx ends")
   end)
 end)

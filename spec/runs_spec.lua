@@ -451,7 +451,7 @@ describe("a run", function()
     end)
 
     it("published together, whenever that is broken off", function()
-      local rename, kept = core.publish, nil
+      local rename = core.publish
       finally(function()
         core.publish = rename -- luacheck: ignore
       end)
@@ -459,7 +459,7 @@ describe("a run", function()
         local all = {
           file = write("a.csv", csv(most * 10 + 1, most * 10 + 10)), results = path "results", join = true, journal = path("journal" .. most),
         }
-        kept = 0
+        local kept = 0
         core.publish = function(from, to) -- luacheck: ignore
           if to:find "results/" and kept == most then
             return nil, core.error("io", "broken off")

@@ -218,6 +218,19 @@ describe("secrets", function()
     end
   end)
 
+  it("do not come out of a proxy that echoes its own, in base64", function()
+    for _, form in ipairs { "Proxy-Authorization: Basic %s", '{"headers":[{"proxy-authorization":"Basic %s"}]}' } do
+      local credentials = "bWU6bWFya2VkLnByb3h5LjY=" -- me:marked.proxy.6
+      org:fault { path = "/limits", status = 403, body = "<html>got " .. form:format(credentials) .. "</html>" }
+      org:fault { path = "/limits", status = 200, body = "got " .. form:format(credentials) }
+      for _ = 1, 2 do
+        local limits, err = helper.client(org, { retry = { tries = 1 } }):limits()
+        assert.is_nil(limits)
+        assert.is_nil(tostring(err):find(credentials, 1, true), tostring(err))
+      end
+    end
+  end)
+
   it("stay away from another host to which the org redirects", function()
     local other = helper.org()
     local job = assert(client:create { object = "Account", operation = "insert" })

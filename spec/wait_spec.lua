@@ -31,6 +31,19 @@ describe("wait", function()
     end
   end)
 
+  it("is an error at once for a job of Bulk API 1.0, which never changes its state here", function()
+    for _, state in ipairs { "Open", "Closed" } do
+      org:fault { method = "GET", path = "/jobs/ingest/", status = 200,
+        body = ('{"id":"7508d00000Kq3XbAAJ","operation":"insert","object":"Account","state":"%s","jobType":"Classic","apiVersion":66.0}'):format(state) }
+      local info, err = client:job("7508d00000Kq3XbAAJ", "ingest"):wait { timeout = helper.HANG_SECONDS }
+      assert.is_nil(info)
+      assert.are.equal("job", err.kind)
+      assert.matches("Bulk API 1.0 %(jobType Classic%), and " .. state, err.message)
+      assert.are.equal("7508d00000Kq3XbAAJ", err.job_id)
+    end
+    assert.are.equal(2, #org:requests())
+  end)
+
   it("ends at its own time-out, whatever the client's other limits", function()
     local job = closed()
     org:fault { method = "GET", stall = 30, count = -1 }

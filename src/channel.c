@@ -107,16 +107,20 @@ bool channel_remove(struct channel *c, struct transfer *t)
     return was;
 }
 
-struct transfer *channel_next(struct channel *c)
+bool channel_next(struct channel *c, bool drop, double *tag)
 {
-    struct transfer *t = NULL;
+    struct transfer *dropped = NULL;
     /* A frame of a game must not wait for a thread that was sent to sleep while it held the lock. */
     if (atomic_load_explicit(&c->news, memory_order_acquire) == 0 || pthread_mutex_trylock(&c->lock) != 0)
-        return NULL;
-    if (c->first)
-        t = take(c, &c->first);
+        return false;
+    if (c->first && drop)
+        dropped = take(c, &c->first);
+    bool any = c->first != NULL;
+    if (any)
+        *tag = c->first->tag;
     pthread_mutex_unlock(&c->lock);
-    return t;
+    transfer_unref(dropped); /* which may be the last reference to this very channel but the caller's */
+    return any;
 }
 
 int channel_fd(struct channel *c)

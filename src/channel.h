@@ -48,9 +48,10 @@ bool channel_put(struct channel *c, struct transfer *t);
 /* Takes the transfer out of the list. True if it was there. */
 bool channel_remove(struct channel *c, struct transfer *t);
 
-/* The next transfer that has news (done, bytes to take, room to put), with a reference for the caller. NULL when there
- * is none, or when the engine's thread is just bringing some: this never waits. */
-struct transfer *channel_next(struct channel *c);
+/* The tag of the first transfer that has news (done, bytes to take, room to put), which stays where it is; with `drop`,
+ * after the one that was first before is taken out. False when there is none, or when the engine's thread is just
+ * bringing some: this never waits. */
+bool channel_next(struct channel *c, bool drop, double *tag);
 
 /* A descriptor that is readable when there is something for channel_next, and unreadable when there is nothing now. -1,
  * with errno, when none can be had. */

@@ -32,6 +32,11 @@ static inline void bj_getuservalue(lua_State *L, int i)
     lua_getfenv(L, i);
 }
 
+static inline void bj_pushglobals(lua_State *L)
+{
+    lua_pushvalue(L, LUA_GLOBALSINDEX);
+}
+
 /* A light userdata as key: LuaJIT's pointers have 47 bits, which static addresses fit. */
 static inline void bj_rawgetp(lua_State *L, int i, const void *p)
 {
@@ -55,18 +60,6 @@ static inline void bj_setfuncs(lua_State *L, const luaL_Reg *l)
     }
 }
 
-static inline void *bj_testudata(lua_State *L, int i, const char *name)
-{
-    void *p = lua_touserdata(L, i);
-    if (!p || !lua_getmetatable(L, i))
-        return NULL;
-    luaL_getmetatable(L, name);
-    if (!lua_rawequal(L, -1, -2))
-        p = NULL;
-    lua_pop(L, 2);
-    return p;
-}
-
 #else
 
 static inline void bj_setuservalue(lua_State *L, int i)
@@ -76,6 +69,10 @@ static inline void bj_setuservalue(lua_State *L, int i)
 static inline void bj_getuservalue(lua_State *L, int i)
 {
     lua_getuservalue(L, i);
+}
+static inline void bj_pushglobals(lua_State *L)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
 }
 static inline void bj_rawgetp(lua_State *L, int i, const void *p)
 {
@@ -89,21 +86,18 @@ static inline void bj_setfuncs(lua_State *L, const luaL_Reg *l)
 {
     luaL_setfuncs(L, l, 0);
 }
-static inline void *bj_testudata(lua_State *L, int i, const char *name)
-{
-    return luaL_testudata(L, i, name);
-}
-
 #endif
 
 /* A whole number as an integer where Lua has integers, so that 5 does not print as 5.0. */
 static inline void bj_pushinteger(lua_State *L, long long n)
 {
 #if BJ_HAS_INTEGER
-    lua_pushinteger(L, (lua_Integer)n);
-#else
-    lua_pushnumber(L, (lua_Number)n);
+    if ((lua_Integer)n == n) { /* Lua may be built with integers of 32 bits */
+        lua_pushinteger(L, (lua_Integer)n);
+        return;
+    }
 #endif
+    lua_pushnumber(L, (lua_Number)n);
 }
 
 /* Is the number at `i` one of Lua's integers? Never where Lua has none. */

@@ -1,9 +1,9 @@
 #include "csv.h"
 
+#include "numeric.h"
 #include "scan.h"
 
 #include <float.h>
-#include <locale.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -553,9 +553,9 @@ static bool write_quoted(struct buf *out, const char *data, size_t len)
 bool csv_write_field(struct buf *out, const struct csv_format *f, bool first, const char *data, size_t len)
 {
     size_t before = !first;
-    char *room = out->data ? out->data + out->len : NULL;
-    if (!room || out->cap - out->len <= len + before + SCAN_BYTES) /* else without a call */
-        room = buf_reserve(out, len + before + SCAN_BYTES);
+    size_t need = before + len + SCAN_BYTES;
+    bool there = out->cap - out->len > need; /* without a call, most of the time */
+    char *room = there ? out->data + out->len : buf_reserve(out, need);
     if (!room)
         return false;
     if (before)
@@ -581,14 +581,13 @@ size_t csv_format_number(char out[CSV_NUMBER_MAX], double n)
     int len = 0;
     if (fabs(n) <= 9007199254740992.0 && n == floor(n))
         return (size_t)snprintf(out, CSV_NUMBER_MAX, "%.0f", n);
+    locale_t before = numeric_enter();
     for (int digits = fabs(n) < DBL_MIN ? 1 : 15; digits <= 17; digits++) {
         len = snprintf(out, CSV_NUMBER_MAX, "%.*g", digits, n);
         if (strtod(out, NULL) == n)
             break;
     }
-    for (int i = 0; i < len; i++)
-        if (out[i] == ',')
-            out[i] = '.';
+    numeric_leave(before);
     return (size_t)len;
 }
 
@@ -619,9 +618,8 @@ bool csv_parse_number(const char *data, size_t len, double *n)
         text[i] = data[i];
     }
     text[len] = '\0';
-    char *point = strchr(text, '.');
-    if (point)
-        *point = *localeconv()->decimal_point;
+    locale_t before = numeric_enter();
     *n = strtod(text, &end);
+    numeric_leave(before);
     return *end == '\0' && isfinite(*n);
 }

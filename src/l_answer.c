@@ -94,12 +94,13 @@ static void push_curl_name(lua_State *L, CURLcode code)
 
 /* ---- the body ---- */
 
-/* The field `name` of the table at `i` if it is a string, which is pushed, or else nil. */
-static const char *push_text(lua_State *L, int i, const char *name)
+/* The field `name` of the table at `i` if it is a string, which is pushed, or else nil. With `plain`, a string that
+ * holds a NUL is none: what stands before it would be taken for the whole. */
+static const char *push_text(lua_State *L, int i, const char *name, bool plain)
 {
     i = lua_absindex(L, i);
     lua_getfield(L, i, name);
-    if (lua_type(L, -1) == LUA_TSTRING)
+    if (lua_type(L, -1) == LUA_TSTRING && !(plain && strlen(lua_tostring(L, -1)) != lua_rawlen(L, -1)))
         return lua_tostring(L, -1);
     lua_pop(L, 1);
     lua_pushnil(L);
@@ -107,11 +108,11 @@ static const char *push_text(lua_State *L, int i, const char *name)
 }
 
 /* The same for the first of these fields that is there; *which is its number. */
-static const char *push_first(lua_State *L, int i, const char *const names[3], int *which)
+static const char *push_first(lua_State *L, int i, const char *const names[3], bool plain, int *which)
 {
     i = lua_absindex(L, i);
     for (*which = 0;; ++*which) {
-        const char *text = push_text(L, i, names[*which]);
+        const char *text = push_text(L, i, names[*which], plain);
         if (text || *which == 2)
             return text;
         lua_pop(L, 1);
@@ -151,9 +152,9 @@ static void push_json_error(lua_State *L, int body, bool login, struct reply *r)
     lua_rawgeti(L, body, 1);
     bool array = lua_istable(L, -1);
     int error = array ? top + 1 : body;
-    const char *code = push_first(L, error, codes, &which);
+    const char *code = push_first(L, error, codes, true, &which);
     bool ours = code && (which < 2 || login);
-    const char *message = push_first(L, error, messages, &which);
+    const char *message = push_first(L, error, messages, false, &which);
     lua_remove(L, top + 1);
     if (ours || (array && message)) {
         r->form = FORM_ERROR;
@@ -222,8 +223,8 @@ void bj_push_reply(lua_State *L, const struct transfer *t, enum expect expect, b
         return;
     }
     bj_type_job_info(L, body);
-    r->id = push_text(L, body, "id"); /* both stay in the body */
-    r->state = push_text(L, body, "state");
+    r->id = push_text(L, body, "id", true); /* both stay in the body */
+    r->state = push_text(L, body, "state", true);
     lua_pop(L, 2);
 }
 

@@ -6,9 +6,13 @@
 #include "l_error.h"
 #include "l_open.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
-enum { JWT_MAX = 64 * 1024 };
+enum { JWT_MAX = 64 * 1024, OUTPUT_MAX = 256 * 1024 };
 
 /* core.sign_jwt(key, passphrase | nil, claims) -> token | nil, err: `key` in PEM, `claims` as JSON */
 static int sign_jwt(lua_State *L)
@@ -30,6 +34,41 @@ static int sign_jwt(lua_State *L)
         return bj_fail(L, BJ_ERR_AUTH, NULL, "%s", problem);
     lua_pushlstring(L, token, len);
     return 1;
+}
+
+/* Reads all of it, as far as there is room. A signal that the host handles is no end. */
+static size_t read_all(int fd, char *out, size_t room)
+{
+    size_t len = 0;
+    while (len < room) {
+        ssize_t n = read(fd, out + len, room - len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            break;
+        len += (size_t)n;
+    }
+    return len;
+}
+
+/* core.run_command(line) -> what the shell's command prints (at most OUTPUT_MAX bytes), and its exit status; nil, why
+ * when it cannot be started. Waits for it. */
+static int run_command(lua_State *L)
+{
+    const char *line = luaL_checkstring(L, 1);
+    char *text = lua_newuserdata(L, OUTPUT_MAX);
+    FILE *pipe = popen(line, "re");
+    if (!pipe) {
+        lua_pushnil(L);
+        lua_pushstring(L, strerror(errno));
+        return 2;
+    }
+    size_t len = read_all(fileno(pipe), text, OUTPUT_MAX);
+    int status = pclose(pipe);
+    lua_pushlstring(L, text, len);
+    explicit_bzero(text, len);
+    lua_pushinteger(L, status >= 0 && WIFEXITED(status) ? WEXITSTATUS(status) : -1);
+    return 2;
 }
 
 /* core.ask_token(client, login_url, form, secrets) -> call: a JSON object from the token endpoint, by a POST without
@@ -58,6 +97,7 @@ void bj_open_auth(lua_State *L)
     static const luaL_Reg functions[] = {
         {"sign_jwt", sign_jwt},
         {"ask_token", ask_token},
+        {"run_command", run_command},
         {NULL, NULL},
     };
     bj_setfuncs(L, functions);

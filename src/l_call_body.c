@@ -97,7 +97,7 @@ int bj_call_push(lua_State *L)
     return 1;
 }
 
-/* call:bj_finish_call(): all was pushed */
+/* call:finish(): all was pushed */
 int bj_call_finish(lua_State *L)
 {
     struct call *c = bj_check_call(L, 1);

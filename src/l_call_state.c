@@ -13,7 +13,7 @@ static const double CLOCK_STEPS = 2;
 
 struct call *bj_check_call(lua_State *L, int i)
 {
-    return luaL_checkudata(L, i, CALL_CLASS);
+    return bj_check_object(L, i, CALL_CLASS);
 }
 
 static void close_fd(int *fd)

@@ -32,7 +32,7 @@ static struct channel_box *check_usable(lua_State *L, struct channel_box *box)
 
 static struct channel_box *check_box(lua_State *L, int i)
 {
-    return check_usable(L, luaL_checkudata(L, i, CHANNEL_CLASS));
+    return check_usable(L, bj_check_object(L, i, CHANNEL_CLASS));
 }
 
 struct channel *bj_check_channel(lua_State *L, int i)
@@ -66,7 +66,7 @@ static void hang_up(struct channel_box *box)
 /* channel:close(). Twice is harmless. */
 static int close_channel(lua_State *L)
 {
-    struct channel_box *box = luaL_checkudata(L, 1, CHANNEL_CLASS);
+    struct channel_box *box = bj_check_object(L, 1, CHANNEL_CLASS);
     struct channel *c = box->channel;
     if (!c)
         return 0;
@@ -80,7 +80,7 @@ static int close_channel(lua_State *L)
 /* channel:is_foreign() -> was it made before this process was forked? */
 static int is_foreign(lua_State *L)
 {
-    const struct channel_box *box = luaL_checkudata(L, 1, CHANNEL_CLASS);
+    const struct channel_box *box = bj_check_object(L, 1, CHANNEL_CLASS);
     lua_pushboolean(L, box->channel && channel_is_foreign(box->channel));
     return 1;
 }
@@ -88,17 +88,17 @@ static int is_foreign(lua_State *L)
 static int next_tag(lua_State *L)
 {
     struct channel_box *box = lua_touserdata(L, lua_upvalueindex(1));
+    double tag;
     if (!box->channel || atomic_load_explicit(&box->channel->news, memory_order_acquire) == 0)
         return 0;
-    struct transfer *t = channel_next(check_usable(L, box)->channel);
-    if (!t)
+    if (!channel_next(check_usable(L, box)->channel, !lua_isnoneornil(L, 2), &tag))
         return 0;
-    lua_pushnumber(L, t->tag);
-    transfer_unref(t);
+    lua_pushnumber(L, tag);
     return 1;
 }
 
-/* channel:news() -> a function that gives the tag of the next call that has news, or nil */
+/* channel:news() -> for tag in channel:news(): the tags of the calls that have news. Each of the news is dropped when
+ * the next one is asked for, so that none is lost when an error comes between. */
 static int news_of(lua_State *L)
 {
     check_box(L, 1);
@@ -107,8 +107,23 @@ static int news_of(lua_State *L)
     return 1;
 }
 
+static int push_errno(lua_State *L)
+{
+    int why = errno;
+    lua_pushnil(L);
+    lua_pushstring(L, strerror(why));
+    return 2;
+}
+
+static int push_problem(lua_State *L, const char *why)
+{
+    lua_pushnil(L);
+    lua_pushfstring(L, "the engine could not be started: %s", why);
+    return 2;
+}
+
 /* channel:pollfd([alarm]) -> a descriptor that is readable when there is news, with `alarm` also when timeout() has
- * passed */
+ * passed | nil, why */
 static int pollfd_of(lua_State *L)
 {
     struct channel_box *box = check_box(L, 1);
@@ -116,9 +131,12 @@ static int pollfd_of(lua_State *L)
     hang_up(box);
     int fd = channel_fd(box->channel);
     if (fd < 0)
-        return luaL_error(L, "bulkjob: no descriptor to wait on: %s", strerror(errno));
+        return push_errno(L);
     if (alarm && box->deadline >= 0) {
-        box->engine = bj_engine(L, 0);
+        const char *why;
+        box->engine = bj_engine(L, 0, &why);
+        if (!box->engine)
+            return push_problem(L, why);
         engine_mind(box->engine, box->channel, box->deadline);
     }
     lua_pushinteger(L, fd);
@@ -156,30 +174,23 @@ static int set_deadline(lua_State *L)
     return 0;
 }
 
-/* channel:sleep(): blocks the thread until there is news, a signal came, or the moment has come */
+/* channel:sleep() -> true | nil, why: blocks the thread until there is news, a signal came, or the moment has come */
 static int sleep_on(lua_State *L)
 {
     struct channel_box *box = check_box(L, 1);
     hang_up(box);
     if (!channel_sleep(box->channel, box->deadline < 0 ? -1 : seconds_left(box)))
-        return luaL_error(L, "bulkjob: no descriptor to wait on: %s", strerror(errno));
-    return 0;
+        return push_errno(L);
+    lua_pushboolean(L, 1);
+    return 1;
 }
 
 /* ---- for hosts that can only connect ---- */
 
 static int listener_gc(lua_State *L)
 {
-    listener_close(luaL_checkudata(L, 1, LISTENER_CLASS));
+    listener_close(bj_check_object(L, 1, LISTENER_CLASS));
     return 0;
-}
-
-static int push_errno(lua_State *L)
-{
-    int why = errno;
-    lua_pushnil(L);
-    lua_pushstring(L, strerror(why));
-    return 2;
 }
 
 static struct listener *get_listener(lua_State *L)
@@ -215,7 +226,10 @@ static int wire(lua_State *L)
     struct channel_box *box = check_box(L, 1);
     hang_up(box);
     struct listener *l = get_listener(L);
-    box->engine = bj_engine(L, 0);
+    const char *problem;
+    box->engine = bj_engine(L, 0, &problem);
+    if (!box->engine)
+        return push_problem(L, problem);
     int fd = listener_accept(l);
     if (fd < 0)
         return push_errno(L);
@@ -236,7 +250,7 @@ static int channel_unwire(lua_State *L)
  */
 static int ring(lua_State *L)
 {
-    const struct channel_box *box = luaL_checkudata(L, 1, CHANNEL_CLASS);
+    const struct channel_box *box = bj_check_object(L, 1, CHANNEL_CLASS);
     if (box->channel && !channel_is_foreign(box->channel))
         channel_ring(box->channel);
     return 0;

@@ -4,9 +4,57 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The metatables by name, of this copy of the core alone: another one in the same state, after an upgrade or a reload,
+ * has others, and objects that look otherwise. */
+static const char classes_key;
+
+static void push_classes(lua_State *L)
+{
+    bj_rawgetp(L, LUA_REGISTRYINDEX, &classes_key);
+    if (!lua_isnil(L, -1))
+        return;
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_pushvalue(L, -1);
+    bj_rawsetp(L, LUA_REGISTRYINDEX, &classes_key);
+}
+
+void bj_get_class(lua_State *L, const char *name)
+{
+    bj_rawgetp(L, LUA_REGISTRYINDEX, &classes_key);
+    lua_getfield(L, -1, name);
+    lua_remove(L, -2);
+}
+
+void *bj_check_object(lua_State *L, int i, const char *name)
+{
+    void *p = lua_touserdata(L, i);
+    if (p && lua_getmetatable(L, i)) {
+        bj_get_class(L, name);
+        if (!lua_rawequal(L, -1, -2))
+            p = NULL;
+        lua_pop(L, 2);
+    } else {
+        p = NULL;
+    }
+    if (!p) {
+        lua_pushfstring(L, "%s expected, got %s", name, luaL_typename(L, i));
+        luaL_argerror(L, i, lua_tostring(L, -1));
+    }
+    return p;
+}
+
 void bj_new_class(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta)
 {
-    luaL_newmetatable(L, name); /* mt */
+    push_classes(L);
+    lua_getfield(L, -1, name);
+    if (lua_isnil(L, -1)) { /* else the module is opened once more, and its objects live on */
+        lua_pop(L, 1);
+        lua_newtable(L);
+        lua_pushvalue(L, -1);
+        lua_setfield(L, -3, name);
+    }
+    lua_remove(L, -2); /* mt */
     lua_pushstring(L, name);
     lua_setfield(L, -2, "__name");
     lua_pushstring(L, name);
@@ -28,7 +76,7 @@ void *bj_new_object(lua_State *L, const char *name, size_t size)
     lua_newtable(L);
     bj_setuservalue(L, -2);
     /* Last, so that __gc never sees an object whose maker had no chance to fill it in. */
-    luaL_getmetatable(L, name);
+    bj_get_class(L, name);
     lua_setmetatable(L, -2);
     return p;
 }
@@ -45,6 +93,25 @@ void bj_kept(lua_State *L, int i, const char *name)
 {
     bj_getuservalue(L, i);
     lua_getfield(L, -1, name);
+    lua_remove(L, -2);
+}
+
+void bj_push_host(lua_State *L, const char *name)
+{
+    bj_pushglobals(L);
+    lua_pushstring(L, name);
+    lua_rawget(L, -2);
+    lua_remove(L, -2);
+    if (!lua_isnil(L, -1))
+        return;
+    lua_pop(L, 1);
+    lua_getfield(L, LUA_REGISTRYINDEX, "_LOADED"); /* package.loaded */
+    if (lua_istable(L, -1)) {
+        lua_pushstring(L, name);
+        lua_rawget(L, -2);
+    } else {
+        lua_pushnil(L);
+    }
     lua_remove(L, -2);
 }
 

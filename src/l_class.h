@@ -14,6 +14,12 @@
  * the stack as it was. */
 void bj_new_class(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta);
 
+/* Pushes the metatable of a class. */
+void bj_get_class(lua_State *L, const char *name);
+
+/* The object of this class at `i`; raises a bad argument when it is none. */
+void *bj_check_object(lua_State *L, int i, const char *name);
+
 /* A userdata of `size` zero bytes with the metatable of `name` and an empty table as its user value, on top of the
  * stack: valid and closed before anything that can fail. */
 void *bj_new_object(lua_State *L, const char *name, size_t size);
@@ -22,6 +28,10 @@ void *bj_new_object(lua_State *L, const char *name, size_t size);
  * file that makes the userdata: others ask that file. */
 void bj_keep(lua_State *L, int i, const char *name);
 void bj_kept(lua_State *L, int i, const char *name);
+
+/* Pushes what the host has under this name, or nil: the global, read raw, since a host may refuse to read one that is
+ * not there; else the module of this name that is loaded (nginx gives each request globals of its own). */
+void bj_push_host(lua_State *L, const char *name);
 
 /* Raises a message in luaL_error's format and with its position. */
 _Noreturn void bj_misuse(lua_State *L, const char *format, ...);

@@ -20,7 +20,7 @@ enum { TOKEN_MAX = 32 * 1024 };
 
 static struct client *to_client(lua_State *L, int i)
 {
-    return luaL_checkudata(L, i, CLIENT_CLASS);
+    return bj_check_object(L, i, CLIENT_CLASS);
 }
 
 struct client *bj_check_client(lua_State *L, int i)
@@ -234,7 +234,7 @@ static void set_retry(lua_State *L, struct client *c)
  */
 static int default_nice(lua_State *L)
 {
-    lua_getglobal(L, "ngx");
+    bj_push_host(L, "ngx");
     int in_nginx = lua_istable(L, -1);
     lua_pop(L, 1);
     return in_nginx ? 10 : 0;
@@ -488,7 +488,7 @@ void bj_open_client(lua_State *L)
     };
     bj_new_class(L, CLIENT_CLASS, methods, meta);
     bj_setfuncs(L, functions);
-    luaL_getmetatable(L, CLIENT_CLASS);
+    bj_get_class(L, CLIENT_CLASS);
     lua_pushvalue(L, -1);
     lua_pushcclosure(L, idle, 1);
     lua_setfield(L, -3, "idle");

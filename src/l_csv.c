@@ -105,7 +105,7 @@ struct csv_box {
 
 struct csv_reader *bj_check_csv_reader(lua_State *L, int i)
 {
-    struct csv_box *box = luaL_checkudata(L, i, READER_CLASS);
+    struct csv_box *box = bj_check_object(L, i, READER_CLASS);
     if (!box->reader)
         bj_misuse(L, "bulkjob.csv: this reader is closed");
     return box->reader;
@@ -379,7 +379,7 @@ static int reader_next(lua_State *L)
 
 static int reader_close(lua_State *L)
 {
-    struct csv_box *box = luaL_checkudata(L, 1, READER_CLASS);
+    struct csv_box *box = bj_check_object(L, 1, READER_CLASS);
     struct csv_reader *r = box->reader;
     box->reader = NULL;
     csv_reader_free(r);
@@ -402,7 +402,7 @@ struct csv_writer {
 
 static struct csv_writer *check_writer(lua_State *L, int i)
 {
-    struct csv_writer *w = luaL_checkudata(L, i, WRITER_CLASS);
+    struct csv_writer *w = bj_check_object(L, i, WRITER_CLASS);
     if (!w->open)
         bj_misuse(L, "bulkjob.csv: this writer is closed");
     return w;
@@ -619,7 +619,7 @@ static int writer_take(lua_State *L)
 
 static int writer_close(lua_State *L)
 {
-    struct csv_writer *w = luaL_checkudata(L, 1, WRITER_CLASS);
+    struct csv_writer *w = bj_check_object(L, 1, WRITER_CLASS);
     w->open = 0;
     w->uses++;
     w->whole = 0;

@@ -3,6 +3,7 @@
 
 #include "csv_check.h"
 #include "l_error.h"
+#include "l_file.h"
 #include "l_open.h"
 
 #include <math.h>
@@ -16,7 +17,7 @@ struct check_box {
 
 static struct csv_check *check_check(lua_State *L, int i)
 {
-    struct check_box *box = luaL_checkudata(L, i, CHECK_CLASS);
+    struct check_box *box = bj_check_object(L, i, CHECK_CLASS);
     if (!box->check)
         bj_misuse(L, "bulkjob.csv: this check is closed");
     return box->check;
@@ -103,6 +104,28 @@ static int feed(lua_State *L)
     return csv_check_feed(c, text, len) ? run(L, c) : fail(L, c);
 }
 
+/* At most so many bytes of a file at a time. */
+enum { FILE_BYTES = 64 * 1024 };
+
+/* check:read(input) -> true | false (the file has no more) | nil, err: feeds the next bytes of a core.open_input */
+static int read_file(lua_State *L)
+{
+    struct csv_check *c = check_check(L, 1);
+    size_t n;
+    lua_settop(L, 2);
+    char *room = csv_check_space(c, FILE_BYTES);
+    if (!room)
+        return fail(L, c);
+    int results = bj_read_input(L, 2, room, FILE_BYTES, &n);
+    if (results)
+        return results;
+    csv_check_filled(c, n);
+    if (n)
+        return run(L, c);
+    lua_pushboolean(L, 0);
+    return 1;
+}
+
 /* check:finish() -> true | nil, err: no more text comes */
 static int finish(lua_State *L)
 {
@@ -164,7 +187,7 @@ static int facts(lua_State *L)
 
 static int close_check(lua_State *L)
 {
-    struct check_box *box = luaL_checkudata(L, 1, CHECK_CLASS);
+    struct check_box *box = bj_check_object(L, 1, CHECK_CLASS);
     csv_check_free(box->check);
     box->check = NULL;
     return 0;
@@ -173,7 +196,8 @@ static int close_check(lua_State *L)
 void bj_open_csv_check(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"feed", feed}, {"finish", finish}, {"parts", parts}, {"facts", facts}, {"close", close_check}, {NULL, NULL},
+        {"feed", feed},   {"read", read_file},    {"finish", finish}, {"parts", parts},
+        {"facts", facts}, {"close", close_check}, {NULL, NULL},
     };
     static const luaL_Reg meta[] = {
         {"__gc", close_check},

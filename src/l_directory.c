@@ -24,7 +24,7 @@ struct lock {
 
 static int release_lock(lua_State *L)
 {
-    struct lock *lock = luaL_checkudata(L, 1, LOCK_CLASS);
+    struct lock *lock = bj_check_object(L, 1, LOCK_CLASS);
     if (lock->fd >= 0)
         close(lock->fd);
     lock->fd = -1;
@@ -72,7 +72,7 @@ static int new_lock(lua_State *L)
 
 static int close_listing(lua_State *L)
 {
-    DIR **listing = luaL_checkudata(L, 1, LISTING_CLASS);
+    DIR **listing = bj_check_object(L, 1, LISTING_CLASS);
     if (*listing)
         closedir(*listing);
     *listing = NULL;

@@ -154,8 +154,15 @@ static void start_request(lua_State *L, struct call *c, int ci)
     }
     if (!rq.login)
         bj_secret_put(&c->token, bj_secret_ref(cl->token));
+    const char *problem = NULL;
     if (!cl->engine)
-        cl->engine = bj_engine(L, cl->nice);
+        cl->engine = bj_engine(L, cl->nice, &problem);
+    if (!cl->engine) {
+        bj_push_error(L, BJ_ERR_IO, NULL, "the engine could not be started: %s", problem);
+        refuse(L, c, ci);
+        lua_settop(L, top);
+        return;
+    }
     bj_check_process(L, cl->engine);
     if (!c->engine)
         c->engine = engine_ref(cl->engine);

@@ -14,7 +14,7 @@ static const char engine_key;
 
 static int engine_gc(lua_State *L)
 {
-    struct engine_box *box = luaL_checkudata(L, 1, ENGINE_CLASS);
+    struct engine_box *box = bj_check_object(L, 1, ENGINE_CLASS);
     struct engine *e = box->engine;
     box->engine = NULL;
     if (!e)
@@ -37,15 +37,16 @@ static struct engine_box *find_box(lua_State *L)
     return NULL;
 }
 
-struct engine *bj_engine(lua_State *L, int nice)
+struct engine *bj_engine(lua_State *L, int nice, const char **why)
 {
-    const char *why;
     struct engine_box *box = find_box(L);
     if (!box) {
         box = bj_new_object(L, ENGINE_CLASS, sizeof *box);
-        box->engine = engine_new(nice, &why);
-        if (!box->engine)
-            bj_misuse(L, "bulkjob: the engine could not be started: %s", why);
+        box->engine = engine_new(nice, why);
+        if (!box->engine) {
+            lua_pop(L, 1);
+            return NULL;
+        }
         lua_pushvalue(L, -1);
         bj_rawsetp(L, LUA_REGISTRYINDEX, &engine_key);
     }

@@ -5,9 +5,9 @@
 #include "engine.h"
 #include "l_class.h"
 
-/* The engine of this Lua state and process, started now if it does not run yet, with a reference for the caller. Raises
- * when it cannot be started. */
-struct engine *bj_engine(lua_State *L, int nice);
+/* The engine of this Lua state and process, started now if it does not run yet, with a reference for the caller. NULL,
+ * with a reason, when it cannot be started for want of threads, descriptors or memory. */
+struct engine *bj_engine(lua_State *L, int nice, const char **why);
 
 /* Raises when the process forked since the engine was started: its thread is not in the new process. */
 void bj_check_process(lua_State *L, const struct engine *e);

@@ -24,7 +24,7 @@ static void push_error_v(lua_State *L, const char *kind, const char *code, const
     lua_pushvfstring(L, format, args);
     bj_mask_top(L, MESSAGE_KEPT);
     lua_setfield(L, -2, "message");
-    luaL_getmetatable(L, ERROR_CLASS);
+    bj_get_class(L, ERROR_CLASS);
     lua_setmetatable(L, -2);
 }
 
@@ -165,7 +165,7 @@ static int is_error(lua_State *L)
 {
     int yes = 0;
     if (lua_istable(L, 1) && lua_getmetatable(L, 1)) {
-        luaL_getmetatable(L, ERROR_CLASS);
+        bj_get_class(L, ERROR_CLASS);
         yes = lua_rawequal(L, -1, -2);
     }
     lua_pushboolean(L, yes);

@@ -4,7 +4,8 @@
 
 #include <time.h>
 
-void bj_push_event(lua_State *L, int list, const char *type)
+/* Appends an event of this type and leaves it on the stack. */
+static void push_event(lua_State *L, int list, const char *type)
 {
     list = lua_absindex(L, list);
     lua_createtable(L, 0, 10);
@@ -48,7 +49,7 @@ void bj_describe_request(lua_State *L, const struct transfer *t)
 
 void bj_push_request_event(lua_State *L, int list, const struct transfer *t, int attempt, int error)
 {
-    bj_push_event(L, list, "request");
+    push_event(L, list, "request");
     bj_describe_request(L, t);
     set_number(L, "seconds", t->seconds);
     set_integer(L, "sent", t->source.sent);
@@ -59,7 +60,7 @@ void bj_push_request_event(lua_State *L, int list, const struct transfer *t, int
 
 void bj_push_retry_event(lua_State *L, int list, double delay, int attempt, int error)
 {
-    bj_push_event(L, list, "retry");
+    push_event(L, list, "retry");
     set_number(L, "delay", delay);
     set_integer(L, "attempt", attempt);
     set_error(L, error);
@@ -67,7 +68,7 @@ void bj_push_retry_event(lua_State *L, int list, double delay, int attempt, int 
 
 void bj_push_state_event(lua_State *L, int list, enum job_state from, enum job_state to)
 {
-    bj_push_event(L, list, "state");
+    push_event(L, list, "state");
     lua_pushstring(L, job_state_name(from));
     lua_setfield(L, -2, "from");
     lua_pushstring(L, job_state_name(to));
@@ -89,7 +90,7 @@ static void set_time(lua_State *L, const char *name, double seconds)
 void bj_push_stray_event(lua_State *L, int list, int spec, int count, double from, double to)
 {
     static const char *const fields[] = {"object", "operation"};
-    bj_push_event(L, list, "stray");
+    push_event(L, list, "stray");
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         lua_getfield(L, spec, fields[i]);
         lua_setfield(L, -2, fields[i]);

@@ -6,9 +6,6 @@
 #include "l_class.h"
 #include "transfer.h"
 
-/* Appends an event of this type and leaves it on the stack. */
-void bj_push_event(lua_State *L, int list, const char *type);
-
 /* What belongs into the events and errors of each request: the table is on top. `attempt`: counted from 1. */
 void bj_describe_request(lua_State *L, const struct transfer *t);
 

@@ -45,9 +45,9 @@ struct input {
     size_t room;
 };
 
-static struct input *check_input(lua_State *L)
+static struct input *check_input(lua_State *L, int i)
 {
-    struct input *in = luaL_checkudata(L, 1, INPUT_CLASS);
+    struct input *in = bj_check_object(L, i, INPUT_CLASS);
     if (in->fd < 0)
         bj_raise(L, "bulkjob: this file is closed");
     return in;
@@ -68,11 +68,32 @@ static int open_input(lua_State *L)
     return in->fd < 0 ? fail(L, path, why) : 1;
 }
 
+int bj_read_input(lua_State *L, int i, char *to, size_t count, size_t *done)
+{
+    struct input *in = check_input(L, i);
+    *done = 0;
+    while (*done < count) {
+        ssize_t n = pread(in->fd, to + *done, count - *done, in->at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            int why = errno;
+            bj_kept(L, i, "path");
+            return fail(L, lua_tostring(L, -1), why);
+        }
+        if (n == 0)
+            break;
+        *done += (size_t)n;
+        in->at += n;
+    }
+    return 0;
+}
+
 /* input:read(count [, at]) -> text | nil (the end) | nil, err: at most so many bytes, from `at` (from 0) or where the
  * last read ended */
 static int read_input(lua_State *L)
 {
-    struct input *in = check_input(L);
+    struct input *in = check_input(L, 1);
     size_t count = (size_t)check_whole(L, 2);
     size_t done = 0;
     if (!lua_isnoneornil(L, 3))
@@ -86,22 +107,9 @@ static int read_input(lua_State *L)
         in->piece = piece;
         in->room = count;
     }
-    while (done < count) {
-        ssize_t n = pread(in->fd, in->piece + done, count - done, in->at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0) {
-            int why = errno;
-            bj_kept(L, 1, "path");
-            return fail(L, lua_tostring(L, -1), why);
-        }
-        if (n == 0)
-            break;
-        done += (size_t)n;
-        in->at += n;
-    }
-    if (done == 0)
-        return 0;
+    int results = bj_read_input(L, 1, in->piece, count, &done);
+    if (results || done == 0)
+        return results;
     lua_pushlstring(L, in->piece, done);
     return 1;
 }
@@ -109,13 +117,13 @@ static int read_input(lua_State *L)
 /* input:size() -> bytes, when it was opened */
 static int input_size(lua_State *L)
 {
-    bj_pushinteger(L, (long long)check_input(L)->size);
+    bj_pushinteger(L, (long long)check_input(L, 1)->size);
     return 1;
 }
 
 static int close_input(lua_State *L)
 {
-    struct input *in = luaL_checkudata(L, 1, INPUT_CLASS);
+    struct input *in = bj_check_object(L, 1, INPUT_CLASS);
     if (in->fd >= 0)
         close(in->fd);
     in->fd = -1;
@@ -129,7 +137,7 @@ static int close_input(lua_State *L)
 
 static struct output *check_output(lua_State *L, int i)
 {
-    struct output *o = luaL_checkudata(L, i, OUTPUT_CLASS);
+    struct output *o = bj_check_object(L, i, OUTPUT_CLASS);
     if (o->fd < 0)
         bj_raise(L, "bulkjob: this file is closed");
     return o;
@@ -220,7 +228,7 @@ static int publish_output(lua_State *L)
 /* output:discard(): removes what was not published */
 static int discard_output(lua_State *L)
 {
-    output_discard(luaL_checkudata(L, 1, OUTPUT_CLASS));
+    output_discard(bj_check_object(L, 1, OUTPUT_CLASS));
     return 0;
 }
 
@@ -280,7 +288,7 @@ struct log {
 
 static struct log *check_log(lua_State *L)
 {
-    struct log *log = luaL_checkudata(L, 1, LOG_CLASS);
+    struct log *log = bj_check_object(L, 1, LOG_CLASS);
     if (log->fd < 0)
         bj_raise(L, "bulkjob: this log is closed");
     return log;
@@ -288,7 +296,7 @@ static struct log *check_log(lua_State *L)
 
 static int close_log(lua_State *L)
 {
-    struct log *log = luaL_checkudata(L, 1, LOG_CLASS);
+    struct log *log = bj_check_object(L, 1, LOG_CLASS);
     if (log->fd >= 0)
         close(log->fd);
     log->fd = -1;

@@ -13,7 +13,7 @@ static const char *const kind_names[] = {[JOB_INGEST] = "ingest", [JOB_QUERY] = 
 
 struct job *bj_check_job(lua_State *L, int i)
 {
-    return luaL_checkudata(L, i, JOB_CLASS);
+    return bj_check_object(L, i, JOB_CLASS);
 }
 
 const char *bj_kind_name(enum job_kind kind)
@@ -264,7 +264,7 @@ void bj_open_job(lua_State *L)
     };
     bj_new_class(L, JOB_CLASS, NULL, meta);
     bj_setfuncs(L, functions);
-    luaL_getmetatable(L, JOB_CLASS); /* core, mt */
+    bj_get_class(L, JOB_CLASS); /* core, mt */
     lua_newtable(L);
     lua_pushvalue(L, -1);
     lua_setfield(L, -4, "job_methods"); /* filled by the Lua half */

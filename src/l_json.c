@@ -1,22 +1,59 @@
-/* lua-cjson, in an instance of our own so that the host's settings stay the host's. */
+/* lua-cjson, in an instance of our own so that the host's settings stay the host's.
+ *
+ * One thing all instances in a process share: the decimal point, which lua-cjson asks the locale for when an instance
+ * is made, and then expects for ever. The host may choose another locale at any moment, before or after that. */
 #include "l_json.h"
 
 #include "l_open.h"
 #include "l_schema.h"
+#include "numeric.h"
+
+#include <stdbool.h>
 
 static const char decode_key;
 static const char encode_key;
+static const char new_key;
+static const char sample_key;
 
 int bj_is_null(lua_State *L, int i)
 {
     return lua_islightuserdata(L, i) && lua_touserdata(L, i) == NULL;
 }
 
+/* Does lua-cjson read a fraction in the locale at hand? Allocates no text: the locale must not stay changed. */
+static bool reads_fractions(lua_State *L)
+{
+    bj_rawgetp(L, LUA_REGISTRYINDEX, &decode_key);
+    bj_rawgetp(L, LUA_REGISTRYINDEX, &sample_key);
+    bool reads = lua_pcall(L, 1, 1, 0) == 0;
+    lua_pop(L, 1);
+    return reads;
+}
+
+/* Calls the function of lua-cjson below its argument, both on top, in a locale with the point that it expects. The
+ * status of lua_pcall. */
+static int call_cjson(lua_State *L)
+{
+    luaL_checkstack(L, 4, "JSON");
+    locale_t before = numeric_enter();
+    if (!reads_fractions(L)) {
+        numeric_leave(before);
+        if (!reads_fractions(L)) { /* it is right for neither, so for nobody else either: it looks anew */
+            numeric_enter();
+            bj_rawgetp(L, LUA_REGISTRYINDEX, &new_key);
+            lua_pcall(L, 0, 0, 0);
+        }
+    }
+    int status = lua_pcall(L, 1, 1, 0);
+    numeric_leave(before);
+    return status;
+}
+
 int bj_json_decode(lua_State *L, const char *text, size_t len)
 {
     bj_rawgetp(L, LUA_REGISTRYINDEX, &decode_key);
     lua_pushlstring(L, text, len);
-    if (lua_pcall(L, 1, 1, 0) == 0)
+    if (call_cjson(L) == 0)
         return 1;
     lua_pop(L, 1);
     return 0;
@@ -26,7 +63,8 @@ void bj_json_encode(lua_State *L)
 {
     bj_rawgetp(L, LUA_REGISTRYINDEX, &encode_key);
     lua_insert(L, -2);
-    lua_call(L, 1, 1);
+    if (call_cjson(L) != 0)
+        lua_error(L);
 }
 
 /* core.json_decode(text) -> value | nil: nil when it is not JSON. Whole numbers are integers, nulls are absent. */
@@ -61,6 +99,10 @@ void bj_open_json(lua_State *L)
     lua_pushliteral(L, "cjson");
     lua_call(L, 1, 1); /* cjson */
     lua_getfield(L, -1, "new");
+    lua_pushvalue(L, -1);
+    bj_rawsetp(L, LUA_REGISTRYINDEX, &new_key);
+    lua_pushliteral(L, "[0.5]");
+    bj_rawsetp(L, LUA_REGISTRYINDEX, &sample_key);
     lua_call(L, 0, 1); /* cjson, ours */
     lua_getfield(L, -1, "decode");
     bj_rawsetp(L, LUA_REGISTRYINDEX, &decode_key);

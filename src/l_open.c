@@ -2,6 +2,7 @@
 #include "l_open.h"
 
 #include "bulkjob.h"
+#include "l_class.h"
 #include "version.h"
 
 #ifdef __linux__
@@ -20,10 +21,19 @@ static void pin_shared_object(void)
 #endif
 }
 
+/* core.host(name) -> what the host has under this name, such as nginx's `ngx`, or nil */
+static int host(lua_State *L)
+{
+    bj_push_host(L, luaL_checkstring(L, 1));
+    return 1;
+}
+
 __attribute__((visibility("default"))) int luaopen_bulkjob_core(lua_State *L)
 {
     pin_shared_object();
     lua_newtable(L);
+    lua_pushcfunction(L, host);
+    lua_setfield(L, -2, "host");
     bj_open_error(L);
     bj_open_json(L);
     bj_open_schema(L);

@@ -71,6 +71,7 @@ void bj_push_masked(lua_State *L, const char *text, size_t len, size_t most)
     char *copy = lua_newuserdata(L, len + 1);
     memcpy(copy, text, len);
     copy[len] = '\0';
+    mask_credentials(copy, len);
     for (; s; s = s->next) {
         size_t n = strlen(s->text);
         if (n >= SHORTEST_SECRET)

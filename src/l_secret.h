@@ -23,7 +23,8 @@ void bj_secret_unref(struct secret *s);
 /* Gives up what *slot holds for `s`, a reference that now belongs to the slot. */
 void bj_secret_put(struct secret **slot, struct secret *s);
 
-/* Pushes `text` with every occurrence of a secret struck out, and then cut to `most` bytes: half a secret is one, too.
+/* Pushes `text` with every occurrence of a secret, and credentials in an echoed header, struck out, and then cut to
+ * `most` bytes: half a secret is one, too.
  */
 void bj_push_masked(lua_State *L, const char *text, size_t len, size_t most);
 

@@ -1,7 +1,9 @@
 #include "mask.h"
 
 #include <ctype.h>
+#include <stdbool.h>
 #include <string.h>
+#include <strings.h>
 
 static int hex_digit(char c)
 {
@@ -51,5 +53,31 @@ void mask_secret(char *text, size_t len, const char *secret, size_t n)
         size_t found = spelt(text + at, len - at, secret, n);
         memset(text + at, '*', found);
         at += found ? found : 1;
+    }
+}
+
+/* Is the last word before `at` the name of a header with credentials? */
+static bool follows_authorization(const char *text, size_t at)
+{
+    static const char name[] = "authorization";
+    const size_t n = sizeof name - 1;
+    while (at > 0 && !isalnum((unsigned char)text[at - 1]))
+        at--;
+    return at >= n && strncasecmp(text + at - n, name, n) == 0;
+}
+
+void mask_credentials(char *text, size_t len)
+{
+    static const char *const schemes[] = {"basic ", "bearer "};
+    for (size_t at = 0; at < len; at++) {
+        for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++) {
+            size_t n = strlen(schemes[i]);
+            if (len - at < n || strncasecmp(text + at, schemes[i], n) != 0 || !follows_authorization(text, at))
+                continue;
+            for (at += n; at < len && text[at] == ' ';)
+                at++;
+            for (; at < len && (isalnum((unsigned char)text[at]) || (text[at] && strchr("-._~+/=!%", text[at]))); at++)
+                text[at] = '*';
+        }
     }
 }

@@ -8,4 +8,8 @@
  * as in a URL or a form. */
 void mask_secret(char *text, size_t len, const char *secret, size_t n);
 
+/* Strikes out what follows "Authorization: Basic" or "Bearer", and the same of a proxy, in whatever notation: who
+ * echoes a request shows the password of a proxy there, in base64. */
+void mask_credentials(char *text, size_t len);
+
 #endif

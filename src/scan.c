@@ -3,7 +3,7 @@
 #include <string.h>
 
 #if defined __SSE2__
-#include <emmintrin.h>
+#include <immintrin.h>
 #elif defined __aarch64__
 #include <arm_neon.h>
 #endif
@@ -161,7 +161,40 @@ static inline uint64_t at_least_vector(const char *block, unsigned char byte)
 enum { VECTOR_STEP = PLAIN_STEP };
 #endif
 
-/* ---- what both do ---- */
+/* ---- with vectors of 32, which not every x86 has ---- */
+
+#if defined __SSE2__
+#define AVX2 __attribute__((target("avx2")))
+
+AVX2 static inline uint64_t wide_bits(__m256i low, __m256i high)
+{
+    return (uint64_t)(unsigned)_mm256_movemask_epi8(low) | (uint64_t)(unsigned)_mm256_movemask_epi8(high) << 32;
+}
+
+AVX2 static inline __m256i thirty_two(const char *p)
+{
+    return _mm256_loadu_si256((const __m256i *)(const void *)p);
+}
+
+AVX2 static inline uint64_t equal_wide(const char *block, unsigned char byte)
+{
+    __m256i all = _mm256_set1_epi8((char)byte);
+    return wide_bits(_mm256_cmpeq_epi8(thirty_two(block), all), _mm256_cmpeq_epi8(thirty_two(block + 32), all));
+}
+
+AVX2 static inline __m256i wide_at_least(const char *p, __m256i all)
+{
+    return _mm256_cmpeq_epi8(_mm256_max_epu8(thirty_two(p), all), thirty_two(p));
+}
+
+AVX2 static inline uint64_t at_least_wide(const char *block, unsigned char byte)
+{
+    __m256i all = _mm256_set1_epi8((char)byte);
+    return wide_bits(wide_at_least(block, all), wide_at_least(block + 32, all));
+}
+#endif
+
+/* ---- what all do ---- */
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -192,9 +225,25 @@ INLINE size_t look_at_all(const char *data, size_t n, char delimiter, struct sca
     return n;
 }
 
-size_t scan_blocks(const char *data, size_t n, char delimiter, struct scan_block blocks[SCAN_BLOCKS])
+size_t scan_blocks_vector(const char *data, size_t n, char delimiter, struct scan_block blocks[SCAN_BLOCKS])
 {
     return look_at_all(data, n, delimiter, blocks, equal_vector, at_least_vector);
+}
+
+#ifdef AVX2
+AVX2 static size_t scan_blocks_wide(const char *data, size_t n, char delimiter, struct scan_block *blocks)
+{
+    return look_at_all(data, n, delimiter, blocks, equal_wide, at_least_wide);
+}
+#endif
+
+size_t scan_blocks(const char *data, size_t n, char delimiter, struct scan_block blocks[SCAN_BLOCKS])
+{
+#ifdef AVX2
+    if (__builtin_cpu_supports("avx2"))
+        return scan_blocks_wide(data, n, delimiter, blocks);
+#endif
+    return scan_blocks_vector(data, n, delimiter, blocks);
 }
 
 size_t scan_blocks_plain(const char *data, size_t n, char delimiter, struct scan_block blocks[SCAN_BLOCKS])
@@ -258,9 +307,25 @@ INLINE uint64_t find_bad_of(struct scan_utf8 *u, const char *data, size_t n, com
     return find_bad(u, last, equal, at_least) & scan_below(n);
 }
 
-uint64_t scan_utf8(struct scan_utf8 *u, const char *data, size_t n)
+uint64_t scan_utf8_vector(struct scan_utf8 *u, const char *data, size_t n)
 {
     return find_bad_of(u, data, n, equal_vector, at_least_vector);
+}
+
+#ifdef AVX2
+AVX2 static uint64_t scan_utf8_wide(struct scan_utf8 *u, const char *data, size_t n)
+{
+    return find_bad_of(u, data, n, equal_wide, at_least_wide);
+}
+#endif
+
+uint64_t scan_utf8(struct scan_utf8 *u, const char *data, size_t n)
+{
+#ifdef AVX2
+    if (__builtin_cpu_supports("avx2"))
+        return scan_utf8_wide(u, data, n);
+#endif
+    return scan_utf8_vector(u, data, n);
 }
 
 uint64_t scan_utf8_plain(struct scan_utf8 *u, const char *data, size_t n)

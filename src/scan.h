@@ -22,7 +22,8 @@ struct scan_block {
  * last byte are 0. A `delimiter` of 0 is in no place. */
 size_t scan_blocks(const char *data, size_t n, char delimiter, struct scan_block blocks[SCAN_BLOCKS]);
 
-/* The same in plain C: what is used where there are no vectors. */
+/* The same by vectors of 16 bytes (SSE2, NEON), which are used where there are none of 32 (AVX2), and in plain C. */
+size_t scan_blocks_vector(const char *data, size_t n, char delimiter, struct scan_block blocks[SCAN_BLOCKS]);
 size_t scan_blocks_plain(const char *data, size_t n, char delimiter, struct scan_block blocks[SCAN_BLOCKS]);
 
 /* Is there a quote, a delimiter or a line end in the first `n` bytes? What is behind them can be read up to the end of
@@ -42,6 +43,7 @@ struct scan_utf8 {
 /* Which of the next `n` bytes are no UTF-8 (RFC 3629): they cannot be in any text, or not where they are. `n` is
  * SCAN_BYTES, less only in the last call; a text may end inside of a character. */
 uint64_t scan_utf8(struct scan_utf8 *u, const char *data, size_t n);
+uint64_t scan_utf8_vector(struct scan_utf8 *u, const char *data, size_t n);
 uint64_t scan_utf8_plain(struct scan_utf8 *u, const char *data, size_t n);
 
 /* Does text that is ASCII from here on need no look? */

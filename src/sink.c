@@ -143,7 +143,7 @@ enum packing packing_add(enum packing packing, const char *value, size_t len)
         if (n == 0 || is_word(word, n, "identity"))
             continue;
         bool gzip = is_word(word, n, "gzip") || is_word(word, n, "x-gzip");
-        packing = gzip && packing == PACKING_NONE ? PACKING_GZIP : PACKING_FOREIGN;
+        packing = gzip && packing == PACKING_NONE ? PACKING_GZIP : PACKING_UNKNOWN;
     }
     return packing;
 }

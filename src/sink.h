@@ -39,7 +39,7 @@ enum sink_event { SINK_OK, SINK_FULL, SINK_TOO_LONG, SINK_NO_MEMORY, SINK_IO, SI
 enum packing {
     PACKING_NONE,
     PACKING_GZIP,
-    PACKING_FOREIGN, /* a way that was not asked for and that nobody here can unpack */
+    PACKING_UNKNOWN, /* a way that was not asked for and that nobody here can unpack */
 };
 
 struct sink {

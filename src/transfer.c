@@ -253,8 +253,8 @@ static bool begin_body(struct transfer *t)
         /* The body of a refusal is read only up to a size; its start says what is wrong. One that cannot be unpacked
          * says nothing. */
         sink_free(&t->sink);
-        sink_init_memory(&t->sink, packing == PACKING_FOREIGN ? 0 : ERROR_BODY_MAX);
-    } else if (packing == PACKING_FOREIGN) {
+        sink_init_memory(&t->sink, packing == PACKING_UNKNOWN ? 0 : ERROR_BODY_MAX);
+    } else if (packing == PACKING_UNKNOWN) {
         t->stop = STOP_PACKING;
         return false;
     }

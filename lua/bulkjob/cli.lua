@@ -52,12 +52,16 @@ local FLAGS = {
 }
 
 local function fail(options, err)
-  if options.json then
-    output.json { error = err }
-  else
+  if not (options.json and output.json { error = err }) then
     io.stderr:write("bulkjob: ", tostring(err), "\n")
   end
   return status.REFUSED
+end
+
+-- What was to be written and could not be is an error, however the rest went.
+local function finish(options, code)
+  local err = code ~= status.REFUSED and output.problem()
+  return err and fail(options, err) or code
 end
 
 local function run(options, arguments)
@@ -69,8 +73,26 @@ local function run(options, arguments)
   if client then
     code, err = commands[options.command](client, options, arguments)
     client:close()
+    if not code then
+      session.check_interrupt()
+    end
   end
   return code or fail(options, err)
+end
+
+-- Lets the parser, which writes its help and leaves by itself, write and leave as we do.
+local function parse(parser, arguments)
+  local host_print, host_write, host_exit = print, io.write, os.exit
+  rawset(_G, "print", output.line)
+  rawset(io, "write", output.text)
+  rawset(os, "exit", function()
+    host_exit(finish({}, status.GOOD), true)
+  end)
+  local ok, options = parser:pparse(arguments)
+  rawset(_G, "print", host_print)
+  rawset(io, "write", host_write)
+  rawset(os, "exit", host_exit)
+  return ok, options
 end
 
 --- Runs the command with these arguments. Answers its exit code.
@@ -79,14 +101,14 @@ end
 return function(arguments)
   core.fill_descriptors()
   local parser = new_parser()
-  local ok, options = parser:pparse(arguments)
+  local ok, options = parse(parser, arguments)
   if not ok then
     io.stderr:write(parser:get_usage(), "\n\nbulkjob: ", options, "\n")
     return status.USAGE
   end
   local good, code = pcall(run, options, arguments)
   if good then
-    return code
+    return finish(options, code)
   elseif code == session.INTERRUPTED then
     return status.INTERRUPTED
   elseif core.is_error(code) then

@@ -2,6 +2,7 @@
 local call = require "bulkjob.call"
 local core = require "bulkjob.core"
 local options = require "bulkjob.options"
+local raise = require "bulkjob.raise"
 local source = require "bulkjob.source"
 local wait = require "bulkjob.wait"
 require "bulkjob.job"
@@ -147,7 +148,7 @@ local function matches(info, filter)
 end
 
 local function broken_list(message)
-  error(core.error("protocol", message), 0)
+  raise.error(core.error("protocol", message))
 end
 
 -- Only the locator is taken from the service's link: that of a query list points at the ingest list (the guide's own example
@@ -195,7 +196,7 @@ function methods:jobs(filter)
     local asked = locator and query .. (query ~= "" and "&" or "") .. "queryLocator=" .. locator or query
     page, err = call.run(self, core.read(self, asked ~= "" and path .. "?" .. asked or path))
     if not page then
-      error(err, 0)
+      raise.error(err)
     end
     check_records(page)
     i = 0

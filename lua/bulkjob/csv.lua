@@ -1,6 +1,7 @@
 --- The CSV that the service speaks, read and written row by row.
 local core = require "bulkjob.core"
 local options = require "bulkjob.options"
+local raise = require "bulkjob.raise"
 local source = require "bulkjob.source"
 
 local csv = {}
@@ -9,14 +10,14 @@ local PIECE = 64 * 1024
 
 local READ_OPTIONS = { delimiter = "string", max_record = "number" }
 local WRITE_OPTIONS = { delimiter = "string", line_ending = "string" }
-local CHECK_OPTIONS = { delimiter = "string", part_bytes = "number", sha256 = "boolean" }
+local CHECK_OPTIONS = { delimiter = "string", part_bytes = "count", sha256 = "boolean" }
 
 local function source_error(failure)
   return core.is_error(failure) and failure or core.error("io", "the source failed: " .. tostring(failure))
 end
 
--- A function that gives the text of a source in pieces, then nil, or nil and what went wrong; and one that lets go of the source.
--- Or nil, err.
+-- A function that gives the text of a source in pieces, then nil, or nil and what went wrong; one that lets go of the source; and
+-- the input, if it is a file. Or nil, err.
 local function open(from)
   if type(from) == "function" then
     return from, function() end
@@ -43,7 +44,7 @@ local function open(from)
       input:close()
       input = nil
     end
-  end
+  end, input
 end
 
 --- Reads CSV. The delimiter is found in the header; both line endings are known; values are always strings.
@@ -82,7 +83,7 @@ function csv.rows(from, given)
         close()
         reader:close()
         if err then
-          error(err, 0)
+          raise.error(err)
         end
       end
     end
@@ -142,21 +143,28 @@ end
 ---@return bulkjob.Error|nil err the first fault: err.line, err.byte (from 1), and err.column, the name, where there is one
 function csv.check(from, given, pause)
   given = options.check("bulkjob.csv", given or {}, CHECK_OPTIONS)
-  local read, close = open(from)
+  local read, close, input = open(from)
   if not read then
     return nil, close
   end
   local check = core.csv_check(given)
   local parts = {}
-  local piece, failure, ok, err
+  local ok, err
   repeat
-    piece, failure = read()
-    if piece == nil and failure then
-      ok, err = nil, source_error(failure)
-    elseif piece == nil then
-      ok, err = check:finish()
+    local more, failure
+    if input then
+      more, failure = check:read(input) -- without a string of Lua for each piece
+      ok, err = more ~= nil, failure
     else
-      ok, err = check:feed(piece)
+      more, failure = read()
+      if more then
+        ok, err = check:feed(more)
+      else
+        ok, err = not failure, failure and source_error(failure)
+      end
+    end
+    if ok and not more then
+      ok, err = check:finish()
     end
     for _, part in ipairs(check:parts()) do
       parts[#parts + 1] = part
@@ -164,7 +172,7 @@ function csv.check(from, given, pause)
     if pause then
       pause()
     end
-  until not ok or piece == nil
+  until not ok or not more
   close()
   local facts = ok and check:facts()
   check:close()

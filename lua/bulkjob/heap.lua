@@ -1,4 +1,5 @@
---- A heap of tables with a moment `at`: the soonest is heap[1].
+--- A heap of tables with a moment `at`: the soonest is heap[1]. An error that is raised in the midst of it, by a hook of the host or for
+--- want of memory, may leave an entry in two places, and never loses one.
 local heap = {}
 
 --- Adds an entry.
@@ -18,18 +19,13 @@ end
 --- Removes the soonest.
 function heap.drop_first(entries)
   local n = #entries
-  local moved = entries[n]
-  entries[n] = nil
-  n = n - 1
-  if n == 0 then
-    return
-  end
+  local moved = entries[n] -- stays in its place until it has the new one
   local i = 1
   while true do
     local child = 2 * i
-    if child > n then
+    if child >= n then
       break
-    elseif child < n and entries[child + 1].at < entries[child].at then
+    elseif child + 1 < n and entries[child + 1].at < entries[child].at then
       child = child + 1
     end
     if moved.at <= entries[child].at then
@@ -39,6 +35,7 @@ function heap.drop_first(entries)
     i = child
   end
   entries[i] = moved
+  entries[n] = nil
 end
 
 return heap

@@ -4,6 +4,7 @@ local core = require "bulkjob.core"
 local options = require "bulkjob.options"
 local page = require "bulkjob.page"
 local pages = require "bulkjob.pages"
+local raise = require "bulkjob.raise"
 local results = require "bulkjob.results"
 local source = require "bulkjob.source"
 local task = require "bulkjob.task"
@@ -76,8 +77,8 @@ local function verb(begin)
   end
 end
 
-local function local_error(self, message)
-  return nil, core.error("job", message, { job_id = self.id, state = self.state })
+local function local_error(self, message, in_doubt)
+  return nil, core.error("job", message, { job_id = self.id, state = self.state, in_doubt = in_doubt })
 end
 
 local function ingest_only(self, name)
@@ -208,13 +209,14 @@ methods.upload = verb(function(self, src)
     job.add_also(err, why_not)
   end
   if not good then
-    error(why, 0)
+    raise.error(why)
   end
   return ok, err
 end)
 
---- Commits: the service begins to process. Safe to repeat. Refused here as long as no upload was acknowledged, unless the
---- handle was made from an id; and once this handle has sent an abort.
+--- Commits: the service begins to process. So it is no way to let go of a job: what calls `close` on every way out, such as Fennel's
+--- `with-open`, would commit after an error. `bulkjob.with` rolls back. Safe to repeat. Refused here as long as no upload was
+--- acknowledged, unless the handle was made from an id; and once this handle has sent an abort.
 ---@return table|nil info state "UploadComplete", or a later one if the job has moved on since
 ---@return bulkjob.Error|nil err `in_doubt`: a close was sent, and may have taken effect or still take it
 methods.close = verb(function(self)
@@ -230,8 +232,8 @@ end)
 local function end_transfers(self)
   local upload = core.job_facts(self).upload
   if upload then
-    upload:cancel()
     task.wake_waiter(upload)
+    upload:cancel()
   end
   page.end_downloads(self)
 end
@@ -246,7 +248,8 @@ end)
 
 local WAIT_OPTIONS = { timeout = "seconds", on_progress = "function" }
 
---- Looks at the job until it is in a final state, less and less often. A time-out or a failed look leaves the job alone.
+--- Looks at the job until it is in a final state, less and less often. A time-out or a failed look leaves the job alone. A job of Bulk
+--- API 1.0 never comes to one here: that is an error at once.
 ---@param given { timeout: number|nil, on_progress: fun(info: table)|nil }|nil `timeout` in seconds, none by default; it bounds
 ---  the last look at the job, too
 ---@return table|nil info state "JobComplete", "Failed" or "Aborted"
@@ -269,8 +272,14 @@ function methods:wait(given)
     end
     if job.FINAL[info.state] then
       return info
+    elseif info.jobType == "Classic" then
+      return local_error(self, "the job is one of Bulk API 1.0 (jobType Classic), and " .. info.state .. ": how far its batches are, and "
+        .. "what becomes of them, is told by that API only")
     elseif info.state == "Open" and facts.ours then
-      return local_error(self, "the job is Open: it does not run before close")
+      if core.job_facts(self).surely_open then
+        return local_error(self, "the job is Open: it does not run before close")
+      end
+      return local_error(self, "the job is Open, and whether a close that was sent takes effect is not known", true)
     end
     local left = deadline and deadline - core.now() or math.huge
     if left <= 0 then
@@ -370,7 +379,7 @@ local function leave(self, err)
   if why and core.is_error(err) then
     job.add_also(err, why)
   elseif why and err == nil then
-    error(why, 0)
+    raise.error(why)
   end
 end
 
@@ -380,7 +389,7 @@ core.job_meta.__close = leave
 local function finish(self, ok, ...)
   if not ok then
     leave(self, (...))
-    error((...), 0)
+    raise.error((...))
   end
   leave(self, nil)
   return ...

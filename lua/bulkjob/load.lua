@@ -230,10 +230,10 @@ local function clean_up(load, err)
     load.run:close()
   end
   if load.results_lock then
+    if err and load.made_results then
+      os.remove(load.options.results) -- if it is empty
+    end
     load.results_lock:close()
-  end
-  if err and load.made_results then
-    os.remove(load.options.results) -- if it is empty
   end
 end
 

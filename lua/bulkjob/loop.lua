@@ -10,11 +10,11 @@ local yieldable = require "bulkjob.yieldable"
 
 ---@class bulkjob.Waiting what a loop is given: it returns when there may be news, or the time has passed, and lets others run even
 ---  when that is at once
----@field pollfd fun(self, alarm: boolean|nil): integer a descriptor that is readable when there is news; with `alarm` also when
----  the time has passed
+---@field pollfd fun(self, alarm: boolean|nil): integer|nil, string|nil a descriptor that is readable when there is news; with
+---  `alarm` also when the time has passed. `nil, why` when there is none left: a loop answers `false, why` then
 ---@field events fun(self): string what to watch the descriptor for: "r"
 ---@field timeout fun(self): number|nil seconds after which to return even without news; nil: no limit
----@field sleep fun(self) blocks the thread until then
+---@field sleep fun(self): boolean|nil, string|nil blocks the thread until then; `nil, why` when it cannot
 
 local loop = {}
 
@@ -34,15 +34,19 @@ local MAY_WAIT = {
   ssl_cert = true, ssl_session_fetch = true, ssl_client_hello = true,
 }
 
-local function check_phase(wanted)
-  local phase = ngx.get_phase()
+local function check_phase(phase, wanted)
   if phase == "init" then
     error("bulkjob: no request can be made in nginx's init phase: what is started there is lost when the workers fork. "
-      .. "Make it in init_worker_by_lua*, from ngx.timer.at, or later", 0)
+      .. "Make it in a timer (ngx.timer.at) that init_worker_by_lua* starts, or later", 0)
   elseif not MAY_WAIT[phase] and wanted ~= block then
     error("bulkjob: nothing can be waited for in nginx's " .. phase .. " phase. Requests can be made in the phases rewrite, "
       .. "access, content, preread, ssl_certificate, ssl_session_fetch and ssl_client_hello, and in a timer (ngx.timer.at)", 0)
   end
+end
+
+-- What ngx.run_worker_thread runs has a state and a thread of its own, and no sockets: nothing there can be waited for but by blocking.
+local function in_worker_thread(ngx)
+  return ngx.socket == nil
 end
 
 local function in_cqueues()
@@ -64,8 +68,9 @@ end
 ---@param wanted fun(waiting: bulkjob.Waiting)|nil
 ---@return fun(waiting: bulkjob.Waiting)
 function loop.choose(wanted)
-  if ngx and ngx.get_phase then
-    check_phase(wanted)
+  local ngx = core.host "ngx"
+  if ngx and ngx.get_phase and not in_worker_thread(ngx) then
+    check_phase(ngx.get_phase(), wanted)
     return wanted or ngx_wait
   end
   return wanted or in_cqueues() and cqueues_wait or in_copas() and copas_wait or luv.is_running() and luv.wait

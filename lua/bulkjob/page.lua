@@ -14,8 +14,8 @@ function page.end_downloads(job)
   local client = core.job_facts(job).client
   for this, id in pairs(downloads) do
     if id == job.id and this:job() and core.job_facts(this:job()).client == client then
-      this:cancel()
       task.wake_waiter(this)
+      this:cancel()
     end
   end
 end

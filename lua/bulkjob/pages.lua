@@ -37,7 +37,7 @@ end
 ---@param client bulkjob.Client
 ---@return boolean
 function pages.exist(client)
-  return tonumber(core.api_version(client)) >= FIRST_VERSION
+  return tonumber(core.api_version(client):match "^%d+") >= FIRST_VERSION
 end
 
 --- A function that gives the locators of the next few pages in their order, then false; or nil, err. Not every org has this

@@ -4,6 +4,7 @@ local core = require "bulkjob.core"
 local file = require "bulkjob.file"
 local outfile = require "bulkjob.outfile"
 local page = require "bulkjob.page"
+local raise = require "bulkjob.raise"
 local task = require "bulkjob.task"
 local types = require "bulkjob.types"
 local wait = require "bulkjob.wait"
@@ -183,7 +184,7 @@ local function alone(self, step)
   self.reading = nil
   task.open(self.gate)
   if not good then
-    error(ok, 0)
+    raise.error(ok)
   elseif not ok then
     self.failed = err
     self:close()
@@ -198,14 +199,14 @@ local function wait_for_reader(self)
   elseif not task.running() or not yieldable.works then
     error("bulkjob: another coroutine is reading this result set, and only tasks of client:spawn can read one side by side", 0)
   elseif not task.wait_at(self.gate) then
-    error(core.error("cancelled", "the wait for rows was cancelled", { job_id = self.job.id }), 0)
+    raise.error(core.error("cancelled", "the wait for rows was cancelled", { job_id = self.job.id }))
   end
 end
 
 local function fail(self, err)
   self.failed = err
   self:close()
-  error(err, 0)
+  raise.error(err)
 end
 
 -- Behind the last row of a page: on to the next one, or to the end.
@@ -254,11 +255,11 @@ function methods:next()
       end
     end
     if not ok then
-      error(err, 0)
+      raise.error(err)
     end
   end
   if self.failed then -- whoever asks again, or another task, is not told that this was the end
-    error(self.failed, 0)
+    raise.error(self.failed)
   end
   return nil
 end
@@ -390,7 +391,7 @@ function methods:chunks()
       ok, err = alone(self, take_chunk)
     end
     if not ok then
-      error(err or self.failed, 0)
+      raise.error(err or self.failed)
     end
     local piece = self.piece
     self.piece = nil
@@ -530,7 +531,7 @@ function results.save_all(sets, path)
   end
   out:discard()
   if not good then
-    error(ok, 0)
+    raise.error(ok)
   end
   return ok, err
 end

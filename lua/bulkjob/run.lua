@@ -241,7 +241,7 @@ local LABELS = {
   { "kind", "the kind of work" }, { "org", "the org" }, { "object", "object" }, { "operation", "operation" },
   { "externalIdFieldName", "externalIdFieldName" }, { "assignmentRuleId", "assignmentRuleId" }, { "query", "query" },
   { "columnDelimiter", "columnDelimiter" }, { "lineEnding", "lineEnding" }, { "api_version", "the API version" },
-  { "size", "the size of the input" }, { "content", "the content of the input (its checksum)" },
+  { "size", "the size of the input" }, { "content" },
 }
 local OF_THE_INPUT = { columnDelimiter = true, lineEnding = true, size = true, content = true }
 
@@ -250,7 +250,8 @@ local function difference(old, new, no_input)
   for _, label in ipairs(LABELS) do
     local name = label[1]
     if old[name] ~= new[name] and not (no_input and OF_THE_INPUT[name]) then
-      return ("%s was %s, and is %s"):format(label[2], tostring(old[name]), tostring(new[name]))
+      return name == "content" and "the content of the input is another, of as many bytes"
+        or ("%s was %s, and is %s"):format(label[2], tostring(old[name]), tostring(new[name]))
     end
   end
 end

@@ -1,20 +1,42 @@
---- Tasks: coroutines in which every call lets the others run. Each client has a board of its own; `client:poll` moves the tasks
---- on it that can move.
+--- Tasks: coroutines in which every call lets the others run. Each client has a scheduler of its own; `client:poll` moves those of its
+--- tasks that can move.
+---
+--- A hook of the host, such as one that ends a program that takes too long, may raise an error after any instruction here, and any
+--- allocation may fail. No task is lost by that, as each fact stands in one place, is changed by one assignment, and is given up only
+--- after what follows from it was done:
+---
+--- - a task belongs to the scheduler as long as it stands in `scheduler.tasks`: it is put there last when it is made, and removed
+---   last when it has ended;
+--- - it leaves the queue `ready` only after it was moved, news are dropped and alarms taken off only after their task was woken, and
+---   a task is woken before that is done for which it has to look;
+--- - all else (`place`, `visits`, `count`, whether the client is idle) are hints, which are withdrawn before they could be wrong.
+---
+--- So what was broken off is done once more, and a task may be moved without need: each wait looks again whether it is over.
 local core = require "bulkjob.core"
 local heap = require "bulkjob.heap"
 local loop = require "bulkjob.loop"
+local queue = require "bulkjob.queue"
+local raise = require "bulkjob.raise"
 local yieldable = require "bulkjob.yieldable"
 
----@class bulkjob.Task
----@field package board table
+---@class bulkjob.Task every field is there from the start, so that setting one needs no memory
+---@field package scheduler table
 ---@field package thread thread
 ---@field package number integer the tag of its news
----@field package waits_for table|nil the call or pause it waits for
----@field package ended boolean|nil
----@field package results table|nil what it returned, packed
----@field package err bulkjob.Error|nil what ended it in place of a return
----@field package at_end fun(err: bulkjob.Error|nil)|nil called at its end
----@field package at_trouble fun(why: any)|nil gets what on_event raises in it, and the call goes on
+---@field package place integer|false where it was put into the queue last
+---@field package begun boolean it has run
+---@field package waits_for table|false the call or pause it waits for
+---@field package cancelling boolean its next wait is to be cancelled
+---@field package alarm table|false
+---@field package joined table|false the tasks that wait for it
+---@field package asked boolean somebody has asked for its result
+---@field package ended boolean
+---@field package results table|false what it returned, packed
+---@field package raised any what it raised
+---@field package why string|false why it was ended from outside
+---@field package err bulkjob.Error|false
+---@field package at_end (fun(err: bulkjob.Error))|false called when it ends by an error, perhaps more than once
+---@field package at_trouble fun(why: any)|false gets what on_event raises in it, and the call goes on
 local methods = {}
 
 local task_meta = { __index = methods, __name = "bulkjob.task" }
@@ -23,11 +45,14 @@ local task = {}
 
 local client_methods, idle, set_busy = core.client_methods, core.idle, core.set_busy
 
--- As much news, and as many alarms, as are handed out at once.
+-- As many news, and as many alarms, as are handed out at once.
 local HANDFUL = 200
 
 -- Seconds after which a turn of poll gives the host its frame back. What one task does between two waits comes on top.
 local TURN = 0.0003
+
+local NOTHING = {} -- in place of what a task raised: nothing, or it is not known
+local WAITS = {} -- what a task yields that waits for a call
 
 local unpack = table.unpack or unpack -- luacheck: ignore
 
@@ -36,69 +61,72 @@ local function pack(...)
 end
 
 -- The tasks by their coroutines. Weak both ways: a task holds its coroutine, and where Lua has no ephemerons (5.1, LuaJIT) none
--- that a client left behind would ever be collected. A task that can go on is held by its board.
-local tasks = setmetatable({}, { __mode = "kv" })
+-- that a client left behind would ever be collected. A task is held by its scheduler.
+local by_thread = setmetatable({}, { __mode = "kv" })
 
 --- The task that calls this, or nil. A coroutine that a task has made itself is none.
 ---@return bulkjob.Task|nil
 function task.running()
   local thread = yieldable.running()
-  return thread and tasks[thread]
+  return thread and by_thread[thread]
 end
 
-local function find_board(client)
+local function find_scheduler(client)
   return core.client_option(client, "tasks")
 end
 
-local function get_board(client)
-  local board = find_board(client)
-  if not board then
+local function get_scheduler(client)
+  local scheduler = find_scheduler(client)
+  if not scheduler then
     local channel = core.channel()
-    board = {
+    scheduler = {
       client = client,
       channel = channel,
       next_news = channel:news(),
-      by_number = {},
+      tasks = {}, -- by number, those that have not ended
       last_number = 0,
-      count = 0,
-      first = nil, -- of those that can move, linked by `after`
-      last = nil,
+      count = false, -- how many that are, if that is known
+      ready = queue.new(), -- those that can move
       alarms = {}, -- a heap of { at =, task = }
-      failed = {}, -- errors of tasks that nobody has asked for their result
+      failed = queue.new(), -- tasks that raised, and nobody has asked for their result
       turn_ends = 0, -- when the task at hand should let the others run
-      asleep = false, -- somebody waits on the channel
+      visits = setmetatable({}, { __mode = "v" }), -- who sleeps in poll: see `poll`
     }
-    core.set_tasks(client, board, channel)
+    core.set_tasks(client, scheduler, channel)
   end
-  return board
+  return scheduler
+end
+
+local function belongs(self)
+  return self.scheduler.tasks[self.number] == self
+end
+
+local function is_ready(self)
+  return self.place and queue.holds(self.scheduler.ready, self.place, self)
+end
+
+-- A poll that sleeps has to look.
+local function rouse(scheduler)
+  set_busy(scheduler.client)
+  if scheduler.visits[1] then
+    scheduler.channel:ring()
+  end
 end
 
 --- The task can move.
 ---@param self bulkjob.Task
 function task.wake(self)
-  if self.queued or self.ended then
-    return
-  end
-  self.queued = true
-  self.after = nil
-  local board = self.board
-  if board.last then
-    board.last.after = self
-  else
-    board.first = self
-  end
-  board.last = self
-  set_busy(board.client)
-  if board.asleep then
-    board.channel:ring()
+  if belongs(self) and not is_ready(self) then
+    rouse(self.scheduler)
+    self.place = queue.put(self.scheduler.ready, self)
   end
 end
 
 local wake = task.wake
 
---- Wakes the task that waits for this call, which somebody else has ended.
+--- Wakes the task that waits for this call, which somebody else is about to end.
 function task.wake_waiter(this)
-  for _, self in pairs(tasks) do
+  for _, self in pairs(by_thread) do
     if self.waits_for == this then
       wake(self)
     end
@@ -107,13 +135,13 @@ end
 
 local function set_alarm(self, at)
   self.alarm = { at = at, task = self }
-  heap.push(self.board.alarms, self.alarm)
-  set_busy(self.board.client)
+  set_busy(self.scheduler.client)
+  heap.push(self.scheduler.alarms, self.alarm)
 end
 
 -- The first alarm that still counts: a task that was woken by something else has another by now.
-local function first_alarm(board)
-  local alarms = board.alarms
+local function first_alarm(scheduler)
+  local alarms = scheduler.alarms
   while alarms[1] and alarms[1].task.alarm ~= alarms[1] do
     heap.drop_first(alarms)
   end
@@ -125,7 +153,7 @@ end
 function task.wait(this)
   local self = task.running()
   if self.cancelling then
-    self.cancelling = nil
+    self.cancelling = false
     this:cancel()
     return
   end
@@ -133,11 +161,11 @@ function task.wait(this)
   if seconds then
     set_alarm(self, core.now() + seconds)
   end
-  this:watch(self.board.channel, self.number)
+  this:watch(self.scheduler.channel, self.number)
   self.waits_for = this
-  coroutine.yield()
-  self.waits_for = nil
-  self.alarm = nil
+  coroutine.yield(WAITS)
+  self.waits_for = false
+  self.alarm = false
 end
 
 -- What waits at a gate has nothing to watch.
@@ -150,7 +178,7 @@ function signal:cancel()
   self.cancelled = true
 end
 
---- Waits, in a task, until somebody opens the gate, which is a table for that. False when the wait was cancelled.
+--- Waits, in a task, until somebody opens the gate, which is a table for that, or for no reason. False when the wait was cancelled.
 ---@return boolean
 function task.wait_at(gate)
   local this = setmetatable({}, signal)
@@ -163,6 +191,8 @@ end
 function task.open(gate)
   for i = 1, #gate do
     wake(gate[i])
+  end
+  for i = #gate, 1, -1 do
     gate[i] = nil
   end
 end
@@ -170,156 +200,166 @@ end
 --- Lets the others run if this task has had its turn.
 function task.breathe()
   local self = task.running()
-  if self and core.now() >= self.board.turn_ends then
-    wake(self)
+  if self and core.now() >= self.scheduler.turn_ends then
     coroutine.yield()
   end
 end
 
--- Takes the task off its board, before anything that may want memory.
-local function finish(self)
-  local board = self.board
-  self.ended = true
-  board.by_number[self.number] = nil
-  board.count = board.count - 1
-  tasks[self.thread] = nil
-  if self.joined then
-    task.open(self.joined)
-  end
-end
-
-local function tell_end(self)
-  if self.at_end then
-    self.at_end(self.err)
-  end
-end
-
-local function cancelled(self, message)
-  finish(self)
-  self.err = core.error("cancelled", message)
-  tell_end(self)
-end
-
 -- What a task raised, as an error with the traceback of the task.
 local function as_error(thread, value)
-  local trace = debug.traceback(thread, tostring(value))
+  local debug = core.host "debug" -- a sandbox may have none
+  local text = tostring(value)
+  local trace = debug and debug.traceback(thread, text) or text
   if core.is_error(value) then
     value.traceback = trace
     return value
   end
-  return core.error("task", tostring(value), { traceback = trace })
+  return core.error("task", text, { traceback = trace, raised = type(value) ~= "string" and value or nil })
 end
 
-local function resumed(self, good, ...)
-  if coroutine.status(self.thread) ~= "dead" then
-    -- A yield of the user's own lets the others run, too.
-    if not self.waits_for then
-      wake(self)
+-- What ended the task in place of a return.
+local function error_of(self)
+  if not self.err then
+    if self.why then
+      self.err = core.error("cancelled", self.why)
+    elseif self.raised == NOTHING then
+      self.err = core.error("task", "the task raised an error, which was lost to another one that came from outside")
+    else
+      self.err = as_error(self.thread, self.raised)
     end
-    return
   end
-  finish(self)
-  if good then
-    self.results = pack(...)
-    return
-  end
-  self.err = as_error(self.thread, ...)
-  if self.at_end then
-    self.asked = true
-  elseif not self.joined then
-    table.insert(self.board.failed, self)
-    set_busy(self.board.client)
-  end
-  tell_end(self)
+  return self.err
 end
 
-local function hand_out(board, number)
-  local self = board.by_number[number]
-  if self and self.waits_for then
+-- The task has ended. Can be called again when it was broken off.
+local function finish(self)
+  local scheduler = self.scheduler
+  self.ended = true
+  set_busy(scheduler.client)
+  if self.joined then
+    task.open(self.joined)
+  end
+  if self.at_end and not self.results then
+    self.asked = true
+    self.at_end(error_of(self))
+  elseif not (self.results or self.joined or self.why) then
+    queue.put(scheduler.failed, self)
+  end
+  scheduler.count = false
+  by_thread[self.thread] = nil
+  scheduler.tasks[self.number] = nil
+end
+
+-- Ends a task from outside.
+local function drop(self, why)
+  self.why = why
+  finish(self)
+end
+
+-- A yield of the user's own lets the others run, too.
+local function note(self, good, what)
+  if not good then
+    self.raised = raise.caught(what)
+  elseif what ~= WAITS and coroutine.status(self.thread) ~= "dead" then
     wake(self)
   end
 end
 
--- Hands out the news, and rings the alarms whose time has come.
-local function gather(board)
-  for _ = 1, HANDFUL do
-    local number = board.next_news()
-    if not number then
+-- Hands out the news and the alarms whose time has come.
+local function gather(scheduler)
+  local n = 0
+  for number in scheduler.next_news do
+    local self = scheduler.tasks[number]
+    if self and self.waits_for then
+      wake(self)
+    end
+    n = n + 1
+    if n >= HANDFUL then
       break
     end
-    hand_out(board, number)
   end
-  if board.alarms[1] then
+  if scheduler.alarms[1] then
     local now = core.now()
     for _ = 1, HANDFUL do
-      local alarm = first_alarm(board)
+      local alarm = first_alarm(scheduler)
       if not alarm or alarm.at > now then
         break
       end
-      heap.drop_first(board.alarms)
-      alarm.task.alarm = nil
       wake(alarm.task)
+      alarm.task.alarm = false -- so it is dropped
     end
   end
 end
 
-local function take_first(board)
-  local self = board.first
-  board.first = self.after
-  if not board.first then
-    board.last = nil
-  end
-  self.queued = nil
-  return self
-end
+-- The task that is being moved, perhaps none: see client:poll. Where a loop of the host resumes, too, one may be moved inside another.
+local moved = false
 
--- How many tasks are inside a resume: where a loop of the host resumes, too, others may run meanwhile.
-local moving = 0
-
-local function resume(self)
-  local args = self.args
-  self.args = nil
-  moving = moving + 1
-  if args then
-    resumed(self, coroutine.resume(self.thread, unpack(args, 1, args.n)))
-  else
-    resumed(self, coroutine.resume(self.thread))
-  end
-  moving = moving - 1
-end
-
--- Moves the tasks that can move, until the turn is over. True if one did.
-local function take_turn(board)
-  gather(board)
-  if not board.first then
+-- Moves a task that stands in the queue. False if it cannot be moved now: this is inside of it.
+local function move(self)
+  local status = coroutine.status(self.thread)
+  if not belongs(self) then
+    return true
+  elseif status == "suspended" and not self.ended then
+    local outer = moved
+    moved = self
+    self.place = false -- whoever wakes it from now on puts it into the queue again
+    note(self, coroutine.resume(self.thread))
+    moved = outer
+  elseif status ~= "suspended" and status ~= "dead" then
     return false
   end
-  local ends = core.now() + TURN
-  board.turn_ends = ends
-  repeat
-    local self = take_first(board)
-    if not self:done() then
-      resume(self)
-    end
-    if not board.first then
-      gather(board)
-    end
-  until not board.first or core.now() >= ends
+  if self.ended or coroutine.status(self.thread) == "dead" then
+    finish(self)
+  end
   return true
 end
 
-local function first_failure(board)
-  while board.failed[1] do
-    local failed = table.remove(board.failed, 1)
-    if not failed.asked then
-      return failed.err
+-- Moves the tasks that can move, until the turn is over. True if one did.
+local function take_turn(scheduler)
+  local ready = scheduler.ready
+  gather(scheduler)
+  local self, place = queue.first(ready)
+  if not self then
+    return false
+  end
+  local ends = core.now() + TURN
+  scheduler.turn_ends = ends
+  local any = false
+  repeat
+    if move(self) then
+      any = true
+      queue.remove(ready, place)
     end
+    self, place = queue.first(ready, place + 1)
+    if not self then
+      gather(scheduler)
+      self, place = queue.first(ready, place)
+    end
+  until not self or core.now() >= ends
+  return any
+end
+
+-- The error of the first task that raised, if nobody has asked for its result.
+local function first_failure(scheduler)
+  local failed, place = queue.first(scheduler.failed)
+  while failed do
+    local told = failed.asked
+    failed.asked = true
+    queue.remove(scheduler.failed, place)
+    if not told then
+      return error_of(failed)
+    end
+    failed, place = queue.first(scheduler.failed)
   end
 end
 
--- What the coroutine of a task begins with: in Lua 5.1 that has to be a Lua function.
-local function begin(fn, ...)
-  return fn(...)
+-- What the coroutine of a task runs. What it returns is kept before the coroutine ends.
+local function body(self, fn, args)
+  return function()
+    local given = args
+    self.begun, args = true, nil
+    self.results = pack(fn(unpack(given, 1, given.n)))
+  end
 end
 
 --- Starts a task with the next poll: `fn(...)` in a coroutine in which every call lets other tasks run.
@@ -329,66 +369,102 @@ function client_methods:spawn(fn, ...)
   if type(fn) ~= "function" then
     error("bulkjob: spawn: a function expected, got " .. type(fn), 2)
   end
-  local board = get_board(self)
-  local number = board.last_number + 1
+  local scheduler = get_scheduler(self)
+  local number = scheduler.last_number + 1
+  scheduler.last_number = number
   local this = setmetatable({
-    board = board,
-    number = number,
-    thread = coroutine.create(begin),
-    args = pack(fn, ...),
+    scheduler = scheduler, number = number, place = false, begun = false, waits_for = false, cancelling = false, alarm = false,
+    joined = false, asked = false, ended = false, results = false, raised = NOTHING, why = false, err = false,
+    at_end = false, at_trouble = false,
   }, task_meta)
-  board.by_number[number] = this
-  board.last_number = number
-  board.count = board.count + 1
-  tasks[this.thread] = this
-  wake(this)
+  this.thread = coroutine.create(body(this, fn, pack(...)))
+  by_thread[this.thread] = this
+  rouse(scheduler)
+  this.place = queue.put(scheduler.ready, this)
+  scheduler.count = false
+  scheduler.tasks[number] = this
   return this
 end
 
 local MAIN = {} -- the main program, where Lua 5.1 gives it no coroutine
 
+local function is_dead(who)
+  return who ~= MAIN and coroutine.status(who) == "dead"
+end
+
+-- Does another coroutine sleep in a poll of this client?
+local function is_polled(scheduler, me)
+  local visit = scheduler.visits[1]
+  if not visit or visit.by == me or is_dead(visit.by) then
+    return false
+  end
+  visit = nil -- luacheck: ignore
+  collectgarbage() -- one that an error has thrown out of its poll holds its visit no more
+  return scheduler.visits[1] ~= nil
+end
+
 -- Who polls must be nobody's task, and the only one to do so.
-local function check_caller(board, name)
+local function check_caller(scheduler, name)
   local me = yieldable.running() or MAIN
-  local other = board.polled_by
-  if tasks[me] then
+  if by_thread[me] then
     error("bulkjob: " .. name .. ": called in a task; a task waits by its calls, and for other tasks by their result()", 3)
-  elseif board.asleep and other ~= me and (other == MAIN or coroutine.status(other) ~= "dead") then
+  elseif is_polled(scheduler, me) then
     error("bulkjob: " .. name .. ": another coroutine polls this client already", 3)
   end
-  board.polled_by = me
+  return me
 end
 
 -- Seconds until a poll has something to do even without news, nil: no such moment.
-local function time_left(board)
-  if board.first then
+local function time_left(scheduler)
+  if queue.first(scheduler.ready) then
     return 0
   end
-  local alarm = first_alarm(board)
+  local alarm = first_alarm(scheduler)
   return alarm and math.max(0, alarm.at - core.now())
+end
+
+-- How many tasks have not ended.
+local function count_tasks(scheduler)
+  if not scheduler.count then
+    local n = 0
+    for _ in pairs(scheduler.tasks) do
+      n = n + 1
+    end
+    scheduler.count = n
+  end
+  return scheduler.count
+end
+
+-- Sleeps until a task can move, or until `till`.
+local function sleep(scheduler, me, till)
+  scheduler.channel:till(till)
+  local way = loop.choose(core.client_option(scheduler.client, "loop"))
+  local visit = { by = me } -- held by this function alone
+  scheduler.visits[1] = visit
+  set_busy(scheduler.client)
+  local problem = loop.wait(way, scheduler.channel)
+  if scheduler.visits[1] == visit then
+    scheduler.visits[1] = nil
+  end
+  return problem
 end
 
 -- Moves what can move; waits until something can, but not beyond `till`. Where tasks can always move, the host's loop has its turn
 -- all the same.
-local function poll(board, till)
+local function poll(scheduler, me, till)
   repeat
-    local moved = take_turn(board)
+    local any = take_turn(scheduler)
     local now = core.now()
-    if board.count == 0 or (moved and not loop.is_due()) or (not moved and till and now >= till) then
+    if next(scheduler.tasks) == nil or (any and not loop.is_due()) or (not any and till and now >= till) then
       return
     end
-    local left = moved and 0 or time_left(board)
+    local left = any and 0 or time_left(scheduler)
     local at = left and now + left
-    board.channel:till(at and till and math.min(at, till) or at or till)
-    local way = loop.choose(core.client_option(board.client, "loop"))
-    board.asleep = true
-    set_busy(board.client)
-    local problem = loop.wait(way, board.channel)
-    board.asleep = false
-    if problem and not moved then
-      error(problem, 0)
+    local problem = sleep(scheduler, me, at and till and math.min(at, till) or at or till)
+    if problem and not any then
+      raise.error(problem)
     end
-  until moved
+  until any
 end
 
 --- Moves every task on that can move. Waits until one can, at most `seconds` (nil: no limit); `poll(0)` never waits, and gives
@@ -398,42 +474,42 @@ end
 ---@return bulkjob.Error|nil err what a task raised whose result nobody has asked for
 function client_methods:poll(seconds)
   -- Nothing to do, the most frequent answer, with as few looks as it takes: between two frames all of it leaves the cache.
-  local left = seconds == 0 and moving == 0 and idle(self)
+  local left = seconds == 0 and not (moved and task.running()) and idle(self)
   if left then
     return left
   end
-  local board = find_board(self)
+  local scheduler = find_scheduler(self)
   if seconds ~= 0 and seconds ~= nil and type(seconds) ~= "number" then
     error("bulkjob: poll: a number of seconds expected, got " .. type(seconds), 2)
-  elseif not board then
+  elseif not scheduler then
     return 0
   end
-  check_caller(board, "poll")
+  local me = check_caller(scheduler, "poll")
   if seconds == 0 then
-    take_turn(board)
-    if not (board.first or board.alarms[1] or board.failed[1]) then
-      core.set_idle(self, board.count)
+    take_turn(scheduler)
+    if not (queue.first(scheduler.ready) or scheduler.alarms[1] or queue.first(scheduler.failed)) then
+      core.set_idle(self, count_tasks(scheduler))
     end
   else
-    poll(board, seconds and core.now() + seconds)
+    poll(scheduler, me, seconds and core.now() + seconds)
   end
-  return board.count, board.failed[1] and first_failure(board)
+  return count_tasks(scheduler), first_failure(scheduler)
 end
 
 --- Polls until no task is left.
 ---@return true|nil ok
 ---@return bulkjob.Error|nil err the first thing a task raised whose result nobody has asked for
 function client_methods:run()
-  local board = find_board(self)
-  if not board then
+  local scheduler = find_scheduler(self)
+  if not scheduler then
     return true
   end
-  check_caller(board, "run")
-  while board.count > 0 do
-    poll(board)
+  local me = check_caller(scheduler, "run")
+  while next(scheduler.tasks) ~= nil do
+    poll(scheduler, me)
   end
-  local err = first_failure(board)
-  board.failed = {}
+  local err = first_failure(scheduler)
+  scheduler.failed = queue.new() -- the others are told to nobody
   if err then
     return nil, err
   end
@@ -443,25 +519,25 @@ end
 --- For loops of other kinds: a descriptor that is readable when `poll(0)` has something to do.
 ---@return integer
 function client_methods:pollfd()
-  return get_board(self).channel:pollfd()
+  return get_scheduler(self).channel:pollfd()
 end
 
 --- What to watch the descriptor for.
 ---@return "r"
 function client_methods:events()
-  return get_board(self).channel:events()
+  return get_scheduler(self).channel:events()
 end
 
 --- Seconds after which `poll(0)` has something to do even if the descriptor is not readable; nil: no such moment.
 ---@return number|nil
 function client_methods:timeout()
-  return time_left(get_board(self))
+  return time_left(get_scheduler(self))
 end
 
 --- Is it over?
 ---@return boolean
 function methods:done()
-  return self.ended == true
+  return self.ended
 end
 
 local function wait_for(self)
@@ -469,14 +545,14 @@ local function wait_for(self)
   if waiter == self then
     error("bulkjob: result: a task cannot wait for itself", 3)
   elseif not waiter then
-    check_caller(self.board, "result")
-    while not self:done() do
-      poll(self.board)
+    local me = check_caller(self.scheduler, "result")
+    while not self.ended do
+      poll(self.scheduler, me)
     end
     return true
   end
   self.joined = self.joined or {}
-  while not self:done() do
+  while not self.ended do
     if not task.wait_at(self.joined) then
       return false
     end
@@ -485,13 +561,14 @@ local function wait_for(self)
 end
 
 --- What the task returned. Waits until it is done: other tasks run meanwhile.
----@return ... `nil, err` if the task raised or was cancelled; err.traceback says where it raised
+---@return ... `nil, err` if the task raised or was cancelled; err.traceback says where it raised, err.raised what if that is
+---  no string
 function methods:result()
   self.asked = true
   if not wait_for(self) then
     return nil, core.error("cancelled", "the wait for a task was cancelled")
   elseif not self.results then
-    return nil, self.err or core.error("task", "what the task returned was lost: not enough memory")
+    return nil, error_of(self)
   end
   return unpack(self.results, 1, self.results.n)
 end
@@ -501,13 +578,13 @@ end
 --- runs. False if it was done already.
 ---@return boolean
 function methods:cancel()
-  if self:done() then
+  if self.ended then
     return false
-  elseif self.args then
-    cancelled(self, "the task was cancelled before it began")
+  elseif not self.begun then
+    drop(self, "the task was cancelled before it began")
   elseif self.waits_for then
-    self.waits_for:cancel()
     wake(self)
+    self.waits_for:cancel()
   else
     self.cancelling = true
   end
@@ -515,29 +592,28 @@ function methods:cancel()
 end
 
 function task_meta:__tostring()
-  return "bulkjob.task " .. self.number .. (self.err and " (failed)" or self.ended and " (done)" or "")
-end
-
--- Drops the tasks of a client that was closed.
-local function drop_tasks(client)
-  local board = core.client_option(client, "tasks")
-  local this = task.running()
-  for _, other in pairs(board and board.by_number or {}) do
-    if other ~= this then
-      cancelled(other, "the client was closed")
-      if coroutine.close and coroutine.status(other.thread) == "suspended" then -- luacheck: ignore
-        coroutine.close(other.thread) -- luacheck: ignore
-      end
-    end
-  end
+  return "bulkjob.task " .. self.number .. (self.ended and (self.results and " (done)" or " (failed)") or "")
 end
 
 local close = client_methods.close
 
 --- Ends what is under way, calls and tasks. Twice is harmless.
 function client_methods:close()
+  local scheduler = find_scheduler(self)
+  local this = task.running()
+  local tasks = scheduler and scheduler.tasks or {}
+  for _, other in pairs(tasks) do
+    wake(other)
+  end
   close(self)
-  drop_tasks(self)
+  for _, other in pairs(tasks) do
+    if other ~= this then
+      drop(other, "the client was closed")
+      if coroutine.close and coroutine.status(other.thread) == "suspended" then -- luacheck: ignore
+        coroutine.close(other.thread) -- luacheck: ignore
+      end
+    end
+  end
 end
 
 core.client_meta.__close = client_methods.close

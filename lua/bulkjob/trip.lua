@@ -2,6 +2,7 @@
 --- it on, so it does not matter who of them is cancelled, closed, killed or never resumed.
 local core = require "bulkjob.core"
 local loop = require "bulkjob.loop"
+local raise = require "bulkjob.raise"
 local task = require "bulkjob.task"
 local wait = require "bulkjob.wait"
 local yieldable = require "bulkjob.yieldable"
@@ -46,22 +47,22 @@ function trip.source(source)
 end
 
 -- Waiting for a trip has this of a call.
-local turn = { awaits_news = true }
-turn.__index = turn
+local waiter = { awaits_news = true }
+waiter.__index = waiter
 
-function turn:timeout()
+function waiter:timeout()
   local call = self.trip.call
   return math.min(call and call:timeout() or PATIENCE, self.asking:timeout() or PATIENCE, PATIENCE)
 end
 
-function turn:watch(channel, tag)
+function waiter:watch(channel, tag)
   self.channel = channel
   if self.trip.call then
     self.trip.call:watch(channel, tag)
   end
 end
 
-function turn:cancel(err)
+function waiter:cancel(err)
   self.cancelled, self.err = true, err
 end
 
@@ -105,7 +106,7 @@ local function ask(this, auth)
   err = not answer and as_auth_error(err) or nil
   come_back(this, auth, answer, err)
   if not good then
-    error(raised, 0)
+    raise.error(raised)
   end
   return answer, err
 end
@@ -182,7 +183,7 @@ end
 -- An answer, or nil, err; nil alone when the call was cancelled or its client closed. `asking`: the call that needs the token.
 local function travel(client, auth, way, asking)
   local me = yieldable.running() or MAIN
-  local mine = setmetatable({ task = task.running(), asking = asking }, turn)
+  local mine = setmetatable({ task = task.running(), asking = asking }, waiter)
   while is_open(client) do
     local held = sources[auth] and sources[auth].held
     if held and held.access_token ~= core.token(client) then
@@ -245,9 +246,13 @@ end
 function trip.sign_in(client)
   local problem
   if not core.token(client) then
-    trip.get(client, { cancel = function(_, err)
-      problem = err or core.error("cancelled", "signing in was cancelled")
-    end }, wait.way(client))
+    trip.get(client, {
+      timeout = function() end,
+      job = function() end,
+      cancel = function(_, err)
+        problem = err or core.error("cancelled", "signing in was cancelled")
+      end,
+    }, wait.way(client))
   end
   return not problem or nil, problem
 end

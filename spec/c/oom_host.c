@@ -2,9 +2,9 @@
  *
  *   oom_host SCRIPT lua|c once|always N
  *
- * From the script's call arm() on, the N-th allocation fails, and with `always` each one after it: those of the Lua
- * state, or those of our C core, which is linked with --wrap for this. Prints how many allocations there were, and then
- * "ok" or the error; both are fine. A leak, a crash or a hang is not. */
+ * From the script's call arm() on, until disarm(), the N-th allocation fails, and with `always` each one after it:
+ * those of the Lua state, or those of our C core, which is linked with --wrap for this. Prints how many allocations
+ * there were, and then "ok" or the error; both are fine. A leak, a crash or a hang is not. */
 #include <dlfcn.h>
 #include <lauxlib.h>
 #include <lua.h>
@@ -55,6 +55,13 @@ static int arm(lua_State *L)
     return 0;
 }
 
+static int disarm(lua_State *L)
+{
+    (void)L;
+    atomic_store(&armed, false);
+    return 0;
+}
+
 /* Modules stay where they are, so that a report of a leak can name their functions. */
 __attribute__((visibility("default"))) int dlclose(void *handle)
 {
@@ -74,6 +81,7 @@ int main(int argc, char **argv)
         return 2;
     luaL_openlibs(L);
     lua_register(L, "arm", arm);
+    lua_register(L, "disarm", disarm);
     int failed = luaL_loadfile(L, argv[1]) || lua_pcall(L, 0, 0, 0);
     atomic_store(&armed, false);
     const char *error = failed ? lua_tostring(L, -1) : "ok";

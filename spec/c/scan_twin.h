@@ -53,6 +53,12 @@ static inline bool finds(scanner *scan, const unsigned char *data, size_t n, cha
     return true;
 }
 
+static inline bool all_find(const unsigned char *data, size_t n, char delimiter)
+{
+    return finds(scan_blocks, data, n, delimiter) && finds(scan_blocks_vector, data, n, delimiter) &&
+           finds(scan_blocks_plain, data, n, delimiter);
+}
+
 typedef bool seeker(const char *, size_t, char);
 
 /* Does this one know whether there is something special in the bytes, at most 2 KiB, whatever is behind them? */
@@ -141,6 +147,13 @@ static inline bool validates(validator *check, const unsigned char *data, size_t
     size_t at = first_bad(check, data, n);
     size_t expected = twin_bad(data, n);
     return expected == n ? at == n : at >= expected && at <= expected + 3;
+}
+
+static inline bool all_validate(const unsigned char *data, size_t n)
+{
+    size_t at = first_bad(scan_utf8, data, n);
+    return validates(scan_utf8, data, n) && first_bad(scan_utf8_vector, data, n) == at &&
+           first_bad(scan_utf8_plain, data, n) == at;
 }
 
 #endif

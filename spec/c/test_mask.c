@@ -13,8 +13,33 @@ static int masked(const char *text, const char *secret, const char *expected)
     return strcmp(copy, expected) == 0;
 }
 
+static int without_credentials(const char *text, const char *expected)
+{
+    char copy[256];
+    snprintf(copy, sizeof copy, "%s", text);
+    mask_credentials(copy, strlen(copy));
+    return strcmp(copy, expected) == 0;
+}
+
+static void test_credentials(void)
+{
+    CHECK(without_credentials("Proxy-Authorization: Basic bWU6eA== ; Accept: */*",
+                              "Proxy-Authorization: Basic ******** ; Accept: */*"));
+    CHECK(
+        without_credentials("{\"authorization\":\"bearer  00D!x.y_z\"}", "{\"authorization\":\"bearer  *********\"}"));
+    CHECK(without_credentials("HTTP_PROXY_AUTHORIZATION=BASIC bWU6/+8", "HTTP_PROXY_AUTHORIZATION=BASIC *******"));
+    CHECK(without_credentials("Authorization: Basic a, Authorization: Bearer b",
+                              "Authorization: Basic *, Authorization: Bearer *"));
+    CHECK(without_credentials("Authorization: Basic ", "Authorization: Basic "));
+    CHECK(without_credentials("Authorization: Bas", "Authorization: Bas"));
+    CHECK(without_credentials("Basic authentication is needed", "Basic authentication is needed"));
+    CHECK(without_credentials("no authorization for basic needs", "no authorization for basic needs"));
+    CHECK(without_credentials("", ""));
+}
+
 int main(void)
 {
+    test_credentials();
     CHECK(masked("Bearer 00D!x.y", "00D!x.y", "Bearer *******"));
     CHECK(masked("00D!x00D!x 00D!", "00D!x", "********** 00D!"));
     CHECK(masked("nothing", "secret", "nothing"));

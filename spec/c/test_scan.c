@@ -18,15 +18,13 @@ static void test_every_byte(void)
         for (size_t place = 0; place < sizeof data; place++) {
             memset(data, 'x', sizeof data);
             data[place] = (unsigned char)byte;
-            CHECK(finds(scan_blocks, data, sizeof data, ','));
-            CHECK(finds(scan_blocks_plain, data, sizeof data, ','));
+            CHECK(all_find(data, sizeof data, ','));
             CHECK(seeks(scan_special, data, place + 1, ',') && seeks(scan_special_plain, data, place + 1, ','));
             CHECK(seeks(scan_special, data, place, ',') && seeks(scan_special_plain, data, place, ','));
         }
         memset(data, (int)byte, sizeof data);
         for (size_t n = 0; n <= sizeof data; n++) {
-            CHECK(finds(scan_blocks, data, n, (char)byte));
-            CHECK(finds(scan_blocks_plain, data, n, (char)byte));
+            CHECK(all_find(data, n, (char)byte));
         }
     }
 }
@@ -41,7 +39,7 @@ static void test_any_text(void)
         unsigned char *data = malloc(n ? n : 1);
         for (size_t at = 0; data && at < n; at++)
             data[at] = (unsigned char)bytes[next_number(&seed) % (sizeof bytes - 1)];
-        CHECK(data && finds(scan_blocks, data, n, ',') && finds(scan_blocks_plain, data, n, ','));
+        CHECK(data && all_find(data, n, ','));
         free(data);
     }
 }
@@ -85,15 +83,15 @@ static void test_utf8(void)
         memset(data, 'x', sizeof data);
         data[SCAN_BYTES - 1] = (unsigned char)(i >> 8);
         data[SCAN_BYTES] = (unsigned char)i;
-        CHECK(validates(scan_utf8, data, sizeof data) && validates(scan_utf8_plain, data, sizeof data));
+        CHECK(all_validate(data, sizeof data));
     }
     for (unsigned i = 0; i < EDGES * EDGES * EDGES * EDGES; i++) {
         size_t at = i % 2 ? SCAN_BYTES - 1 - i % 5 : i % 7;
         memset(data, 'x', sizeof data);
         for (unsigned k = 0, rest = i; k < 4; k++, rest /= EDGES)
             data[at + k] = edges[rest % EDGES];
-        CHECK(validates(scan_utf8, data, sizeof data) && validates(scan_utf8_plain, data, sizeof data));
-        CHECK(validates(scan_utf8, data, at + 4) && validates(scan_utf8_plain, data, at + 4));
+        CHECK(all_validate(data, sizeof data));
+        CHECK(all_validate(data, at + 4));
     }
 }
 

@@ -5,8 +5,8 @@ local helper = require "spec.helper"
 
 local host, cpath = arg[1], arg[2]
 local SETTINGS = { queue_seconds = 0, processing_seconds = 0, query_page_records = 2 }
--- How many allocations lie between two that fail. The second script shares most of its way with the first.
-local SCRIPTS = { job = 1, extract = 17 }
+-- How many allocations lie between two that fail. The extract shares most of its way with the job.
+local SCRIPTS = { job = 1, extract = 17, tasks = 1 }
 local org = helper.org(SETTINGS)
 local directory = os.tmpname()
 os.remove(directory)

@@ -28,17 +28,13 @@ local function run(options, words)
   if options.org then
     line[#line + 1] = "--target-org " .. shell.quote(options.org)
   end
-  -- The status on a line of its own, for Lua 5.1's close tells none.
-  local pipe, why = io.popen(table.concat(line, " ") .. " --json </dev/null 2>&1; echo \"STATUS $?\"")
-  if not pipe then
-    return fail(why)
-  end
-  local text, status = pipe:read("*a"):match "^(.*)STATUS (%d+)\n$"
-  pipe:close()
-  if tonumber(status) == NOT_FOUND then
+  local text, status = core.run_command(table.concat(line, " ") .. " --json </dev/null 2>&1")
+  if not text then
+    return fail(status)
+  elseif status == NOT_FOUND then
     return fail("the command '" .. options.command .. "' is not there; it is the Salesforce CLI")
   end
-  local answer = find_answer(text or "")
+  local answer = find_answer(text)
   if not answer then
     return fail("no JSON came from 'sf " .. words .. "'")
   elseif answer.status ~= 0 or type(answer.result) ~= "table" then

@@ -61,7 +61,7 @@ function bar.new(options, describe)
     if options.quiet then
       return
     elseif options.json then
-      output.json { progress = progress }
+      output.json_progress { progress = progress }
       return
     end
     local width = columns()

@@ -40,9 +40,10 @@ function commands.create(client, options)
   if options.json then
     output.json { id = job.id, kind = job.kind, state = job.state }
   else
-    print(job.id)
+    output.line(job.id)
   end
-  return GOOD
+  local lost = output.loss("the id of the job " .. job.id .. ", which is " .. (job.state or "there") .. ",")
+  return not lost and GOOD or nil, lost
 end
 
 function commands.upload(client, options)
@@ -104,14 +105,18 @@ function commands.jobs(client, options)
     output.row({ "ID", "STATE", "OPERATION", "OBJECT", "CREATED" }, WIDTHS)
   end
   for info in client:jobs { kind = options.kind, state = options.state, object = options.object, operation = options.operation } do
+    local written
     if options.json then
-      output.json(info)
+      written = output.json(info)
     else
       local values = {}
       for i, name in ipairs(COLUMNS) do
         values[i] = tostring(info[name] or "")
       end
-      output.row(values, WIDTHS)
+      written = output.row(values, WIDTHS)
+    end
+    if not written then
+      break
     end
   end
   return GOOD

@@ -23,7 +23,8 @@ local function print_report(report, options)
   if options.json then
     output.json { report = report }
   else
-    print(("%s rows, %s, %s: %s"):format(output.number(report.rows), output.bytes(report.bytes), output.time(report.seconds), report.file))
+    output.line(("%s rows, %s, %s: %s"):format(output.number(report.rows), output.bytes(report.bytes), output.time(report.seconds),
+      report.file))
   end
 end
 

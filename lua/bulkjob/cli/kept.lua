@@ -1,5 +1,6 @@
 --- Work that is kept in a run until its report is printed, and a way on when it is stopped.
 local core = require "bulkjob.core"
+local output = require "bulkjob.cli.output"
 local run = require "bulkjob.run"
 local session = require "bulkjob.cli.session"
 local shell = require "bulkjob.shell"
@@ -45,8 +46,7 @@ return function(client, options, arguments, file, clear, work, print_report)
     return nil, err, not good and status.INTERRUPTED or nil
   end
   print_report(report, options)
-  io.stdout:flush()
-  if not options.journal and not options.no_wait then
+  if not output.problem() and not options.journal and not options.no_wait then
     run.remove(client, journal)
   end
   return report

@@ -88,7 +88,7 @@ local function print_report(report, options)
     output.json { report = report }
     return
   end
-  print(("%s rows in %d %s, %s: %s good, %s failed, %s not processed"):format(output.number(report.records), #report.jobs,
+  output.line(("%s rows in %d %s, %s: %s good, %s failed, %s not processed"):format(output.number(report.records), #report.jobs,
     #report.jobs == 1 and "job" or "jobs", output.time(report.seconds), output.number(report.processed - report.failed),
     output.number(report.failed), output.number(report.unprocessed)))
   for what, there in pairs {
@@ -98,7 +98,7 @@ local function print_report(report, options)
     ["left open, and not ours to close: " .. table.concat(report.left_open or {}, ", ")] = report.left_open ~= nil,
   } do
     if there then
-      print(what)
+      output.line(what)
     end
   end
   print_jobs(report)
@@ -109,7 +109,7 @@ local function print_report(report, options)
   end
   for _, name in ipairs { "successful", "failed", "unprocessed", "joined" } do
     if report.results and report.results[name] then
-      print(("%-12s %s"):format(name .. ":", report.results[name]))
+      output.line(("%-12s %s"):format(name .. ":", report.results[name]))
     end
   end
 end

@@ -3,6 +3,8 @@ local core = require "bulkjob.core"
 
 local output = {}
 
+local stdout = io.stdout
+
 --- 1234567 as "1,234,567".
 function output.number(n)
   local text = ("%.0f"):format(n)
@@ -29,16 +31,73 @@ function output.time(seconds)
   return hours > 0 and ("%d:%02d:%02d"):format(hours, minutes, s % 60) or ("%d:%02d"):format(minutes, s % 60)
 end
 
---- One JSON object a line.
-function output.json(value)
-  print(core.json_encode(value))
+-- Why the standard output took no more; nothing is written to it after that.
+local failure
+
+-- Writes at once, so that it is known whether that worked.
+local function write(text)
+  if failure then
+    return false
+  end
+  local ok, why = stdout:write(text)
+  if ok then
+    ok, why = stdout:flush()
+  end
+  if not ok then
+    failure = tostring(why)
+  end
+  return not failure
 end
 
-local function refused(why)
-  if why == "Broken pipe" then
-    return true
+-- Whoever read it has seen enough: that ends what is written, and is no error.
+local function reader_has_gone()
+  return failure == "Broken pipe"
+end
+
+--- Writes a line. One that cannot be written goes to the standard error, so that it is not lost. False if it cannot.
+---@param text string
+---@return boolean
+function output.line(text)
+  local ok = write(text .. "\n")
+  if not ok and not reader_has_gone() then
+    io.stderr:write(text, "\n")
   end
-  return nil, core.error("io", "the standard output: " .. tostring(why))
+  return ok
+end
+
+--- Writes a text. False if it cannot be written.
+---@param text string
+---@return boolean
+function output.text(text)
+  return write(text)
+end
+
+--- One JSON object a line.
+---@return boolean
+function output.json(value)
+  return output.line(core.json_encode(value))
+end
+
+--- The same, of what need not be seen by all means.
+function output.json_progress(value)
+  write(core.json_encode(value) .. "\n")
+end
+
+--- What went wrong with the standard output, for the end of the command; nil if nothing did.
+---@return bulkjob.Error|nil
+function output.problem()
+  if failure and not reader_has_gone() then
+    return core.error("io", "the standard output: " .. failure)
+  end
+end
+
+--- The same for what must not be lost even when the reader has gone.
+---@param what string what is lost
+---@return bulkjob.Error|nil
+function output.loss(what)
+  if failure then
+    return core.error("io", what .. " could not be written to the standard output: " .. failure)
+  end
 end
 
 --- Writes what the iterator gives to the standard output. Whoever reads it may have seen enough: that ends it, and is no error.
@@ -46,16 +105,15 @@ end
 ---@return true|nil ok, bulkjob.Error|nil err
 function output.pieces(...)
   for piece in ... do
-    local ok, why = io.stdout:write(piece)
+    local ok, why = stdout:write(piece)
     if not ok then
-      return refused(why)
+      failure = tostring(why)
+      break
     end
   end
-  local ok, why = io.stdout:flush()
-  if not ok then
-    return refused(why)
-  end
-  return true
+  write "" -- what is not out yet
+  local err = output.problem()
+  return not err or nil, err
 end
 
 local function sorted_keys(t)
@@ -75,17 +133,18 @@ function output.fields(t)
     widest = math.max(widest, #key)
   end
   for _, key in ipairs(keys) do
-    print(("%-" .. widest + 1 .. "s %s"):format(key .. ":", tostring(t[key])))
+    output.line(("%-" .. widest + 1 .. "s %s"):format(key .. ":", tostring(t[key])))
   end
 end
 
---- Lines of columns of a fixed width; the last is as wide as it is.
+--- Lines of columns of a fixed width; the last is as wide as it is. False if it cannot be written.
+---@return boolean
 function output.row(values, widths)
   local parts = {}
   for i, value in ipairs(values) do
     parts[i] = i < #values and ("%-" .. widths[i] .. "s"):format(value) or value
   end
-  print((table.concat(parts, "  ")))
+  return output.line(table.concat(parts, "  "))
 end
 
 return output

@@ -13,13 +13,19 @@ end })
 
 local told = false
 
--- Waits as a script does, and raises the first interrupt there.
-local function wait(waiting)
-  waiting:sleep()
+--- Raises an interrupt that came while nothing was waited for, such as in a command that signs in.
+function session.check_interrupt()
   if not told and core.interrupts() > 0 then
     told = true
     error(session.INTERRUPTED, 0)
   end
+end
+
+-- Waits as a script does, and raises the first interrupt there.
+local function wait(waiting)
+  local ok, why = waiting:sleep()
+  session.check_interrupt()
+  return ok or false, why
 end
 
 local function refuse(message)

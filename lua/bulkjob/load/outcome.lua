@@ -34,7 +34,7 @@ function outcome.open(load)
     local path = directory .. "/" .. name .. ".csv"
     files.check(not core.is_direct(path), path .. ": a regular file expected")
   end
-  load.results_lock = files.check(core.lock(directory))
+  load.results_lock = files.check(core.lock(directory .. "/."))
   os.remove(files.check(core.temporary_directory(directory .. "/.bulkjob-"))) -- can something be made there?
 end
 

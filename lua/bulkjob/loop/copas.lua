@@ -19,8 +19,11 @@ end
 ---@return false|nil failed
 ---@return string|nil why
 return function(waiting)
-  local fd, most = waiting:pollfd(true), require "socket"._SETSIZE
-  if most and fd >= most then
+  local fd, why = waiting:pollfd(true)
+  local most = require "socket"._SETSIZE
+  if not fd then
+    return false, why
+  elseif most and fd >= most then
     -- LuaSocket would refuse it too, but in the midst of copas, and end the loop of everybody.
     return false, ("copas cannot watch descriptor %d, as the select of LuaSocket takes those below %d"):format(fd, most)
   end

@@ -1,5 +1,6 @@
 --- Waits in HAProxy, in what may yield there: tasks, services and actions. As nginx it cannot watch a descriptor of ours, but its
 --- sockets can connect to a path.
+local ours = require "bulkjob.core"
 local wire = require "bulkjob.loop.wire"
 
 local haproxy = {}
@@ -13,8 +14,8 @@ local connecting = setmetatable({}, { __mode = "v" })
 
 --- Is this HAProxy, in a coroutine of its own?
 function haproxy.is_running()
-  local _, is_main = coroutine.running()
-  return type(core) == "table" and core.register_service and not is_main
+  local host, _, is_main = ours.host "core", coroutine.running()
+  return type(host) == "table" and host.register_service and not is_main
 end
 
 local function new_socket()

@@ -26,5 +26,7 @@ return function(waiting, pause)
   if not socket then
     return false, why
   end
-  wire.wait(waiting, socket)
+  if not wire.wait(waiting, socket) and ngx.worker.exiting() then
+    return false, "nginx ends what its old worker still does (worker_shutdown_timeout)"
+  end
 end

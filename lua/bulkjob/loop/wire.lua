@@ -29,10 +29,12 @@ function wire.connect(waiting, new_socket, scheme)
 end
 
 --- Waits for the byte on a connected socket, and ends the connection.
+---@return string|nil byte nil when the host has ended the connection before
 function wire.wait(waiting, socket)
-  socket:receive(1)
+  local byte = socket:receive(1)
   waiting:hang_up()
   socket:close()
+  return byte
 end
 
 return wire

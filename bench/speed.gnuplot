@@ -1,0 +1,16 @@
+# The picture of bench/speed.lua: a bar for each line, from its lowest to its highest value, and a mark where it should be.
+# gnuplot -e "data='...'; picture='...'" bench/speed.gnuplot
+set terminal svg size 1000,60+40*16 dynamic font "sans-serif,12"
+set output picture
+set datafile separator "\t"
+set title "bulkjob beside others, in one run on one machine (the bar: median; the line: lowest to highest; the cross: what it should be)"
+set style fill solid 0.6
+set boxwidth 0.6
+set yrange [*:*] reverse
+set xrange [0:*]
+set grid x
+set key off
+set lmargin 62
+plot data using ($2/2):0:($2/2):(0.3):yticlabels(1) with boxxyerror linecolor rgb "#4080c0", \
+     data using 2:0:3:4 with xerrorbars linecolor rgb "#204060" pointtype 0, \
+     data using 5:0 with points linecolor rgb "#c04020" pointtype 2 linewidth 2
