@@ -201,6 +201,34 @@ describe("the command", function()
       assert.matches("why rows failed:\n +2  REQUIRED_FIELD_MISSING: .*\n.*\n +1  DUPLICATE_VALUE: ", out)
     end)
 
+    it("takes the standard input, and leaves nothing of it", function()
+      local before = environment() .. "export TMPDIR=" .. directory .. "; printf 'Name,Ext__c\\nA,E1\\n,E2\\n' | "
+      local out, status = helper.shell(before .. command.line "load -q - --object Account --timeout 60 --retries 1")
+      assert.are.equal(1, status)
+      assert.matches("^2 rows in 1 job, .*: 1 good, 1 failed, 0 not processed\n", out)
+      assert.are.same({ E1 = 1 }, org:times "Account")
+      assert.are.equal("", (helper.shell("ls -d " .. directory .. "/bulkjob-* 2>/dev/null")))
+      org:fault { path = "/jobs/ingest", status = 503, count = -1 }
+      org:clear_requests()
+      assert.are.equal(3, select(2, helper.shell(before .. command.line "load -q - --object Account --retries 1")))
+      assert.are.equal(2, #org:requests { method = "POST" })
+      assert.are.equal("", (helper.shell("ls -d " .. directory .. "/bulkjob-* 2>/dev/null")))
+    end)
+
+    it("says what is so when nobody waits, and counts one row as one", function()
+      local status, out = run("load " .. rows(1) .. " --object Account --no-wait")
+      assert.are.equal(0, status)
+      assert.matches("^1 row in 1 job, %d+:%d%d: all is sent and closed, and the service goes on by itself\n", out)
+    end)
+
+    it("names options as they are written, and an id that is none", function()
+      local status, _, err = run("load " .. rows(1) .. " --object Account --join")
+      assert.are.same({ 2, "bulkjob: --join needs --results, and to wait for them\n" }, { status, err })
+      status, _, err = run "info 123"
+      assert.are.equal(2, status)
+      assert.matches("'123' is no id of a job", err)
+    end)
+
     it("prints JSON lines for machines", function()
       local status, out = run("--json load " .. rows(100) .. " --object Account")
       assert.are.equal(0, status)

@@ -82,6 +82,8 @@ describe("csv.check", function()
     { "UTF-16 without a mark", "N\0a\0\n\0", "UTF%-16", 1, 1 },
     { "Latin-1", "Name,City\nJos\233,Z\252rich\n", "not UTF%-8: the byte 0xE9 in place 4", 2, 11, "Name" },
     { "Latin-1 in the header", "Name,Stra\223e\n1,2\n", "not UTF%-8: the byte 0xDF in the name of column 2", 1, 1 },
+    { "gzip", "\31\139\8\0\0\"\0\0x\"x\n", "packed by gzip", 1, 1 },
+    { "an .xlsx file", "PK\3\4\20\0\8,\0\n", "a zip archive, such as an .xlsx file", 1, 1 },
     { "a hint for Excel", "sep=;\nName;City\n", "sep=", 1, 1 },
     { "the line ends of old Macs", "Name,City\rOne,1\r", "carriage return", 1, 11 },
     { "line ends of two kinds", "Name,City\r\nOne,1\r\nTwo,2\nThree,3\r\n", "ends with LF, and the header with CR LF", 3, 19 },

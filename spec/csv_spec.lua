@@ -345,6 +345,14 @@ describe("writing CSV", function()
     assert.are.equal("A\n", csv.encode({}, { "A" }))
   end)
 
+  it("says how a field of a parent is written", function()
+    local text, err = bulkjob.csv.encode { { Account = { Ext__c = "x" } } }
+    assert.is_nil(text)
+    assert.matches("column 'Account': a table cannot be written; a field of the parent is a column of its own, 'Account.Ext__c'", err.message)
+    err = select(2, bulkjob.csv.encode { { Account = { 1 } } })
+    assert.matches("column 'Account': a table cannot be written$", err.message)
+  end)
+
   it("writes a single empty value so that it is a record", function()
     local text = assert(csv.encode({ { A = "x" }, {}, { A = "" } }, { "A" }))
     assert.are.equal('A\nx\n""\n""\n', text)

@@ -163,6 +163,33 @@ describe("client:load", function()
     end)
   end)
 
+  it("makes a part anew whose job holds its data twice, and can never be closed", function()
+    org:fault { method = "PUT", path = "/batches", reset = "after" }
+    org:fault { method = "PUT", path = "/batches", status = 201, body = "", effect = false }
+    org:fault { method = "PATCH", path = "/jobs/ingest/", status = 400,
+      body = '[{"errorCode":"INVALIDJOB","message":"Found multipe contents for job: <750>"}]' }
+    local report = assert(client:load(options { file = make_file(2) }))
+    assert.are.same({ 2, 0, 1 }, { report.processed, report.failed, #report.jobs })
+    assert.are.same({ Aborted = 1, JobComplete = 1 }, helper.states(org))
+    all_once(2)
+  end)
+
+  it("takes an empty line of one column for no record", function()
+    local report = assert(client:load(options {
+      file = helper.file("Name\n\nA\n\nB\n\n\n" .. ("C\n\n"):rep(400)), results = path "results", join = true,
+    }))
+    assert.are.same({ 402, 402, 0, 0 }, { report.records, report.processed, report.failed, report.unprocessed })
+    assert.are.equal(402, #records_of(report.results.joined))
+    assert.is_true(#report.jobs > 1)
+  end)
+
+  it("loads columns of a package whose namespace is sf", function()
+    org:define("Account", { { name = "sf__Ref__c", type = "text", length = 40 } })
+    local report = assert(client:load(options { file = helper.file "Name,sf__Ref__c,sf__Error\nA,R1,x\n" }))
+    assert.are.equal(0, report.failed)
+    assert.are.same({ R1 = 1 }, org:times("Account", "sf__Ref__c"))
+  end)
+
   describe("tells why", function()
     local BAD = "Name,Ext__c,NumberOfEmployees\nA,E1,\nB,E1,\nC,E2,x\n,E3,1\n,E4,2\n,E5,3\nD,E1,\n"
 
@@ -357,7 +384,8 @@ describe("client:load", function()
 
     it("whether the object has the columns, if it shall", function()
       for name, good in pairs {
-        Name = true, ext__c = true, ParentId = true, ["Parent.Ext__c"] = true, Nmae = false, ["Mother.Ext__c"] = false,
+        Name = true, Ext__c = true, ext__c = false, ["Parent.ext__c"] = false, ["parent.Ext__c"] = false, ["Parent.Name"] = false,
+        ["Parent.Parent.Ext__c"] = false, ["Account:Parent.Ext__c"] = false, ["Parent.Nope__c"] = false, ["Parent."] = false, ParentId = true, ["Parent.Ext__c"] = true, Nmae = false, ["Mother.Ext__c"] = false,
       } do
         org:reset()
         org:set(helper.AT_ONCE)
@@ -368,6 +396,13 @@ describe("client:load", function()
           assert.are.same({ "csv", name, 1 }, { err.kind, err.column, err.line })
           assert.are.equal(1, #org:requests())
         end
+      end
+      for name, said in pairs {
+        ["Contact:Who.Ext__c"] = false, ["Who.Ext__c"] = "'Who.Ext__c' leads to several objects: 'Contact:Who.Ext__c' or the like is needed",
+        ["Account:Who.Ext__c"] = "'Who' does not lead to Account", ["contact:Who.Ext__c"] = "is spelt 'Contact:Who.Ext__c'",
+      } do
+        local report, err = client:load(options { object = "Task", file = helper.file(name .. ",Subject\n"), describe = true })
+        assert.is_true(said and report == nil and err.message:find(said, 1, true) ~= nil or not said and report ~= nil, tostring(err))
       end
       local report, err = client:load(options { file = make_file(1), object = "Nothing__c", describe = true })
       assert.is_nil(report)

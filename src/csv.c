@@ -487,6 +487,13 @@ static enum csv_event at_end(struct csv_reader *r, struct csv_row *row)
     return end_record(r, row, false);
 }
 
+/* Where there is one column, an empty line is no record: an empty value has quotes. */
+static bool is_empty_line(const struct csv_reader *r)
+{
+    char first = r->data[r->start];
+    return r->columns == 1 && (first == '\n' || (first == '\r' && r->in == 2));
+}
+
 enum csv_event csv_reader_next(struct csv_reader *r, struct csv_row *row)
 {
     if (r->failed)
@@ -500,8 +507,14 @@ enum csv_event csv_reader_next(struct csv_reader *r, struct csv_row *row)
                 break;
         }
         enum csv_event e = take_byte(r);
-        if (e == CSV_ROW)
+        if (e == CSV_ROW && is_empty_line(r)) {
+            r->base += r->in;
+            r->start += r->in;
+            r->state = FIELD_START;
+            begin_record(r);
+        } else if (e == CSV_ROW) {
             return end_record(r, row, true);
+        }
         if (e == CSV_FAILED)
             return e;
     }

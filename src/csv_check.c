@@ -179,6 +179,13 @@ static bool keep_part(struct csv_check *c)
     return true;
 }
 
+/* Is the record at hand an empty line? Where there is one column, the service takes it for no record. */
+static bool is_empty_line(const struct csv_check *c, size_t end)
+{
+    const char *record = c->raw.data + c->at;
+    return record[0] == '\n' || (end - c->at == 2 && record[0] == '\r');
+}
+
 /* The record at hand is good, and ends before `end`: it belongs to the part at hand, or to a new one. */
 static bool add_to_part(struct csv_check *c, size_t end)
 {
@@ -186,7 +193,16 @@ static bool add_to_part(struct csv_check *c, size_t end)
     unsigned long long last = c->base + end;
     if (c->part.records && c->part_bytes && header + (last - c->part.first) > c->part_bytes && !keep_part(c))
         return false;
+    if (is_empty_line(c, end)) { /* before the first record of a part it is left out */
+        if (c->part.records)
+            c->part.end = last;
+        else
+            c->summed = end;
+        c->at = end;
+        return true;
+    }
     if (!c->part.records) {
+        c->summed = c->at;
         c->part.first = c->base + c->at;
         digest_reset(c->body);
         digest_add(c->body, c->header.data, c->header.len);
@@ -423,10 +439,23 @@ static long find_double(const struct csv_row *row)
     return found;
 }
 
+/* What data is that is no text at all, by its first bytes; NULL: it may be text. */
+static const char *begins_as_other(const struct csv_check *c)
+{
+    const struct csv_field data = {.data = buf_string(&c->raw), .len = c->raw.len};
+    if (begins_with(&data, "\x1F\x8B"))
+        return "the data is packed by gzip, and has to be unpacked first";
+    if (begins_with(&data, "PK\x03\x04"))
+        return "the data is a zip archive, such as an .xlsx file, and no CSV";
+    return NULL;
+}
+
 static enum csv_event check_header(struct csv_check *c, const struct csv_row *row)
 {
     unsigned long long all = row->count - 1;
     const struct csv_field *first = &row->fields[0];
+    if (begins_as_other(c))
+        return fail(c, row, 0, "%s", begins_as_other(c));
     if (begins_with(first, "\xFF\xFE") || begins_with(first, "\xFE\xFF") || memchr(first->data, 0, first->len))
         return fail(c, row, 1, "the data is UTF-16, and the service takes UTF-8 only");
     if (begins_with(first, "sep="))
@@ -489,6 +518,10 @@ enum csv_event csv_check_run(struct csv_check *c, struct csv_row *header)
         case CSV_MORE:
             return wait_for_more(c);
         case CSV_FAILED:
+            if (!c->facts.header_end && begins_as_other(c)) {
+                const struct csv_row start = {.line = 1};
+                return fail(c, &start, 0, "%s", begins_as_other(c));
+            }
             return reader_failed(c);
         case CSV_END:
             return end_check(c);

@@ -559,8 +559,19 @@ static void push_values(lua_State *L, const struct csv_writer *w)
 /* The value at `at`, of column `i`, cannot be written. */
 static int refuse_value(lua_State *L, const struct csv_writer *w, int i, int at)
 {
+    at = lua_absindex(L, at);
     bj_kept(L, 1, "columns");
     lua_rawgeti(L, -1, i);
+    if (lua_istable(L, at)) {
+        const char *column = lua_tostring(L, -1);
+        lua_pushnil(L);
+        if (lua_next(L, at) && lua_type(L, -2) == LUA_TSTRING)
+            return bj_fail(L, BJ_ERR_CSV, NULL,
+                           "row %d, column '%s': a table cannot be written; a field of the parent is a column of its "
+                           "own, '%s.%s'",
+                           (int)w->rows + 1, column, column, lua_tostring(L, -2));
+        return bj_fail(L, BJ_ERR_CSV, NULL, "row %d, column '%s': a table cannot be written", (int)w->rows + 1, column);
+    }
     return bj_fail(L, BJ_ERR_CSV, NULL, "row %d, column '%s': %s cannot be written", (int)w->rows + 1,
                    lua_tostring(L, -1),
                    lua_type(L, at) == LUA_TNUMBER ? "infinity or not-a-number" : luaL_typename(L, at));

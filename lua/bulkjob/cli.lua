@@ -48,7 +48,7 @@ end
 -- What the library calls them, where the command says something else.
 local FLAGS = {
   externalIdFieldName = "--external-id", assignmentRuleId = "--assignment-rule", columnDelimiter = "--column-delimiter",
-  lineEnding = "--line-ending",
+  lineEnding = "--line-ending", retry_failed = "--retry-failed", join = "--join", results = "--results",
 }
 
 local function fail(options, err)
@@ -106,7 +106,16 @@ return function(arguments)
     io.stderr:write(parser:get_usage(), "\n\nbulkjob: ", options, "\n")
     return status.USAGE
   end
-  local good, code = pcall(run, options, arguments)
+  local trace
+  local good, code = xpcall(function()
+    return run(options, arguments)
+  end, function(why)
+    trace = debug.traceback()
+    return why
+  end)
+  if options.json and code == (good and status.INTERRUPTED or session.INTERRUPTED) then
+    output.json { error = core.error("cancelled", "interrupted") }
+  end
   if good then
     return finish(options, code)
   elseif code == session.INTERRUPTED then
@@ -114,7 +123,12 @@ return function(arguments)
   elseif core.is_error(code) then
     return fail(options, code)
   end
+  local text = tostring(code):gsub("^[^ ]*:%d+: ", "")
+  if not text:find "^bulkjob: " then
+    io.stderr:write("bulkjob: an error of the program itself: ", tostring(code), "\n", trace or "", "\n")
+    return status.REFUSED
+  end
   -- Misuse that the parser cannot see, such as an upsert without --external-id.
-  io.stderr:write((tostring(code):gsub("^[^ ]*:%d+: ", ""):gsub("^bulkjob: %w+: ", "bulkjob: "):gsub("%a+", FLAGS)), "\n")
+  io.stderr:write((text:gsub("^bulkjob: %w+: ", "bulkjob: "):gsub("[%a_]+", FLAGS)), "\n")
   return status.USAGE
 end

@@ -71,7 +71,8 @@ static void test_rows(void)
     READS("a,b\r\n1,2\n3,4", "1/0 [a][b]\n2/5 [1][2]\n3/9 [3][4]\nEND");
     READS("a,b\n,\n", "1/0 [a][b]\n2/4 [][]\nEND");
     READS("a,b\n1,", "1/0 [a][b]\n2/4 [1][]\nEND");
-    READS("a\n\nx\n", "1/0 [a]\n2/2 []\n3/3 [x]\nEND");
+    READS("a\n\nx\n", "1/0 [a]\n3/3 [x]\nEND");
+    READS("a\r\n\r\n\"\"\r\n\r\n\r\n", "1/0 [a]\n3/5 []\nEND");
     READS("a\n\"\"\n", "1/0 [a]\n2/2 []\nEND");
     READS("\"a\",\"b\"\n\"1\",\"2\"\n", "1/0 [a][b]\n2/8 [1][2]\nEND");
     READS("a,b\n\"x\"\"y\",\"\"\"\"\n", "1/0 [a][b]\n2/4 [x\"y][\"]\nEND");

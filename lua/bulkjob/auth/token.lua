@@ -31,7 +31,13 @@ function token.source(name, login_url, form, take)
       if not fields then
         return nil, secrets
       end
-      return core.ask_token(client, login_url, url.form(fields), secrets)
+      -- Whether a login_url will do depends on the client, which is not known before.
+      local good, this, err = pcall(core.ask_token, client, login_url, url.form(fields), secrets)
+      local problem = not good and tostring(this):match "^bulkjob%.client: (.*)$"
+      if not good and not problem then
+        error(this, 0)
+      end
+      return good and this or nil, problem and core.error("auth", problem) or err
     end,
     finish = function(answer, err)
       if not answer then

@@ -23,7 +23,7 @@ local function print_report(report, options)
   if options.json then
     output.json { report = report }
   else
-    output.line(("%s rows, %s, %s: %s"):format(output.number(report.rows), output.bytes(report.bytes), output.time(report.seconds),
+    output.line(("%s, %s, %s: %s"):format(output.count(report.rows, "row"), output.bytes(report.bytes), output.time(report.seconds),
       report.file))
   end
 end

@@ -28,25 +28,28 @@ end
 ---@param client bulkjob.Client
 ---@param options table
 ---@param arguments string[]
----@param file string
+---@param file string|nil nil: nothing is kept without --journal
 ---@param clear fun() ends the display of the progress
----@param work fun(journal: string): table|nil, bulkjob.Error|nil
+---@param work fun(journal: string|nil): table|nil, bulkjob.Error|nil
 ---@param print_report fun(report: table, options: table)
 ---@return table|nil report nil when it was interrupted, too
 ---@return bulkjob.Error|nil err
 ---@return integer|nil status of an interrupt
 return function(client, options, arguments, file, clear, work, print_report)
-  local journal = options.journal or file .. ".bulkjob"
+  local journal = options.journal or file and file .. ".bulkjob"
   local good, report, err = pcall(work, journal)
   clear()
   if not good and report ~= session.INTERRUPTED then
     error(report, 0)
   elseif not good or not report then
+    if not journal then
+      return nil, err, not good and status.INTERRUPTED or nil
+    end
     say_how_to_go_on(options, arguments, journal, err)
     return nil, err, not good and status.INTERRUPTED or nil
   end
   print_report(report, options)
-  if not output.problem() and not options.journal and not options.no_wait then
+  if not output.problem() and not options.journal and journal and not options.no_wait then
     run.remove(client, journal)
   end
   return report

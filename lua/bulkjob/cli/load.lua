@@ -1,7 +1,10 @@
 --- `bulkjob load`: a whole file.
 local bar = require "bulkjob.cli.bar"
+local core = require "bulkjob.core"
+local files = require "bulkjob.load.files"
 local kept = require "bulkjob.cli.kept"
 local output = require "bulkjob.cli.output"
+local session = require "bulkjob.cli.session"
 local status = require "bulkjob.cli.status"
 
 -- How much is done, and what is said of it, the most important first. The way up is the one half, the processing the other.
@@ -43,7 +46,7 @@ end
 
 local function print_more(list, what)
   if #list > MOST_SHOWN then
-    print(("and %s more %s; --json shows all"):format(output.number(#list - MOST_SHOWN), what))
+    output.line(("and %s more %s; --json shows all"):format(output.number(#list - MOST_SHOWN), what))
   end
 end
 
@@ -56,7 +59,7 @@ local function print_jobs(report)
   end
   for i = 1, math.min(#bad, MOST_SHOWN) do
     local info = bad[i]
-    print(wrap(("job %s %s%s"):format(info.id, info.gone and "is gone" or "is " .. tostring(info.state),
+    output.line(wrap(("job %s %s%s"):format(info.id, info.gone and "is gone" or "is " .. tostring(info.state),
       info.errorMessage and ": " .. info.errorMessage or ""), 4))
   end
   print_more(bad, "jobs")
@@ -64,7 +67,7 @@ end
 
 local function print_errors(errors)
   if #errors > 0 then
-    print "why rows failed:"
+    output.line "why rows failed:"
   end
   for i = 1, math.min(#errors, MOST_SHOWN) do
     local reason, names, values = errors[i], {}, {}
@@ -75,9 +78,10 @@ local function print_errors(errors)
     for k, name in ipairs(names) do
       values[k] = name .. "=" .. reason.example[name]
     end
-    print(("%10s  %s"):format(output.number(reason.count), wrap((reason.code and reason.code .. ": " or "") .. reason.message, 12)))
+    output.line(("%10s  %s"):format(output.number(reason.count),
+      wrap((reason.code and reason.code .. ": " or "") .. reason.message, 12)))
     if values[1] then
-      print((" "):rep(12) .. cut("such as " .. table.concat(values, ", "):gsub("%c", " "), COLUMNS - 12))
+      output.line((" "):rep(12) .. cut("such as " .. table.concat(values, ", "):gsub("%c", " "), COLUMNS - 12))
     end
   end
   print_more(errors, "reasons")
@@ -88,9 +92,14 @@ local function print_report(report, options)
     output.json { report = report }
     return
   end
-  output.line(("%s rows in %d %s, %s: %s good, %s failed, %s not processed"):format(output.number(report.records), #report.jobs,
-    #report.jobs == 1 and "job" or "jobs", output.time(report.seconds), output.number(report.processed - report.failed),
-    output.number(report.failed), output.number(report.unprocessed)))
+  local begin = ("%s in %s, %s: "):format(output.count(report.records, "row"), output.count(#report.jobs, "job"),
+    output.time(report.seconds))
+  if options.no_wait then
+    output.line(begin .. "all is sent and closed, and the service goes on by itself")
+  else
+    output.line(begin .. ("%s good, %s failed, %s not processed"):format(output.number(report.processed - report.failed),
+      output.number(report.failed), output.number(report.unprocessed)))
+  end
   for what, there in pairs {
     ["all of it was done by an earlier call, and nothing was sent"] = report.repeated, ["an earlier call had begun it"] = report.resumed,
     [output.number(report.unknown) .. " of them nobody knows about: their jobs or results are gone"] = report.unknown > 0,
@@ -104,8 +113,8 @@ local function print_report(report, options)
   print_jobs(report)
   print_errors(report.errors or {})
   if report.blank then
-    print(wrap("failed.csv holds no values, for the service gave none back: it cannot be loaded again. The names in the header may be in "
-      .. "another case than those of the fields; --describe tells", 0))
+    output.line(wrap("failed.csv holds no values, for the service gave none back: it cannot be loaded again. The names in the header may "
+      .. "be in another case than those of the fields; --describe tells", 0))
   end
   for _, name in ipairs { "successful", "failed", "unprocessed", "joined" } do
     if report.results and report.results[name] then
@@ -114,13 +123,29 @@ local function print_report(report, options)
   end
 end
 
----@return integer|nil status, bulkjob.Error|nil err
-return function(client, options, arguments)
+local PIECE = 64 * 1024
+
+-- The standard input as a file in a directory of its own: a part has to be sent again when a connection breaks.
+local function spool(directory)
+  local path = directory .. "/stdin.csv"
+  local file = files.open(path, "wb")
+  local piece, why = io.stdin:read(PIECE)
+  while piece do
+    files.check(file:write(piece))
+    session.check_interrupt()
+    piece, why = io.stdin:read(PIECE)
+  end
+  files.check(file:close())
+  files.check(not why, "the standard input: " .. tostring(why))
+  return path
+end
+
+local function load_file(client, options, arguments, path)
   local show, clear = bar.new(options, describe)
-  local report, err, stopped = kept(client, options, arguments, options.file, clear, function(journal)
+  local report, err, stopped = kept(client, options, arguments, options.file ~= "-" and path or nil, clear, function(journal)
     return client:load {
       object = options.object, operation = options.operation, externalIdFieldName = options.externalIdFieldName,
-      assignmentRuleId = options.assignmentRuleId, file = options.file, jobs = options.jobs, part_bytes = options.part_bytes,
+      assignmentRuleId = options.assignmentRuleId, file = path, jobs = options.jobs, part_bytes = options.part_bytes,
       journal = journal, restart = options.restart, results = options.results, join = options.join, retry_failed = options.retry_failed,
       describe = options.describe, wait = not options.no_wait, on_progress = show,
     }
@@ -129,4 +154,21 @@ return function(client, options, arguments)
     return stopped, err
   end
   return (report.failed == 0 and (options.no_wait or report.unprocessed + report.unknown == 0)) and status.GOOD or status.SOME_FAILED
+end
+
+---@return integer|nil status, bulkjob.Error|nil err
+return function(client, options, arguments)
+  if options.file ~= "-" then
+    return load_file(client, options, arguments, options.file)
+  end
+  local directory = files.check(core.temporary_directory((os.getenv "TMPDIR" or "/tmp") .. "/bulkjob-"))
+  local good, code, err = pcall(function()
+    return load_file(client, options, arguments, spool(directory))
+  end)
+  os.remove(directory .. "/stdin.csv")
+  os.remove(directory)
+  if not good then
+    error(code, 0)
+  end
+  return code, err
 end

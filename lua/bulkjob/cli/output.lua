@@ -13,6 +13,11 @@ function output.number(n)
   return left == 0 and rest:sub(2) or text:sub(1, left) .. rest
 end
 
+--- "1 row", "1,234 rows".
+function output.count(n, what)
+  return output.number(n) .. " " .. what .. (n == 1 and "" or "s")
+end
+
 local UNITS = { "B", "kB", "MB", "GB", "TB" }
 
 --- Bytes in the largest unit that leaves a number before the point.

@@ -36,6 +36,27 @@ local function seconds(text)
   return n
 end
 
+local function retries(text)
+  local n = tonumber(text)
+  if not n or n < 0 or n % 1 ~= 0 then
+    return nil, "'" .. text .. "' is no whole number from 0 on"
+  end
+  return n
+end
+
+-- The guide: an id has 15 characters, and three more as a check on letter case.
+local function job_id(text)
+  if not text:find "^%w+$" or #text ~= 15 and #text ~= 18 then
+    return nil, "'" .. text .. "' is no id of a job: 15 or 18 letters and digits"
+  end
+  return text
+end
+
+local function add_patience(command)
+  command:option("--timeout", "Seconds without an answer until a request counts as lost."):convert(seconds)
+  command:option("--retries", "How often a request that failed is tried again."):convert(retries)
+end
+
 local function add_spec(command)
   command:option("--object", "API name of the object, such as Account."):count(1)
   command:option("--operation", "What to do with the rows."):choices { "insert", "update", "upsert", "delete", "hardDelete" }
@@ -51,7 +72,7 @@ end
 
 local function add_job(parser, name, summary)
   local command = parser:command(name, summary)
-  command:argument("id", "Id of the job.")
+  command:argument("id", "Id of the job."):convert(job_id)
   return command
 end
 
@@ -102,7 +123,7 @@ power cut, the same command goes on where it was: rows that were committed are n
 refused as long as some of the old is committed and not all of it; --restart begins anew all the same.
 
 Ctrl-C rolls back what is still open. A second Ctrl-C leaves at once.]]
-  load:argument("file", "The CSV file."):convert(path)
+  load:argument("file", "The CSV file; - is the standard input."):convert(path)
   add_spec(load)
   load:option("--jobs", "Jobs at the same time."):convert(count):default "4"
   load:option("--part-bytes", "At most so much in one job, such as 100M."):convert(size)
@@ -113,6 +134,7 @@ Ctrl-C rolls back what is still open. A second Ctrl-C leaves at once.]]
   load:option("--retry-failed", "Load rows once more whose error holds this text.")
   load:flag("--describe", "Look whether the object has the columns, first.")
   load:flag("--no-wait", "Come back when all jobs are closed.")
+  add_patience(load)
 
   local extract = parser:command "extract"
   extract:summary "Write the rows of a query to a file, or print them."
@@ -132,6 +154,7 @@ JSON and Lua come one row a line, the Lua ones as table constructors.]]
   extract:option("--journal", "Directory for what was done so far; OUTPUT.bulkjob, which goes when all is done, if not said.")
     :convert(path)
   extract:flag("--restart", "Begin anew, whatever was done so far.")
+  add_patience(extract)
 
   local create = parser:command("create", "Create a job, and print its id.")
   create:option("--object", "API name of the object.")

@@ -131,6 +131,10 @@ function session.client(options)
   end
   all.api_version, all.insecure, all.proxy, all.loop = options.api_version, options.insecure, options.proxy, wait
   all.ca_file = options.ca_file or os.getenv "SF_CA_FILE" or os.getenv "SSL_CERT_FILE"
+  if options.command ~= "wait" then -- where it is the time for the job
+    all.timeout = options.timeout
+  end
+  all.retry = options.retries and { tries = options.retries + 1 } or nil
   function all.on_event(event)
     if event.type == "limit" then
       io.stderr:write(("bulkjob: warning: %s: %d are needed, and %d are left today\n"):format(event.name, event.needed, event.remaining))

@@ -99,19 +99,76 @@ function input.cut(load, part)
   return facts.parts
 end
 
--- Does the object have the columns?
+-- The service finds a field in any letter case, and then gives its values back empty in results.
+local function check_case(name, right)
+  if name ~= right then
+    return "the field '" .. name .. "' is spelt '" .. right .. "'; spelt otherwise, results come back without its values"
+  end
+end
+
+-- What is wrong with a column Relationship.Field or Type:Relationship.Field, by which a record leads to its parent (the guide,
+-- Relationship Fields in a Header Row)? Nil: nothing. Raises what the service answers.
+local function check_relationship(load, description, name, look_up)
+  local object, type_name, relationship, field = load.options.object, nil, name:match "^([^.]+)%.(.+)$"
+  if relationship and relationship:find(":", 1, true) then
+    type_name, relationship = relationship:match "^(.-):(.+)$"
+  end
+  local link = relationship and description.relationships[relationship:lower()]
+  if not link then
+    return object .. " has no relationship '" .. (relationship or name) .. "'"
+  elseif field:find(".", 1, true) then
+    return "'" .. name .. "' goes over more than one relationship, and the service takes one"
+  end
+  local targets = type(link.referenceTo) == "table" and link.referenceTo or {}
+  local target = targets[1]
+  if #targets > 1 and not type_name then
+    return ("'%s' leads to several objects: '%s:%s' or the like is needed"):format(name, target, name)
+  elseif #targets == 1 and type_name then
+    return ("'%s' leads to %s alone: '%s.%s' is needed"):format(name, target, relationship, field)
+  elseif type_name then
+    target = nil
+    for _, one in ipairs(targets) do
+      target = target or (one:lower() == type_name:lower() and one)
+    end
+  end
+  if not target then
+    return ("'%s' does not lead to %s"):format(relationship, tostring(type_name))
+  end
+  local there = look_up(target).fields[field:lower()]
+  if not there then
+    return target .. " has no field '" .. field .. "'"
+  elseif there.externalId == false and there.idLookup == false then
+    return ("'%s' of %s is no external id, and finds no record"):format(field, target)
+  end
+  return check_case(name, (type_name and target .. ":" or "") .. link.relationshipName .. "." .. there.name)
+end
+
+local function check_column(load, description, name, look_up)
+  if name:find(".", 1, true) then
+    return check_relationship(load, description, name, look_up)
+  end
+  local field = description.fields[name:lower()]
+  if not field then
+    return load.options.object .. " has no field '" .. name .. "'"
+  end
+  return check_case(name, field.name)
+end
+
+-- Does the object have the columns? True, or nil, err. Raises what the service answers.
 local function compare_describe(load)
   if load.options.object:find "[^%w_]" then
     return nil, core.error("csv", "'" .. load.options.object .. "' is no name of an object")
   end
-  local description, err = describe(load.client, load.options.object)
-  if not description then
-    return nil, err
+  local known = {}
+  local function look_up(object)
+    known[object:lower()] = known[object:lower()] or files.check(describe(load.client, object))
+    return known[object:lower()]
   end
+  local description = look_up(load.options.object)
   for _, name in ipairs(load.facts.columns) do
-    local field = name:match "^[^:]+:([^.]+)%." or name:match "^([^.]+)%." or name
-    if not (description.fields[field:lower()] or description.relationships[field:lower()]) then
-      err = core.error("csv", (load.options.file or "rows") .. ": line 1: " .. load.options.object .. " has no field '" .. name .. "'")
+    local problem = check_column(load, description, name, look_up)
+    if problem then
+      local err = core.error("csv", (load.options.file or "rows") .. ": line 1: " .. problem)
       err.line, err.column = 1, name
       return nil, err
     end

@@ -1,4 +1,6 @@
 --- Why rows failed: their errors, grouped by cause.
+local columns = require "bulkjob.load.columns"
+
 local reasons = {}
 
 -- So many causes are told apart; after them, only by their codes.
@@ -23,7 +25,7 @@ end
 local function example_of(row)
   local example = {}
   for name, value in pairs(row) do
-    if not name:find "^sf__%u" and value ~= "" and #value <= MOST_BYTES then
+    if not columns.is_own(name) and value ~= "" and #value <= MOST_BYTES then
       example[name] = value
     end
   end
@@ -53,7 +55,7 @@ function reasons.new()
     tally.count = tally.count + 1
     if not has_values then
       for name, value in pairs(row) do
-        has_values = has_values or (value ~= "" and not name:find "^sf__%u")
+        has_values = has_values or (value ~= "" and not columns.is_own(name))
       end
     end
     tally.is_blank = not has_values
