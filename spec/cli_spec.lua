@@ -142,7 +142,7 @@ describe("the command", function()
       org:fault { path = "/results", status = 400 }
       assert.are.equal(3, (run("extract --format json " .. SOQL .. " -o " .. path "rows.json")))
       assert.is_nil(helper.content(path "rows.json"))
-      assert.is_nil(helper.content(path "rows.json.part"))
+      assert.is_nil(helper.content(path "rows.json.bulkjob-part"))
     end)
 
     it("leaves no journal of a query that the service does not take", function()

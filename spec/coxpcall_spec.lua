@@ -116,7 +116,7 @@ describe("without coxpcall", function()
       os.remove(path)
       _, err = client:spawn(function() return job:successful_results():save(path) end):result()
       assert(err.message == WHAT, err.message)
-      assert(not io.open(path) and not io.open(path .. ".part"))
+      assert(not io.open(path) and not io.open(path .. ".bulkjob-part"))
     ]])
   end)
 

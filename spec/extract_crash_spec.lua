@@ -66,7 +66,7 @@ describe("an extract that is broken off", function()
     local text = run(kill, pages)
     if not was_over(kill, text) then
       assert.is_nil(text:find "%d+ %d+ %d+ %d+", kill .. " was not killed: " .. text)
-      assert.is_nil(helper.content(directory .. "/rows.csv.part") and helper.content(directory .. "/rows.csv"), kill)
+      assert.is_nil(helper.content(directory .. "/rows.csv.bulkjob-part") and helper.content(directory .. "/rows.csv"), kill)
       text = run("never", pages)
     end
     check(text, kill)

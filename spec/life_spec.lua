@@ -217,7 +217,7 @@ describe("in a process of its own", function()
   after_each(function()
     org:clear_faults()
     helper.clean()
-    os.remove(save_path .. ".part") -- of a process that ended in mid-download
+    os.remove(save_path .. ".bulkjob-part") -- of a process that ended in mid-download
   end)
 
   -- Runs a script by a shell command that has its words in $1, $2. Answers { out =, status =, seconds = after leave() }.

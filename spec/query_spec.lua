@@ -79,7 +79,7 @@ describe("query jobs", function()
     assert.is_nil(text)
     check(err)
     assert.is_nil(helper.content(name))
-    assert.is_nil(helper.content(name .. ".part"))
+    assert.is_nil(helper.content(name .. ".bulkjob-part"))
   end
 
   describe("are created", function()

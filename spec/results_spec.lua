@@ -19,7 +19,7 @@ describe("result sets", function()
 
   after_each(function()
     -- Whatever happened: nothing half-done is left behind.
-    local list = io.popen("find " .. directory .. " -name '*.part'")
+    local list = io.popen("find " .. directory .. " -name '*.bulkjob-part'")
     local left = list:read "*a"
     list:close()
     os.execute("rm -rf " .. directory .. "/*")
@@ -695,7 +695,7 @@ describe("result sets", function()
       local ok, err = loaded:failed_results():save(path "taken")
       assert.is_nil(ok)
       assert.are.equal("io", err.kind)
-      assert.is_nil(content "taken.part")
+      assert.is_nil(content "taken.bulkjob-part")
     end)
 
     it("over an older file, but only when they are whole", function()
@@ -711,7 +711,7 @@ describe("result sets", function()
     end)
 
     it("over what an earlier run left behind", function()
-      local file = assert(io.open(path "results.csv.part", "wb"))
+      local file = assert(io.open(path "results.csv.bulkjob-part", "wb"))
       file:write(("rubbish"):rep(10000))
       file:close()
       assert.is_true(assert(loaded:failed_results():save(path())))

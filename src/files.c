@@ -220,7 +220,7 @@ static int open_part(struct output *o, bool plain)
             snprintf(number, sizeof number, ".%016llx", random);
         }
         free(o->part);
-        o->part = join(o->target, strlen(o->target), number, ".part");
+        o->part = join(o->target, strlen(o->target), number, ".bulkjob-part");
         if (!o->part)
             return ENOMEM;
         o->fd = open(o->part, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);

@@ -44,7 +44,7 @@ struct output {
 bool output_is_direct(const char *path);
 
 /* Begins the file `path`. The new file gets the permissions of the old one, or those that open() gives. The name of the
- * part is `path`.part, or one that nobody can guess when that is taken. 0, or why not. */
+ * part is `path`.bulkjob-part, or one that nobody can guess when that is taken. 0, or why not. */
 int output_begin(struct output *o, const char *path);
 
 /* Writes. Answers how many bytes that were: 0 when a pipe is full for now; -1 and *why for a failure. */

@@ -110,42 +110,42 @@ static void test_save(void)
     struct output o;
     struct stat st;
     int why;
-    CHECK(save("out", "one") == 0 && holds("out", "one") && !is_there("out.part"));
+    CHECK(save("out", "one") == 0 && holds("out", "one") && !is_there("out.bulkjob-part"));
     CHECK(chmod(at("out"), 0604) == 0);
     CHECK(save("out", "two") == 0 && holds("out", "two"));
     CHECK(stat(at("out"), &st) == 0 && (st.st_mode & 0777) == 0604);
     /* Given up. */
-    CHECK(output_begin(&o, at("out")) == 0 && is_there("out.part"));
+    CHECK(output_begin(&o, at("out")) == 0 && is_there("out.bulkjob-part"));
     output_discard(&o);
     output_discard(&o);
-    CHECK(holds("out", "two") && !is_there("out.part"));
+    CHECK(holds("out", "two") && !is_there("out.bulkjob-part"));
     /* A left-over goes; what is being written, is a link or has another name does not. */
-    put("out.part", "left over");
-    CHECK(save("out", "three") == 0 && holds("out", "three") && !is_there("out.part"));
-    put("out.part", "being written");
-    int fd = open(at("out.part"), O_RDWR);
+    put("out.bulkjob-part", "left over");
+    CHECK(save("out", "three") == 0 && holds("out", "three") && !is_there("out.bulkjob-part"));
+    put("out.bulkjob-part", "being written");
+    int fd = open(at("out.bulkjob-part"), O_RDWR);
     CHECK(flock(fd, LOCK_EX) == 0);
-    CHECK(save("out", "four") == 0 && holds("out", "four") && holds("out.part", "being written"));
+    CHECK(save("out", "four") == 0 && holds("out", "four") && holds("out.bulkjob-part", "being written"));
     close(fd);
-    CHECK(link(at("out.part"), at("name")) == 0);
-    CHECK(save("out", "five") == 0 && holds("out", "five") && holds("name", "being written") && is_there("out.part"));
-    CHECK(unlink(at("out.part")) == 0 && symlink("name", at("out.part")) == 0);
+    CHECK(link(at("out.bulkjob-part"), at("name")) == 0);
+    CHECK(save("out", "five") == 0 && holds("out", "five") && holds("name", "being written") && is_there("out.bulkjob-part"));
+    CHECK(unlink(at("out.bulkjob-part")) == 0 && symlink("name", at("out.bulkjob-part")) == 0);
     CHECK(save("out", "six") == 0 && holds("out", "six") && holds("name", "being written"));
-    CHECK(unlink(at("out.part")) == 0 && mkfifo(at("out.part"), 0600) == 0);
+    CHECK(unlink(at("out.bulkjob-part")) == 0 && mkfifo(at("out.bulkjob-part"), 0600) == 0);
     CHECK(save("out", "seven") == 0 && holds("out", "seven"));
-    CHECK(unlink(at("out.part")) == 0 && unlink(at("name")) == 0);
+    CHECK(unlink(at("out.bulkjob-part")) == 0 && unlink(at("name")) == 0);
     /* The part was taken away, and something else put there. */
     CHECK(output_begin(&o, at("out")) == 0 && output_write(&o, "x", 1, &why) == 1);
-    CHECK(unlink(at("out.part")) == 0);
-    put("out.part", "not ours");
-    CHECK(output_publish(&o) == FILE_REPLACED && holds("out", "seven") && holds("out.part", "not ours"));
-    CHECK(unlink(at("out.part")) == 0);
+    CHECK(unlink(at("out.bulkjob-part")) == 0);
+    put("out.bulkjob-part", "not ours");
+    CHECK(output_publish(&o) == FILE_REPLACED && holds("out", "seven") && holds("out.bulkjob-part", "not ours"));
+    CHECK(unlink(at("out.bulkjob-part")) == 0);
     /* A finished file in place of the part. */
     put("from", "eight");
     CHECK(chmod(at("from"), 0600) == 0 && file_publish(at("from"), at("out")) == 0);
-    CHECK(holds("out", "eight") && !is_there("from") && !is_there("out.part"));
-    put("out.part", "nine"); /* which has the name that a part of ours would have */
-    CHECK(file_publish(at("out.part"), at("out")) == 0 && holds("out", "nine") && !is_there("out.part"));
+    CHECK(holds("out", "eight") && !is_there("from") && !is_there("out.bulkjob-part"));
+    put("out.bulkjob-part", "nine"); /* which has the name that a part of ours would have */
+    CHECK(file_publish(at("out.bulkjob-part"), at("out")) == 0 && holds("out", "nine") && !is_there("out.bulkjob-part"));
     CHECK(file_publish(at("none"), at("out")) == ENOENT && holds("out", "nine"));
     CHECK(stat(at("out"), &st) == 0 && (st.st_mode & 0777) == 0604);
     CHECK(output_begin(&o, "") == ENOENT && output_begin(&o, directory) == EISDIR);
