@@ -99,7 +99,7 @@ local function take_directory(self)
   self.existed = core.list_directory(path) ~= nil
   for _ = 1, TRIES do
     ok, err = core.make_directory(path)
-    if not ok and core.stat(path) then
+    if not ok and (core.stat(path) or core.is_direct(path)) then
       return io_error(path, "a run has a directory, and this is a file. Nothing was done to it")
     elseif not ok then
       return nil, err
