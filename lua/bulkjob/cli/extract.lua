@@ -121,6 +121,7 @@ end
 
 ---@return integer|nil status, bulkjob.Error|nil err
 return function(client, options, arguments)
+  options.format = options.format or (options.json and not options.output and "json" or "csv")
   -- A pipe gets the rows as they come, and nothing is made beside it.
   local whole = options.output and options.format == "csv"
     and (options.pages or options.journal or not core.is_direct(options.output))

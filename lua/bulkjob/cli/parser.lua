@@ -145,7 +145,7 @@ command goes on behind the last whole page. The file is there when all rows are 
 JSON and Lua come one row a line, the Lua ones as table constructors.]]
   extract:argument("query", "SOQL.")
   extract:option("-o --output", "The file. Without it the rows are printed."):target("output"):convert(path)
-  extract:option("--format", "csv, json or lua."):choices { "csv", "json", "lua" }:default "csv"
+  extract:option("--format", "csv (the default), json (the default of --json without -o) or lua."):choices { "csv", "json", "lua" }
   extract:flag("--typed", "Numbers and booleans as such, by the object's describe (json and lua).")
   extract:flag("--all-rows", "Deleted and archived rows, too.")
   extract:option("--pages", "Pages at the same time (csv to a file)."):convert(count)
