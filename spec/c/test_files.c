@@ -128,7 +128,8 @@ static void test_save(void)
     CHECK(save("out", "four") == 0 && holds("out", "four") && holds("out.bulkjob-part", "being written"));
     close(fd);
     CHECK(link(at("out.bulkjob-part"), at("name")) == 0);
-    CHECK(save("out", "five") == 0 && holds("out", "five") && holds("name", "being written") && is_there("out.bulkjob-part"));
+    CHECK(save("out", "five") == 0 && holds("out", "five") && holds("name", "being written") &&
+          is_there("out.bulkjob-part"));
     CHECK(unlink(at("out.bulkjob-part")) == 0 && symlink("name", at("out.bulkjob-part")) == 0);
     CHECK(save("out", "six") == 0 && holds("out", "six") && holds("name", "being written"));
     CHECK(unlink(at("out.bulkjob-part")) == 0 && mkfifo(at("out.bulkjob-part"), 0600) == 0);
@@ -145,7 +146,8 @@ static void test_save(void)
     CHECK(chmod(at("from"), 0600) == 0 && file_publish(at("from"), at("out")) == 0);
     CHECK(holds("out", "eight") && !is_there("from") && !is_there("out.bulkjob-part"));
     put("out.bulkjob-part", "nine"); /* which has the name that a part of ours would have */
-    CHECK(file_publish(at("out.bulkjob-part"), at("out")) == 0 && holds("out", "nine") && !is_there("out.bulkjob-part"));
+    CHECK(file_publish(at("out.bulkjob-part"), at("out")) == 0 && holds("out", "nine") &&
+          !is_there("out.bulkjob-part"));
     CHECK(file_publish(at("none"), at("out")) == ENOENT && holds("out", "nine"));
     CHECK(stat(at("out"), &st) == 0 && (st.st_mode & 0777) == 0604);
     CHECK(output_begin(&o, "") == ENOENT && output_begin(&o, directory) == EISDIR);
