@@ -609,6 +609,9 @@ function client_methods:close()
   for _, other in pairs(tasks) do
     if other ~= this then
       drop(other, "the client was closed")
+      if is_ready(other) then -- nobody polls any more: the queue would keep it, and all that its coroutine holds
+        queue.remove(scheduler.ready, other.place)
+      end
       if coroutine.close and coroutine.status(other.thread) == "suspended" then -- luacheck: ignore
         coroutine.close(other.thread) -- luacheck: ignore
       end
