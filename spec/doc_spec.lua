@@ -71,28 +71,36 @@ local function write(path, text)
   file:close()
 end
 
--- Can this block be run here? Programs for Lua 5.4 need it, those of hosts with LuaJIT the core for that, without a sanitizer.
-local function is_for_us(block)
+-- What a server of a guide listens on, in its text.
+local ADDRESS = "127.0.0.1:8080"
+
+-- Can this block be run here? Hosts with LuaJIT need the core for that, without a sanitizer; what asks a server needs it; and
+-- `<close>` needs Lua 5.4.
+local function is_for_us(guide, block)
   if block.language == "nginx" or block.words.nvim or block.words.love then
     return jit and not helper.SANITIZED
   elseif block.language == "c" then
     return not helper.SANITIZED
+  elseif block.language == "sh" then
+    return guide.nginx or not block.text:find(ADDRESS, 1, true)
   end
-  return block.language ~= "lua" or not block.text:find "<close>" or _VERSION == "Lua 5.4"
+  return not block.text:find "<close>" or _VERSION == "Lua 5.4"
 end
 
--- The port that the guides give their servers, and one that is free.
-local function with_free_port(guide, text)
-  return (text:gsub("127%.0%.0%.1:8080", function()
-    guide.port = guide.port or server.free_port()
-    return "127.0.0.1:" .. guide.port
-  end))
+-- The text with a port that is free in the place of the one that all may try.
+local function with_port(guide, text)
+  return (text:gsub((ADDRESS:gsub("%p", "%%%0")), "127.0.0.1:" .. (guide.port or "")))
 end
 
+-- With the modules of this tree, on a free port. An nginx that has its Lua built in loads no module.
 local function start_nginx(guide, block)
-  local paths = ("http {\n  lua_package_path %q;\n  lua_package_cpath %q;"):format(ROOT .. "/lua/?.lua;;", ROOT .. "/build/luajit/?.so;;")
-  local text = with_free_port(guide, block.text):gsub("http {", (paths:gsub("%%", "%%%%")), 1)
-  -- Workers of a root would be another user, who cannot read here.
+  guide.port = server.free_port()
+  local search = ("http {\n  lua_package_path %q;\n  lua_package_cpath %q;"):format(ROOT .. "/lua/?.lua;;", ROOT .. "/build/luajit/?.so;;")
+  local text = with_port(guide, block.text):gsub("http {", (search:gsub("%%", "%%%%")), 1)
+  text = text:gsub("load_module (%S+);\n", function(path)
+    return not lfs.attributes(path) and "" or nil
+  end)
+  -- The workers of a root would be another user, who may not read here.
   local _, status = helper.shell "test $(id -u) = 0"
   write(guide.dir .. "/nginx.conf", (status == 0 and "user root;\n" or "") .. text)
   local command = ("env PATH=$PATH:/usr/sbin %s nginx -p %s -e error.log -c nginx.conf -g 'daemon off;'"):format(guide.environment,
@@ -117,7 +125,7 @@ function RUN.lua(_, block, path)
 end
 
 function RUN.sh(guide, _, path)
-  write(path, with_free_port(guide, helper.content(path)))
+  write(path, with_port(guide, helper.content(path)))
   return "sh -e " .. quote(path)
 end
 
@@ -215,7 +223,7 @@ describe("the guides:", function()
         if block.words.run then
           programs = programs + 1
           out = nil
-          if is_for_us(block) then
+          if is_for_us(guide, block) then
             out = run(guide, number, block)
             ran = ran + 1
             take_certificate(guide, org)
