@@ -240,4 +240,64 @@ describe("the guides:", function()
       assert(programs > 0, "doc/" .. name .. " has no program that is run")
     end)
   end
+
+  -- The places that a page of Markdown links to: paths and headings of this project.
+  local function links_of(path)
+    local links = {}
+    for target in helper.content(path):gsub("```.-\n```", ""):gmatch "%]%(([^)%s]+)%)" do
+      if not target:find "^%a+:" then
+        links[#links + 1] = target
+      end
+    end
+    return links
+  end
+
+  -- As GitHub names the anchor of a heading.
+  local function anchors_of(path)
+    local anchors = {}
+    for line in helper.content(path):gsub("```.-\n```", ""):gmatch "[^\n]+" do
+      local heading = line:match "^#+%s+(.*)$"
+      if heading then
+        anchors[heading:lower():gsub("[^%w%s_-]", ""):gsub("%s", "-")] = true
+      end
+    end
+    return anchors
+  end
+
+  it("their links lead somewhere", function()
+    for _, name in ipairs(guides()) do
+      for _, target in ipairs(links_of("doc/" .. name)) do
+        local path, anchor = target:match "^([^#]*)#?(.*)$"
+        path = path == "" and "doc/" .. name or "doc/" .. path
+        assert(lfs.attributes(path), ("doc/%s: %s is not there"):format(name, target))
+        assert(anchor == "" or anchors_of(path)[anchor], ("doc/%s: %s: no such heading"):format(name, target))
+      end
+    end
+  end)
+
+  it("that of the command names each option and each command", function()
+    local text = helper.content "doc/command.md"
+    local manual = helper.content("doc/bulkjob.1"):gsub("\\%-", "-")
+    local options, commands = 0, 0
+    for option in manual:gmatch "\n%.TP\n%S*[ ,]*(%-%-[%w-]+)" do
+      options = options + 1
+      assert(text:find("`" .. option:gsub("%-", "%%-") .. "[ `]"), option .. " is not in doc/command.md")
+    end
+    for command in manual:gmatch "\n%.SS (%l+)\n" do
+      commands = commands + 1
+      assert(text:find("| `" .. command .. "[ `]") or text:find("\n## " .. command .. "\n"), command .. " is not in doc/command.md")
+    end
+    assert(options > 60 and commands > 12, ("%d options of %d commands in the manual"):format(options, commands))
+  end)
+
+  it("that of errors names each kind, and each code of our own", function()
+    local text = helper.content "doc/errors.md"
+    local kinds = helper.content("lua/bulkjob.lua"):match "@field kind ([^\n]+)"
+    for word in kinds:gmatch '"(%l+)"' do
+      assert(text:find("\n| `" .. word .. "` |"), "the kind " .. word .. " is not in doc/errors.md")
+    end
+    for _, code in ipairs { "LOCKED", "CONTENT_CHANGED", "NOT_RENAMED" } do
+      assert(text:find("`" .. code .. "`", 1, true))
+    end
+  end)
 end)
