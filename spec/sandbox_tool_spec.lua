@@ -121,6 +121,15 @@ describe("the sandbox as a tool", function()
     assert.is_false(exists(text:match "running in (%S+)%. Ctrl%-C"))
   end)
 
+  it("starts where LUA_CPATH is that of another Lua", function()
+    local module = assert(io.open(scratch .. "/cjson.so", "w"))
+    module:write "no module that nginx could load"
+    module:close()
+    local pid, org = start(("env LUA_CPATH='%s/?.so' sandbox/run"):format(scratch))
+    os.execute("kill -TERM " .. ("%d"):format(pid))
+    gone(pid, org)
+  end)
+
   it("ends when any of its processes is killed", function()
     for _, which in ipairs { "launcher_pid", "pid" } do
       local pid, org = start "sandbox/run"

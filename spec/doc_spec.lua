@@ -1,0 +1,303 @@
+--- The guides in doc/: what they show is run, as a reader would, against an org of its own.
+---
+--- A fenced block says behind its language what it is:
+---
+---   ```lua run            a complete program. Languages: lua, sh, c, nginx (a whole nginx.conf)
+---   ```lua run love       a program for another host: love, nvim
+---   ```csv accounts.csv   a file of that name. Together: ```lua run first.lua
+---   ```text output        what the program before it prints: these lines, in this order; "…" stands for anything
+---
+--- All others are only shown. The blocks of a guide run one after the other, in one directory, with SF_INSTANCE_URL and
+--- SF_ACCESS_TOKEN in the environment and `bulkjob` in PATH. A program is good when its exit code is 0. The nginx of a guide
+--- runs until its last block is done.
+local control = require "sandbox.control"
+local core = require "bulkjob.core"
+local helper = require "spec.helper"
+local lfs = require "lfs"
+local server = require "spec.server"
+
+local ROOT = lfs.currentdir()
+local LUA = assert(os.getenv "LUA", "this is run by make test")
+local BUILD = assert(os.getenv "BUILD")
+local quote = helper.quote
+
+---- Guides and their blocks ----
+
+-- { { language =, words = { run = true, … }, file =, line =, text = }, … }
+local function blocks_of(path)
+  local blocks, block, number = {}, nil, 0
+  for line in io.lines(path) do
+    number = number + 1
+    local info = line:match "^```(.*)$"
+    if block and info then
+      blocks[#blocks + 1] = { language = block.language, words = block.words, file = block.file, line = block.line,
+        text = table.concat(block.lines, "\n") .. "\n" }
+      block = nil
+    elseif block then
+      block.lines[#block.lines + 1] = line
+    elseif info then
+      block = { words = {}, line = number, lines = {} }
+      for word in info:gmatch "%S+" do
+        if not block.language then
+          block.language = word
+        elseif word:find(".", 1, true) then
+          block.file = word
+        else
+          block.words[word] = true
+        end
+      end
+    end
+  end
+  assert(not block, path .. ": a block does not end")
+  return blocks
+end
+
+local function guides()
+  local names = {}
+  for name in lfs.dir "doc" do
+    if name:find "%.md$" and name ~= "reference.md" then
+      names[#names + 1] = name
+    end
+  end
+  table.sort(names)
+  return names
+end
+
+---- A guide that is run ----
+
+local function write(path, text)
+  local file = assert(io.open(path, "wb"))
+  assert(file:write(text))
+  file:close()
+end
+
+-- What a server of a guide listens on, in its text.
+local ADDRESS = "127.0.0.1:8080"
+
+-- Can this block be run here? Hosts with LuaJIT need the core for that, without a sanitizer; what asks a server needs it; and
+-- `<close>` needs Lua 5.4.
+local function is_for_us(guide, block)
+  if block.language == "nginx" or block.words.nvim or block.words.love then
+    return jit and not helper.SANITIZED
+  elseif block.language == "c" then
+    return not helper.SANITIZED
+  elseif block.language == "sh" then
+    return guide.nginx or not block.text:find(ADDRESS, 1, true)
+  end
+  return not block.text:find "<close>" or _VERSION == "Lua 5.4"
+end
+
+-- The text with a port that is free in the place of the one that all may try.
+local function with_port(guide, text)
+  return (text:gsub((ADDRESS:gsub("%p", "%%%0")), "127.0.0.1:" .. (guide.port or "")))
+end
+
+-- With the modules of this tree, on a free port. An nginx that has its Lua built in loads no module.
+local function start_nginx(guide, block)
+  guide.port = server.free_port()
+  local search = ("http {\n  lua_package_path %q;\n  lua_package_cpath %q;"):format(ROOT .. "/lua/?.lua;;", ROOT .. "/build/luajit/?.so;;")
+  local text = with_port(guide, block.text):gsub("http {", (search:gsub("%%", "%%%%")), 1)
+  text = text:gsub("load_module (%S+);\n", function(path)
+    return not lfs.attributes(path) and "" or nil
+  end)
+  -- The workers of a root would be another user, who may not read here.
+  local _, status = helper.shell "test $(id -u) = 0"
+  write(guide.dir .. "/nginx.conf", (status == 0 and "user root;\n" or "") .. text)
+  local command = ("env PATH=$PATH:/usr/sbin %s nginx -p %s -e error.log -c nginx.conf -g 'daemon off;'"):format(guide.environment,
+    quote(guide.dir .. "/"))
+  guide.nginx = server.start(command, guide.port)
+  return ""
+end
+
+local RUN = {}
+
+function RUN.lua(_, block, path)
+  if block.words.nvim then
+    return "nvim --headless -u NONE -i NONE -n -c " .. quote("luafile " .. path)
+  elseif block.words.love then
+    local game = path:gsub("[^/]*$", "game")
+    assert(lfs.mkdir(game))
+    write(game .. "/main.lua", block.text)
+    write(game .. "/conf.lua", "function love.conf(t)\n  t.modules.window, t.modules.graphics, t.modules.audio = false, false, false\nend\n")
+    return "love " .. quote(game)
+  end
+  return LUA .. " " .. quote(path)
+end
+
+function RUN.sh(guide, _, path)
+  write(path, with_port(guide, helper.content(path)))
+  return "sh -e " .. quote(path)
+end
+
+-- As the guide says it is built, with the files of this tree in the place of those that `make install` puts there.
+function RUN.c(_, _, path)
+  local version = LUA:match "luajit" and "luajit" or LUA:match "lua5%.%d"
+  local package = version == "lua5.4" and "lua5.4" or version
+  return ("cc -std=c11 -I%s/src $(pkg-config --cflags %s) -o host %s %s/libbulkjob.a $(pkg-config --libs %s libcurl libcrypto zlib)"
+    .. " -lm -pthread -rdynamic && ./host"):format(quote(ROOT), package, quote(path), quote(BUILD), package)
+end
+
+-- Runs a block; raises what it said when it fails. Answers what it printed.
+local function run(guide, number, block)
+  if block.language == "nginx" then
+    return start_nginx(guide, block)
+  end
+  local path = guide.dir .. "/" .. (block.file or ("block%d.%s"):format(number, block.language))
+  write(path, block.text)
+  local command = assert(RUN[block.language], "no way to run " .. block.language)(guide, block, path)
+  local out, status = helper.shell(("cd %s && %s && %s"):format(quote(guide.dir), "export " .. guide.environment, command))
+  if status ~= 0 then
+    error(("doc/%s, line %d: exit code %s\n%s"):format(guide.name, block.line, tostring(status), out), 0)
+  end
+  return out
+end
+
+-- Each line has to be in what was printed, behind the one before.
+local function check_output(guide, block, out)
+  local at = 1
+  for line in block.text:gmatch "[^\n]+" do
+    local pattern = line:gsub("%p", "%%%0"):gsub("…", "[^\n]*")
+    local _, last = out:find(pattern, at)
+    if not last then
+      error(("doc/%s, line %d: not printed: %s\nIt printed:\n%s"):format(guide.name, block.line, line, out), 0)
+    end
+    at = last + 1
+  end
+end
+
+-- What a guide has its reader do in Setup: the app gets the certificate that belongs to the key.
+local function take_certificate(guide, org)
+  local certificate = helper.content(guide.dir .. "/server.crt")
+  if certificate then
+    org:set { certificate = certificate }
+  end
+end
+
+local function environment(org, dir)
+  -- Debian has some modules for Lua 5.1 only, which run on all.
+  local search = package.path .. ";" .. package.path:gsub("/5%.%d/", "/5.1/")
+  local values = {
+    SF_INSTANCE_URL = org.url, SF_ACCESS_TOKEN = org.token, SF_LOGIN_URL = org.url, SF_CLIENT_ID = "3MVG9.sandbox.app",
+    SF_CLIENT_SECRET = "the.secret.of.the.app", SF_USERNAME = "integration@sandbox.example",
+    SF_REFRESH_TOKEN = "5Aep861.the.refresh.token", LUA_PATH = search, LUA_CPATH = package.cpath, TMPDIR = dir .. "/tmp",
+  }
+  local words = { ("PATH=%s:$PATH"):format(quote(dir .. "/bin")) }
+  for name, value in pairs(values) do
+    words[#words + 1] = name .. "=" .. quote(value)
+  end
+  return table.concat(words, " ")
+end
+
+describe("the guides:", function()
+  local org
+  local directory = helper.directory "each"
+  local guide
+
+  setup(function()
+    org = control.start(helper.with(helper.AT_ONCE, { https = false }))
+  end)
+  teardown(function()
+    org:stop()
+    helper.clean()
+  end)
+  before_each(function()
+    org:reset()
+    guide = { dir = directory() }
+    assert(core.make_directory(guide.dir .. "/bin"))
+    assert(core.make_directory(guide.dir .. "/tmp"))
+    write(guide.dir .. "/bin/bulkjob", ("#!/bin/sh\nexec %s %s \"$@\"\n"):format(LUA, quote(ROOT .. "/bin/bulkjob")))
+    os.execute("chmod +x " .. quote(guide.dir .. "/bin/bulkjob"))
+    guide.environment = environment(org, guide.dir)
+  end)
+  after_each(function()
+    if guide.nginx then
+      guide.nginx:stop()
+    end
+  end)
+
+  for _, name in ipairs(guides()) do
+    it("doc/" .. name .. " holds what it shows", function()
+      guide.name = name
+      local blocks, programs, ran, out = blocks_of("doc/" .. name), 0, 0, nil
+      for number, block in ipairs(blocks) do
+        if block.words.run then
+          programs = programs + 1
+          out = nil
+          if is_for_us(guide, block) then
+            out = run(guide, number, block)
+            ran = ran + 1
+            take_certificate(guide, org)
+          end
+        elseif block.words.output then
+          assert(programs > 0, ("doc/%s, line %d: no program before it"):format(name, block.line))
+          if out then
+            check_output(guide, block, out)
+          end
+        elseif block.file then
+          write(guide.dir .. "/" .. block.file, block.text)
+        end
+      end
+      assert(programs > 0, "doc/" .. name .. " has no program that is run")
+    end)
+  end
+
+  -- The places that a page of Markdown links to: paths and headings of this project.
+  local function links_of(path)
+    local links = {}
+    for target in helper.content(path):gsub("```.-\n```", ""):gmatch "%]%(([^)%s]+)%)" do
+      if not target:find "^%a+:" then
+        links[#links + 1] = target
+      end
+    end
+    return links
+  end
+
+  -- As GitHub names the anchor of a heading.
+  local function anchors_of(path)
+    local anchors = {}
+    for line in helper.content(path):gsub("```.-\n```", ""):gmatch "[^\n]+" do
+      local heading = line:match "^#+%s+(.*)$"
+      if heading then
+        anchors[heading:lower():gsub("[^%w%s_-]", ""):gsub("%s", "-")] = true
+      end
+    end
+    return anchors
+  end
+
+  it("their links lead somewhere", function()
+    for _, name in ipairs(guides()) do
+      for _, target in ipairs(links_of("doc/" .. name)) do
+        local path, anchor = target:match "^([^#]*)#?(.*)$"
+        path = path == "" and "doc/" .. name or "doc/" .. path
+        assert(lfs.attributes(path), ("doc/%s: %s is not there"):format(name, target))
+        assert(anchor == "" or anchors_of(path)[anchor], ("doc/%s: %s: no such heading"):format(name, target))
+      end
+    end
+  end)
+
+  it("that of the command names each option and each command", function()
+    local text = helper.content "doc/command.md"
+    local manual = helper.content("doc/bulkjob.1"):gsub("\\%-", "-")
+    local options, commands = 0, 0
+    for option in manual:gmatch "\n%.TP\n%S*[ ,]*(%-%-[%w-]+)" do
+      options = options + 1
+      assert(text:find("`" .. option:gsub("%-", "%%-") .. "[ `]"), option .. " is not in doc/command.md")
+    end
+    for command in manual:gmatch "\n%.SS (%l+)\n" do
+      commands = commands + 1
+      assert(text:find("| `" .. command .. "[ `]") or text:find("\n## " .. command .. "\n"), command .. " is not in doc/command.md")
+    end
+    assert(options > 60 and commands > 12, ("%d options of %d commands in the manual"):format(options, commands))
+  end)
+
+  it("that of errors names each kind, and each code of our own", function()
+    local text = helper.content "doc/errors.md"
+    local kinds = helper.content("lua/bulkjob.lua"):match "@field kind ([^\n]+)"
+    for word in kinds:gmatch '"(%l+)"' do
+      assert(text:find("\n| `" .. word .. "` |"), "the kind " .. word .. " is not in doc/errors.md")
+    end
+    for _, code in ipairs { "LOCKED", "CONTENT_CHANGED", "NOT_RENAMED" } do
+      assert(text:find("`" .. code .. "`", 1, true))
+    end
+  end)
+end)
