@@ -1,4 +1,5 @@
---- README.md: its program and its commands do what it says. doc/reference.md: all that is public is in it.
+--- README.md: its program and its commands do what it says. doc/reference.md: all that is public is in it. And whatever the pages for people
+--- point at is there.
 local bulkjob = require "bulkjob"
 local core = require "bulkjob.core"
 local helper = require "spec.helper"
@@ -21,6 +22,45 @@ local function write(path, text)
   local file = assert(io.open(path, "wb"))
   file:write(text)
   file:close()
+end
+
+-- What a heading is called in a link: as GitHub and others do it.
+local function anchors(text)
+  local known = {}
+  for heading in ("\n" .. text):gsub("\n```.-\n```", ""):gmatch "\n#+ ([^\n]+)" do
+    known[heading:gsub("[^%w%s_-]", ""):gsub("%s", "-"):lower()] = true
+  end
+  return known
+end
+
+-- The links of a page: calls `fn(target, anchor)` for those to files, with their path from the root of the tree.
+local function each_link(page, fn)
+  local folder = page:match "^.*/" or ""
+  for link in helper.content(page):gmatch "%]%(([^)%s]+)%)" do
+    if not link:find "^%a+://" then
+      local path, anchor = link:match "^([^#]*)#?(.*)$"
+      path = path == "" and page or folder .. path
+      repeat
+        local n
+        path, n = path:gsub("[^/]+/%.%./", "", 1)
+      until n == 0
+      fn(path, anchor)
+    end
+  end
+end
+
+-- All pages for people, by their paths.
+local function pages()
+  local list = {}
+  for _, folder in ipairs { "", "doc/", "sandbox/" } do
+    for name in lfs.dir(ROOT .. "/" .. folder) do
+      if name:find "%.md$" then
+        list[#list + 1] = folder .. name
+      end
+    end
+  end
+  table.sort(list)
+  return list
 end
 
 describe("README", function()
@@ -93,6 +133,29 @@ describe("README", function()
     assert.matches("Müller, Söhne", rows)
     assert.is_not_nil(helper.content(path "results/failed.csv"))
   end)
+end)
+
+describe("what is pointed at is there:", function()
+  for _, page in ipairs(pages()) do
+    it(page, function()
+      local missing = {}
+      each_link(page, function(target, anchor)
+        local text = helper.content(target)
+        if not text then
+          missing[#missing + 1] = target
+        elseif anchor ~= "" and not anchors(text)[anchor] then
+          missing[#missing + 1] = target .. "#" .. anchor
+        end
+      end)
+      for name in helper.content(page):gmatch "`([%w_./]+)`" do
+        if name:find "^%a+/[%w_./]+%.%a+$" and lfs.attributes(name:match "^%a+", "mode") == "directory" and not lfs.attributes(name)
+            and not lfs.attributes((page:match "^.*/" or "") .. name) then
+          missing[#missing + 1] = name
+        end
+      end
+      assert.are.same({}, missing)
+    end)
+  end
 end)
 
 -- The fields of a class in the doc comments of a file.
