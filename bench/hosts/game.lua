@@ -12,7 +12,7 @@ local figures = require "bench.lib.figures"
 local socket = require "socket"
 local status = require "bench.lib.status"
 
--- As the README tells games. The program lua5.4 asks for the generational mode, in which now and then everything is collected at
+-- As doc/reference.md tells games. The program lua5.4 asks for the generational mode, in which now and then everything is collected at
 -- once; and a step of the incremental one goes through most of a small heap, unless its steps are made smaller.
 if _VERSION == "Lua 5.4" then
   collectgarbage("incremental", 200, 10, 10)
