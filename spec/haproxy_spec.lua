@@ -1,15 +1,22 @@
---- In HAProxy, whose Lua is 5.3: a service waits for the org, and HAProxy goes on. Run by the suite of Lua 5.3 only.
+--- In HAProxy, as an ordinary user: a service waits for the org, and HAProxy goes on. Run by the suite of the Lua that HAProxy has:
+--- 5.3 on Debian 12, 5.4 on Debian 13.
 local lfs = require "lfs"
 local helper = require "spec.helper"
 
-if _VERSION ~= "Lua 5.3" then
+local has = helper.shell "haproxy -vv":match "Built with Lua version : (Lua %d%.%d)"
+if _VERSION ~= has or rawget(_G, "jit") or helper.SANITIZED then
   return
 end
+
+-- As root, HAProxy becomes this user, who owns nothing.
+local NOBODY = 65534
+local USER = helper.shell "id -u" == "0\n" and ("uid %d\n  gid %d"):format(NOBODY, NOBODY) or ""
 
 -- One thread, so that nothing else can run where something blocks. LUA_PATH and LUA_CPATH are those of this suite.
 local CONFIG = [[
 global
   nbthread 1
+  %s
   lua-load %s
 defaults
   mode http
@@ -90,9 +97,12 @@ describe("in HAProxy", function()
     return (helper.shell(curl(path)))
   end
 
-  before_each(function()
+  local function start(global)
     socket_path, log = helper.file "", helper.file ""
-    local config = helper.file(CONFIG:format(helper.file(helper.names(org) .. SCRIPT), socket_path))
+    local ca = helper.file(helper.content(org.ca_file)) -- the org's directory is for its own user only
+    helper.shell("chmod 644 " .. ca)
+    local script = helper.file(helper.names(org) .. ("CA_FILE = %q "):format(ca) .. SCRIPT)
+    local config = helper.file(CONFIG:format(USER .. "\n  " .. global, script, socket_path))
     -- HAProxy ends with `timeout`, and that by its own number, or when nobody is left to do so.
     pid = helper.shell(("timeout -k 1 %d haproxy -db -f %s >%s 2>&1 & echo $!"):format(helper.NEVER_SECONDS, helper.quote(config), helper.quote(log)))
     helper.wait_until(function()
@@ -100,16 +110,21 @@ describe("in HAProxy", function()
     end, function()
       return helper.content(log)
     end)
-  end)
+  end
 
-  after_each(function()
+  local function stop()
     helper.shell("kill " .. pid)
     helper.wait_until(function()
       return helper.shell("kill -0 " .. pid):find "No such"
     end, function()
       return "HAProxy has not ended: " .. helper.content(log)
     end)
+  end
+
+  before_each(function()
+    start "insecure-fork-wanted"
   end)
+  after_each(stop)
 
   local function descriptors()
     local children = helper.content(("/proc/%d/task/%d/children"):format(pid, pid))
@@ -123,6 +138,12 @@ describe("in HAProxy", function()
   it("a service does a whole job", function()
     assert.are.equal("4", get "/job")
     assert.are.same({ JobComplete = 1 }, helper.states(org))
+  end)
+
+  it("without insecure-fork-wanted no thread can be started, and the error says so", function()
+    stop()
+    start ""
+    assert.matches("no thread could be started.*insecure%-fork%-wanted", get "/limits")
   end)
 
   it("an action and a task can wait", function()

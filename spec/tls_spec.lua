@@ -12,13 +12,18 @@ describe("TLS", function()
     assert(status == 0, out)
   end
 
-  -- A key and a certificate of the CA for these names, good for so many days.
-  local function certify(name, alternative, days)
+  -- A key, and a certificate of the CA for these names that is good from one time to another, in UTC. By `openssl ca`, as `openssl x509`
+  -- takes a time in the past in other ways from version to version.
+  local function certify(name, alternative, from, to)
     openssl(("req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=%s -keyout %s.key -out %s.csr"):format(name, name, name))
-    local file = assert(io.open(path "extensions", "w"))
-    file:write("subjectAltName=", alternative, "\n")
+    local file = assert(io.open(path "ca.conf", "w"))
+    file:write("[ca]\ndefault_ca=ours\n[ours]\ndatabase=issued\nnew_certs_dir=.\nrand_serial=yes\ndefault_md=sha256\npolicy=any\n",
+      "x509_extensions=names\n[any]\ncommonName=supplied\n[names]\nsubjectAltName=", alternative, "\n")
     file:close()
-    openssl(("x509 -req -days %d -in %s.csr -CA ca.pem -CAkey ca.key -CAcreateserial -extfile extensions -out %s.crt"):format(days, name, name))
+    assert(io.open(path "issued", "w")):close()
+    local time = "!%Y%m%d%H%M%SZ"
+    openssl(("ca -batch -notext -config ca.conf -cert ca.pem -keyfile ca.key -startdate %s -enddate %s -in %s.csr -out %s.crt"):format(
+      os.date(time, from), os.date(time, to), name, name))
   end
 
   setup(function()
@@ -26,10 +31,11 @@ describe("TLS", function()
       openssl(("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=%s -keyout %s.key -out %s.pem"):format(ca, ca,
         ca))
     end
-    certify("good", "DNS:localhost", 2)
-    certify("expired", "DNS:localhost", -1)
-    certify("elsewhere", "DNS:acme.my.salesforce.com", 2)
-    certify("user", "email:user@example.com", 2)
+    local day, now = 86400, os.time()
+    certify("good", "DNS:localhost", now - day, now + day)
+    certify("expired", "DNS:localhost", now - 2 * day, now - day)
+    certify("elsewhere", "DNS:acme.my.salesforce.com", now - day, now + day)
+    certify("user", "email:user@example.com", now - day, now + day)
     openssl "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout self.key -out self.crt"
   end)
 

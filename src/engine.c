@@ -10,10 +10,10 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #ifdef __linux__
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #endif
 
@@ -653,6 +653,18 @@ static bool start_thread(struct engine *e)
     return ok;
 }
 
+/* Why pthread_create failed. HAProxy is the host known to take all threads from itself: see `insecure-fork-wanted` in
+ * its configuration manual. */
+static const char *why_no_thread(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NPROC, &limit) == 0 && limit.rlim_cur == 0)
+        return "no thread could be started, as the limit RLIMIT_NPROC of this process is 0; HAProxy sets it to 0 "
+               "unless "
+               "its configuration has `insecure-fork-wanted` in the section `global`";
+    return "no thread could be started";
+}
+
 struct engine *engine_new(int nice, const char **why)
 {
     static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
@@ -677,7 +689,7 @@ struct engine *engine_new(int nice, const char **why)
         return NULL;
     }
     if (!start_thread(e)) {
-        *why = "no thread could be started";
+        *why = why_no_thread();
         release(e);
         return NULL;
     }

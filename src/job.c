@@ -23,7 +23,7 @@ enum job_state job_state_from(const char *name)
 
 const char *job_state_name(enum job_state s)
 {
-    return s > STATE_UNKNOWN && (int)s < STATES ? state_names[s] : NULL;
+    return (size_t)s < STATES ? state_names[s] : NULL;
 }
 
 bool verb_commits(enum verb verb)

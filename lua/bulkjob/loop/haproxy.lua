@@ -1,5 +1,6 @@
 --- Waits in HAProxy, in what may yield there: tasks, services and actions. As nginx it cannot watch a descriptor of ours, but its
---- sockets can connect to a path.
+--- sockets can connect to a path. As an ordinary user HAProxy may start no thread, and so no engine, unless its configuration has
+--- `insecure-fork-wanted` in the section `global`.
 local ours = require "bulkjob.core"
 local wire = require "bulkjob.loop.wire"
 
