@@ -146,7 +146,7 @@ bench-hosts: all $(HUNG_DNS) ## the same, of the programs that host Lua
 	@tools/deps bench
 	@for script in bench/hosts/*.lua; do echo "== $$script"; tools/run-lua $(BINDING) $(LUA) $$script || exit 1; done
 
-install: all lib ## with DESTDIR and PREFIX
+install: all lib ## with DESTDIR and PREFIX, for $(LUA); the command runs on it, too
 	cd lua && for f in $(LUA_MODULES); do \
 	  install -D -m 644 $$f $(DESTDIR)$(PREFIX)/share/lua/$(V)/$$f || exit 1; done
 	install -D -m 755 $(CORE) $(DESTDIR)$(PREFIX)/lib/lua/$(V)/bulkjob/core.so
