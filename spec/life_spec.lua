@@ -562,16 +562,22 @@ describe("in a process of its own", function()
     local FORKS = [[
       local fork = assert(package.loadlib(FORK, "luaopen_fork_module"))()
       local function in_child(fn)
-        io.stdout:flush()
-        local pid = fork.fork()
-        if pid == 0 then
-          local ok, err = pcall(fn)
-          if not ok then
-            io.stderr:write("child: ", tostring(err), "\n")
+        local status
+        for try = 1, fork.tries do
+          io.stdout:flush()
+          local pid = fork.fork()
+          if pid == 0 then
+            local ok, err = pcall(fn)
+            if not ok then
+              io.stderr:write("child: ", tostring(err), "\n")
+            end
+            os.exit(ok and 0 or 1, true)
           end
-          os.exit(ok and 0 or 1, true)
+          status = fork.wait(pid, try < fork.tries and HANG_SECONDS / 8 or HANG_SECONDS)
+          if status then
+            break
+          end
         end
-        local status = fork.wait(pid, HANG_SECONDS)
         assert(status == 0, "the child ended with " .. tostring(status or "no end: it was killed"))
       end
       local function refused(fn, ...)
