@@ -51,33 +51,30 @@ function types.fields(client, object, columns)
   return list
 end
 
+-- A list of what `of` answers for the field of each column, which is false where describe does not know one.
+local function for_each(client, object, columns, of)
+  local list, err = types.fields(client, object, columns)
+  for i, field in ipairs(list or {}) do
+    list[i] = of(field)
+  end
+  return list, err
+end
+
 --- The types of columns, in their order: "integer", "number", "boolean" or "text". What leads to objects of several kinds is text.
 ---@return string[]|nil types, bulkjob.Error|nil err
 function types.of(client, object, columns)
-  local fields, err = types.fields(client, object, columns)
-  if not fields then
-    return nil, err
-  end
-  local list = {}
-  for i, field in ipairs(fields) do
-    list[i] = field and NAMES[field.type] or "text"
-  end
-  return list
+  return for_each(client, object, columns, function(field)
+    return field and NAMES[field.type] or "text"
+  end)
 end
 
 --- Which columns come back in results as they were sent, for they are neither numbers nor dates. Not the ones that describe does not
 --- know.
 ---@return boolean[]|nil exact, bulkjob.Error|nil err
 function types.exact(client, object, columns)
-  local fields, err = types.fields(client, object, columns)
-  if not fields then
-    return nil, err
-  end
-  local list = {}
-  for i, field in ipairs(fields) do
-    list[i] = field and not REWRITTEN[field.type]
-  end
-  return list
+  return for_each(client, object, columns, function(field)
+    return field and not REWRITTEN[field.type]
+  end)
 end
 
 return types
