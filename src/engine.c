@@ -511,6 +511,7 @@ static void *engine_main(void *arg)
 static void global_init(void)
 {
     curl_global_init(CURL_GLOBAL_DEFAULT);
+    transfer_global_init();
 }
 
 /* A program may leave by exit() while the thread is busy in OpenSSL, whose own exit handler would pull the ground from

@@ -383,8 +383,20 @@ static void setup_body(struct setup *o, struct transfer *t)
         SET(o, CURLOPT_UPLOAD_BUFFERSIZE, (long)UPLOAD_BUFFER_BYTES);
 }
 
-/* HTTP/2 for small calls, where TLS can tell of it: many share a connection then. A paused stream would hold up the
- * others, so what the host may pause gets HTTP/1.1.
+static long small_call_version = CURL_HTTP_VERSION_1_1;
+
+void transfer_global_init(void)
+{
+    /* Before 8.5.0, libcurl (lib/url.c, ConnectionExists) hands out a connection that is in use and speaks HTTP/1.1, as
+     * soon as another one to the same host speaks HTTP/2: a request is written into the body of an upload, and
+     * responses go to the wrong calls. */
+    const curl_version_info_data *libcurl = curl_version_info(CURLVERSION_NOW);
+    if (libcurl->version_num >= 0x080500 && (libcurl->features & CURL_VERSION_HTTP2))
+        small_call_version = CURL_HTTP_VERSION_2TLS;
+}
+
+/* HTTP/2 for small calls, where TLS can tell of it and libcurl is new enough: many share a connection then. A paused
+ * stream would hold up the others, so what the host may pause gets HTTP/1.1.
  *
  * CURLOPT_PIPEWAIT stays off. With it, calls wait for a connection that is being made, to share it, and libcurl
  * (8.14.1; lib/multi.c) takes them up again only when some other transfer ends or an HTTP/2 connection stands: beside a
@@ -392,13 +404,7 @@ static void setup_body(struct setup *o, struct transfer *t)
  * at most max_connections connections, and later calls share one of them. */
 static void setup_version(struct setup *o, const struct transfer *t)
 {
-    if (!t->bulk && o->code == CURLE_OK) {
-        o->code = curl_easy_setopt(o->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-        if (o->code != CURLE_UNSUPPORTED_PROTOCOL)
-            return;
-        o->code = CURLE_OK; /* this libcurl was built without HTTP/2 */
-    }
-    SET(o, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    SET(o, CURLOPT_HTTP_VERSION, t->bulk ? (long)CURL_HTTP_VERSION_1_1 : small_call_version);
 }
 
 CURLcode transfer_setup(struct transfer *t)

@@ -119,6 +119,9 @@ const char *transfer_header(const struct transfer *t, const char *name, size_t *
 /* Can the host hold it up, by not taking or not giving bytes? True only before the body of a refusal came. */
 bool transfer_is_paced(const struct transfer *t);
 
+/* Once, before the first transfer: asks libcurl what it can do. */
+void transfer_global_init(void);
+
 /* The engine's thread: makes the easy handle ready to be added. Anything but CURLE_OK: libcurl refused an option, or
  * there was no memory, and the transfer must not be made. */
 CURLcode transfer_setup(struct transfer *t);
