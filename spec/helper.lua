@@ -179,7 +179,7 @@ end
 --- Blocks this program for so many seconds.
 function helper.sleep(seconds)
   local pause = core.channel()
-  pause:till(core.now() + seconds)
+  pause:set_deadline(core.now() + seconds)
   pause:sleep()
   pause:close()
 end

@@ -32,7 +32,7 @@ while not (lost:done() and good:done()) do
     client:poll(0)
     longest = math.max(longest, core.now() - before)
   end
-  pause:till(core.now() + 0.002)
+  pause:set_deadline(core.now() + 0.002)
   pause:sleep()
 end
 local how, after = lost:result()

@@ -35,7 +35,7 @@ end
 
 local function sleep(seconds)
   local pause = core.channel()
-  pause:till(core.now() + seconds)
+  pause:set_deadline(core.now() + seconds)
   pause:sleep()
   pause:close()
 end

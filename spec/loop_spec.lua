@@ -349,15 +349,15 @@ for _, new_loop in ipairs(loops) do
 end
 
 describe("the way to wait", function()
-  it("is not missed by a ring that comes just before, as while a host is connecting", function()
+  it("is not missed by a wakeup that comes just before, as while a host is connecting", function()
     local channel = core.channel()
-    channel:ring()
-    channel:till(core.now() + helper.HANG_SECONDS)
+    channel:wake()
+    channel:set_deadline(core.now() + helper.HANG_SECONDS)
     local begun = core.now()
     channel:sleep()
     assert.is_true(core.now() - begun < helper.HANG_SECONDS / 2)
     channel:close()
-    channel:ring() -- nobody waits there any more
+    channel:wake() -- nobody waits there any more
   end)
 
   local org

@@ -18,7 +18,7 @@ struct channel *channel_new(void)
     c->pid = getpid();
     c->last = &c->first;
     c->deadline = -1;
-    bell_init(&c->bell);
+    wakeup_init(&c->wakeup);
     return c;
 }
 
@@ -32,7 +32,7 @@ void channel_unref(struct channel *c)
 {
     if (!c || atomic_fetch_sub(&c->refs, 1) != 1)
         return;
-    bell_close(&c->bell);
+    wakeup_close(&c->wakeup);
     pthread_mutex_destroy(&c->lock);
     free(c);
 }
@@ -48,8 +48,8 @@ static void append(struct channel *c, struct transfer *t)
     t->listed_next = NULL;
     *c->last = transfer_ref(t);
     c->last = &t->listed_next;
-    if (atomic_fetch_add(&c->news, 1) == 0 && c->bell.in >= 0)
-        bell_ring(&c->bell);
+    if (atomic_fetch_add(&c->news, 1) == 0 && c->wakeup.write_fd >= 0)
+        wakeup_send(&c->wakeup);
 }
 
 /* Takes out the one that *at points to; its reference goes to the caller. */
@@ -61,7 +61,7 @@ static struct transfer *take(struct channel *c, struct transfer **at)
         c->last = at;
     t->listed = false;
     if (atomic_fetch_sub(&c->news, 1) == 1 && !channel_is_foreign(c))
-        bell_quiet(&c->bell);
+        wakeup_clear(&c->wakeup);
     return t;
 }
 
@@ -76,7 +76,7 @@ void channel_close(struct channel *c)
         transfer_unref(t); /* which may be the last reference to this very channel but ours */
         pthread_mutex_lock(&c->lock);
     }
-    bell_close(&c->bell);
+    wakeup_close(&c->wakeup);
     pthread_mutex_unlock(&c->lock);
 }
 
@@ -127,55 +127,55 @@ int channel_fd(struct channel *c)
 {
     pthread_mutex_lock(&c->lock);
     bool news = atomic_load(&c->news) > 0;
-    if (c->bell.in >= 0 && !news)
-        bell_quiet(&c->bell);
-    else if (c->bell.in < 0 && bell_open(&c->bell) && (news || c->rung))
-        bell_ring(&c->bell);
-    c->rung = false;
-    int fd = c->bell.out;
+    if (c->wakeup.write_fd >= 0 && !news)
+        wakeup_clear(&c->wakeup);
+    else if (c->wakeup.write_fd < 0 && wakeup_open(&c->wakeup) && (news || c->woken))
+        wakeup_send(&c->wakeup);
+    c->woken = false;
+    int fd = c->wakeup.read_fd;
     pthread_mutex_unlock(&c->lock);
     return fd;
 }
 
-void channel_adopt(struct channel *c, int fd)
+void channel_attach(struct channel *c, int fd)
 {
     pthread_mutex_lock(&c->lock);
-    bell_close(&c->bell);
-    bell_adopt(&c->bell, fd);
+    wakeup_close(&c->wakeup);
+    wakeup_attach(&c->wakeup, fd);
     c->has_socket = true;
-    if (atomic_load(&c->news) > 0 || c->rung)
-        bell_ring(&c->bell);
-    c->rung = false;
+    if (atomic_load(&c->news) > 0 || c->woken)
+        wakeup_send(&c->wakeup);
+    c->woken = false;
     pthread_mutex_unlock(&c->lock);
 }
 
-void channel_hang_up(struct channel *c)
+void channel_detach(struct channel *c)
 {
     pthread_mutex_lock(&c->lock);
     if (c->has_socket)
-        bell_close(&c->bell);
+        wakeup_close(&c->wakeup);
     c->has_socket = false;
     pthread_mutex_unlock(&c->lock);
 }
 
-void channel_ring(struct channel *c)
+void channel_wake(struct channel *c)
 {
     pthread_mutex_lock(&c->lock);
-    if (c->bell.in >= 0)
-        bell_ring(&c->bell);
+    if (c->wakeup.write_fd >= 0)
+        wakeup_send(&c->wakeup);
     else
-        c->rung = true;
+        c->woken = true;
     pthread_mutex_unlock(&c->lock);
 }
 
-bool channel_is_deserted(struct channel *c)
+bool channel_peer_closed(struct channel *c)
 {
     pthread_mutex_lock(&c->lock);
-    bool deserted = c->has_socket && bell_is_deserted(&c->bell);
-    if (deserted)
-        bell_close(&c->bell);
+    bool abandoned = c->has_socket && wakeup_peer_closed(&c->wakeup);
+    if (abandoned)
+        wakeup_close(&c->wakeup);
     pthread_mutex_unlock(&c->lock);
-    return deserted;
+    return abandoned;
 }
 
 bool channel_sleep(struct channel *c, double seconds)

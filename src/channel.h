@@ -3,7 +3,7 @@
 #ifndef BULKJOB_CHANNEL_H
 #define BULKJOB_CHANNEL_H
 
-#include "bell.h"
+#include "wakeup.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -21,14 +21,14 @@ struct channel {
     bool closed;
     struct transfer *first;
     struct transfer **last;
-    struct bell bell; /* closed as long as nobody needs a descriptor */
-    bool rung;        /* by the host, while there was no bell */
+    struct wakeup wakeup; /* closed as long as nobody needs a descriptor */
+    bool woken;           /* by the host, while it was closed */
 
-    /* Under the lock of the engine that minds it. */
-    struct channel *minded_next;
-    double deadline; /* when to ring even without news; negative: never */
+    /* Under the lock of the engine that has it in its list. */
+    struct channel *engine_next;
+    double deadline; /* when to wake the waiter even without news; negative: never */
     bool has_socket;
-    bool deserted; /* whoever waited at the other end of the socket is gone */
+    bool abandoned; /* whoever waited at the other end of the socket is gone */
 };
 
 /* NULL: out of memory. The host's thread only, where nothing else is said. */
@@ -57,15 +57,15 @@ bool channel_next(struct channel *c, bool drop, double *tag);
  * with errno, when none can be had. */
 int channel_fd(struct channel *c);
 
-/* Has one end of a socket in place of that descriptor, until the next channel_hang_up. Rings at once if there is news
+/* Has one end of a socket in place of that descriptor, until the next channel_detach. Wakes at once if there is news
  * already. */
-void channel_adopt(struct channel *c, int fd);
-void channel_hang_up(struct channel *c);
+void channel_attach(struct channel *c, int fd);
+void channel_detach(struct channel *c);
 
-/* The engine's thread too: rings even without news. */
-void channel_ring(struct channel *c);
+/* The engine's thread too: wakes the waiter even without news. */
+void channel_wake(struct channel *c);
 /* The engine's thread too: has somebody closed the other end of the socket? Then ours is closed as well. */
-bool channel_is_deserted(struct channel *c);
+bool channel_peer_closed(struct channel *c);
 
 /* Sleeps until there is news, a signal came, or `seconds` have passed (negative: no limit). False, with errno, when no
  * descriptor can be had. */

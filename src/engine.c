@@ -20,7 +20,7 @@
 enum {
     KEPT_CONNECTIONS = 16, /* idle ones; libcurl's own default grows with the number of transfers */
     FIRST_SOCKETS = 4,
-    WAKE_SLOT = 0, /* of the poll array */
+    WAKE_INDEX = 0, /* of the poll array */
 };
 
 struct engine {
@@ -28,7 +28,7 @@ struct engine {
     pthread_t thread;
     pid_t pid;
     int nice;
-    struct bell bell; /* rung for the thread */
+    struct wakeup wakeup; /* of the thread */
     atomic_bool stopping;
 
     /* What the host wants, latest first; a reference to each. No lock: the kernel may put the thread aside for a whole
@@ -36,9 +36,9 @@ struct engine {
     _Atomic(struct transfer *) commands;
     atomic_bool asleep; /* the thread sleeps, or is about to, and no command has woken it yet */
 
-    pthread_mutex_t busy;   /* held by the thread whenever it does not sleep, so that a fork can wait for that */
-    pthread_mutex_t lock;   /* guards what follows */
-    struct channel *minded; /* a reference to each that engine_mind was called for */
+    pthread_mutex_t busy;     /* held by the thread whenever it does not sleep, so that a fork can wait for that */
+    pthread_mutex_t lock;     /* guards what follows */
+    struct channel *channels; /* those of engine_add_channel; a reference to each */
 
     /* The thread's own. */
     CURLM *multi;
@@ -46,7 +46,7 @@ struct engine {
     nfds_t socket_count;
     nfds_t socket_room;
     double timer; /* when libcurl wants to be called; negative: not at all */
-    struct lanes lanes;
+    struct origins origins;
     struct transfer *transfers; /* a reference to each that was handed over and is not done, latest first */
     long running;               /* how many of them libcurl has */
     double check_at;            /* when to look which of them are over; negative: no need */
@@ -87,28 +87,28 @@ void engine_watch(struct transfer *t, struct channel *c, double tag)
     channel_unref(before);
 }
 
-void engine_mind(struct engine *e, struct channel *c, double deadline)
+void engine_add_channel(struct engine *e, struct channel *c, double deadline)
 {
     pthread_mutex_lock(&e->lock);
     c->deadline = deadline;
-    c->deserted = false;
-    c->minded_next = e->minded;
-    e->minded = channel_ref(c);
+    c->abandoned = false;
+    c->engine_next = e->channels;
+    e->channels = channel_ref(c);
     pthread_mutex_unlock(&e->lock);
-    bell_ring(&e->bell);
+    wakeup_send(&e->wakeup);
 }
 
-void engine_leave(struct engine *e, struct channel *c)
+void engine_remove_channel(struct engine *e, struct channel *c)
 {
     pthread_mutex_lock(&e->lock);
-    struct channel **at = &e->minded;
+    struct channel **at = &e->channels;
     while (*at && *at != c)
-        at = &(*at)->minded_next;
-    bool minded = *at;
-    if (minded)
-        *at = c->minded_next;
+        at = &(*at)->engine_next;
+    bool found = *at;
+    if (found)
+        *at = c->engine_next;
     pthread_mutex_unlock(&e->lock);
-    if (minded)
+    if (found)
         channel_unref(c);
 }
 
@@ -125,7 +125,7 @@ static bool command(struct engine *e, struct transfer *t, int what)
     while (!atomic_compare_exchange_weak(&e->commands, &t->command_next, t)) {
     }
     if (atomic_exchange(&e->asleep, false))
-        bell_ring(&e->bell);
+        wakeup_send(&e->wakeup);
     return true;
 }
 
@@ -199,11 +199,11 @@ static void run(struct engine *e, struct transfer *t)
     check_from_now(e, t);
 }
 
-static void run_waiting(struct engine *e, struct lane *l)
+static void run_waiting(struct engine *e, struct origin *o)
 {
-    struct place *p;
-    while (l && !atomic_load(&e->stopping) && (p = lane_next(l)))
-        run(e, p->owner);
+    struct slot *s;
+    while (o && !atomic_load(&e->stopping) && (s = slot_next(o)))
+        run(e, s->owner);
 }
 
 /* Ends a transfer that is not done, running or waiting. */
@@ -217,9 +217,9 @@ static void end(struct engine *e, struct transfer *t, CURLcode code)
     if (t->next)
         t->next->at = t->at;
     t->at = NULL;
-    struct lane *l = t->place.lane ? lane_leave(&e->lanes, &t->place) : NULL;
+    struct origin *o = t->slot.origin ? slot_release(&e->origins, &t->slot) : NULL;
     finish(t, code);
-    run_waiting(e, l);
+    run_waiting(e, o);
 }
 
 static void start(struct engine *e, struct transfer *t)
@@ -229,14 +229,14 @@ static void start(struct engine *e, struct transfer *t)
     if (t->next)
         t->next->at = &t->next;
     e->transfers = transfer_ref(t);
-    t->place.owner = t;
+    t->slot.owner = t;
     check_later(e, t->deadline);
-    /* A transfer that the host can hold up must not take a place: it may keep it for as long as the program likes, and
-     * what waits for the place may be what the program waits for. */
+    /* A transfer that the host can hold up must not take a slot: it may keep it for as long as the program likes, and
+     * what waits for the slot may be what the program waits for. */
     if (transfer_is_paced(t))
         run(e, t);
-    else if (lane_enter(&e->lanes, &t->place, t->url, t->settings->max_connections))
-        run_waiting(e, t->place.lane);
+    else if (slot_request(&e->origins, &t->slot, t->url, t->settings->max_connections))
+        run_waiting(e, t->slot.origin);
     else
         give_up(e, t, STOP_NO_MEMORY, CURLE_OUT_OF_MEMORY);
 }
@@ -308,52 +308,52 @@ static double check_transfers(struct engine *e)
     return e->check_at;
 }
 
-static bool is_deserted(struct transfer *t)
+static bool is_abandoned(struct transfer *t)
 {
     pthread_mutex_lock(&t->lock);
-    bool deserted = t->channel && t->channel->deserted;
+    bool abandoned = t->channel && t->channel->abandoned;
     pthread_mutex_unlock(&t->lock);
-    return deserted;
+    return abandoned;
 }
 
-static void end_deserted(struct engine *e)
+static void end_abandoned(struct engine *e)
 {
     pthread_mutex_lock(&e->lock);
     for (struct transfer *t = e->transfers; t; t = t->next)
-        if (is_deserted(t))
+        if (is_abandoned(t))
             give_up(e, t, STOP_CANCELLED, CURLE_ABORTED_BY_CALLBACK);
     pthread_mutex_unlock(&e->lock);
 }
 
-/* Rings where a deadline has come. A coroutine that was killed while it waited has left its socket: what it waited for
- * is ended, since Lua may be slow to collect it. Answers when to look again (negative: no need). */
-static double check_minded(struct engine *e)
+/* Wakes the waiters whose deadline has come. A coroutine that was killed while it waited has left its socket: what it
+ * waited for is ended, since Lua may be slow to collect it. Answers when to look again (negative: no need). */
+static double check_channels(struct engine *e)
 {
     double now = clock_now();
     double soonest = -1;
-    bool deserted = false;
+    bool abandoned = false;
     bool look = now >= e->look_at;
     if (look)
         e->look_at = now + LOOK_SECONDS;
     pthread_mutex_lock(&e->lock);
-    for (struct channel **at = &e->minded; *at;) {
+    for (struct channel **at = &e->channels; *at;) {
         struct channel *c = *at;
         if (c->deadline >= 0 && c->deadline <= now) {
-            channel_ring(c);
+            channel_wake(c);
             c->deadline = -1;
         }
-        if (look && channel_is_deserted(c)) {
-            deserted = c->deserted = true;
-            *at = c->minded_next;
-            channel_unref(c); /* the host has another reference until engine_leave */
+        if (look && channel_peer_closed(c)) {
+            abandoned = c->abandoned = true;
+            *at = c->engine_next;
+            channel_unref(c); /* the host has another reference until engine_remove_channel */
             continue;
         }
         soonest = clock_sooner(soonest, clock_sooner(c->deadline, c->has_socket ? e->look_at : -1));
-        at = &c->minded_next;
+        at = &c->engine_next;
     }
     pthread_mutex_unlock(&e->lock);
-    if (deserted)
-        end_deserted(e);
+    if (abandoned)
+        end_abandoned(e);
     return soonest;
 }
 
@@ -378,8 +378,8 @@ static void collect(struct engine *e)
 
 /* ---- the engine's thread: sockets ---- */
 
-/* A place in the poll array; 0: out of memory. */
-static nfds_t add_slot(struct engine *e, curl_socket_t fd)
+/* An index of the poll array; 0: out of memory. */
+static nfds_t add_pollfd(struct engine *e, curl_socket_t fd)
 {
     if (e->socket_count == e->socket_room) {
         nfds_t room = e->socket_room * 2;
@@ -389,42 +389,42 @@ static nfds_t add_slot(struct engine *e, curl_socket_t fd)
         e->sockets = more;
         e->socket_room = room;
     }
-    nfds_t slot = e->socket_count++;
-    e->sockets[slot].fd = fd;
-    e->sockets[slot].revents = 0;
-    curl_multi_assign(e->multi, fd, (void *)(size_t)slot);
-    return slot;
+    nfds_t index = e->socket_count++;
+    e->sockets[index].fd = fd;
+    e->sockets[index].revents = 0;
+    curl_multi_assign(e->multi, fd, (void *)(size_t)index);
+    return index;
 }
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *socket_user)
 {
     struct engine *e = user;
-    struct transfer *t = transfer_of(easy);    /* NULL: libcurl's own, which closes a connection */
-    nfds_t slot = (nfds_t)(size_t)socket_user; /* 0, the wake slot, means that libcurl has not told us of it yet */
+    struct transfer *t = transfer_of(easy);     /* NULL: libcurl's own, which closes a connection */
+    nfds_t index = (nfds_t)(size_t)socket_user; /* 0, WAKE_INDEX, means that libcurl has not told us of it yet */
     if (what == CURL_POLL_REMOVE) {
         if (t && t->socket == fd)
             t->socket = CURL_SOCKET_BAD;
-        if (slot) {
-            e->sockets[slot] = e->sockets[--e->socket_count];
-            if (slot < e->socket_count)
-                curl_multi_assign(e->multi, e->sockets[slot].fd, (void *)(size_t)slot);
+        if (index) {
+            e->sockets[index] = e->sockets[--e->socket_count];
+            if (index < e->socket_count)
+                curl_multi_assign(e->multi, e->sockets[index].fd, (void *)(size_t)index);
         }
         return 0;
     }
     if (t)
         t->socket = fd;
-    if (!slot) {
+    if (!index) {
         fcntl(fd, F_SETFD, FD_CLOEXEC); /* one that libcurl made to hear from its resolver */
-        slot = add_slot(e, fd);
+        index = add_pollfd(e, fd);
     }
-    if (!slot) {
+    if (!index) {
         /* An error from here would end all that libcurl does, for good. A connection that libcurl itself closes is
          * given up by it after a while. */
         if (t)
             give_up(e, t, STOP_NO_MEMORY, CURLE_OUT_OF_MEMORY);
         return 0;
     }
-    e->sockets[slot].events = (short)((what & CURL_POLL_IN ? POLLIN : 0) | (what & CURL_POLL_OUT ? POLLOUT : 0));
+    e->sockets[index].events = (short)((what & CURL_POLL_IN ? POLLIN : 0) | (what & CURL_POLL_OUT ? POLLOUT : 0));
     return 0;
 }
 
@@ -437,11 +437,11 @@ static int on_timer(CURLM *multi, long ms, void *user)
 }
 
 /* Calls libcurl for each socket that is ready. The array changes under its feet, so nothing is kept across a call but
- * an index, and a slot visited twice or too early only finds nothing to do. */
+ * an index, and an index visited twice or too early only finds nothing to do. */
 static void serve_sockets(struct engine *e, int ready)
 {
     int running;
-    for (nfds_t i = WAKE_SLOT + 1; i < e->socket_count && ready > 0; i++) {
+    for (nfds_t i = WAKE_INDEX + 1; i < e->socket_count && ready > 0; i++) {
         short got = e->sockets[i].revents;
         if (!got)
             continue;
@@ -460,11 +460,11 @@ static int poll_ms(double at)
     return at < 0 ? -1 : clock_poll_ms(at - clock_now());
 }
 
-/* Waits for a socket, a ring or that moment. */
+/* Waits for a socket, a wakeup or that moment. */
 static int sleep_till(struct engine *e, double at)
 {
     atomic_store(&e->asleep, true);
-    /* A command listed before the store has rung nobody. */
+    /* A command listed before the store has woken nobody. */
     int ready = poll(e->sockets, e->socket_count, atomic_load(&e->commands) ? 0 : poll_ms(at));
     atomic_store(&e->asleep, false);
     return ready;
@@ -482,16 +482,16 @@ static void *engine_main(void *arg)
     while (take_commands(e)) {
         collect(e);
         /* Each of these may change what the next one reads, the timer as well. */
-        double at = check_minded(e);
+        double at = check_channels(e);
         at = clock_sooner(at, check_transfers(e));
         at = clock_sooner(at, e->timer);
         pthread_mutex_unlock(&e->busy);
         int ready = sleep_till(e, at);
         pthread_mutex_lock(&e->busy);
-        if (ready > 0 && e->sockets[WAKE_SLOT].revents) {
-            e->sockets[WAKE_SLOT].revents = 0;
+        if (ready > 0 && e->sockets[WAKE_INDEX].revents) {
+            e->sockets[WAKE_INDEX].revents = 0;
             ready--;
-            bell_quiet(&e->bell);
+            wakeup_clear(&e->wakeup);
         }
         if (ready > 0)
             serve_sockets(e, ready);
@@ -520,7 +520,7 @@ static void stop_thread(struct engine *e)
 {
     if (atomic_exchange(&e->stopping, true))
         return;
-    bell_ring(&e->bell);
+    wakeup_send(&e->wakeup);
     pthread_join(e->thread, NULL);
 }
 
@@ -567,8 +567,8 @@ static void register_handlers(void)
 
 static void release(struct engine *e)
 {
-    for (struct channel *c; (c = e->minded);) {
-        e->minded = c->minded_next;
+    for (struct channel *c; (c = e->channels);) {
+        e->channels = c->engine_next;
         channel_unref(c);
     }
     struct transfer *list = take_list(e);
@@ -578,7 +578,7 @@ static void release(struct engine *e)
     }
     if (e->multi)
         curl_multi_cleanup(e->multi);
-    bell_close(&e->bell);
+    wakeup_close(&e->wakeup);
     pthread_mutex_destroy(&e->busy);
     pthread_mutex_destroy(&e->lock);
     free(e->sockets);
@@ -605,7 +605,7 @@ static bool is_local_socket(int fd)
 static CURLM *new_multi(const struct engine *e)
 {
     bool before[NEAR];
-    int lowest = fcntl(e->bell.out, F_DUPFD_CLOEXEC, 0);
+    int lowest = fcntl(e->wakeup.read_fd, F_DUPFD_CLOEXEC, 0);
     if (lowest < 0)
         return NULL;
     close(lowest);
@@ -623,7 +623,7 @@ static bool prepare(struct engine *e, const char **why)
     e->sockets = calloc(FIRST_SOCKETS, sizeof *e->sockets);
     if (!e->sockets)
         return false;
-    if (!bell_open(&e->bell)) {
+    if (!wakeup_open(&e->wakeup)) {
         *why = strerror(errno);
         return false;
     }
@@ -632,8 +632,8 @@ static bool prepare(struct engine *e, const char **why)
         return false;
     e->socket_room = FIRST_SOCKETS;
     e->socket_count = 1;
-    e->sockets[WAKE_SLOT].fd = e->bell.out;
-    e->sockets[WAKE_SLOT].events = POLLIN;
+    e->sockets[WAKE_INDEX].fd = e->wakeup.read_fd;
+    e->sockets[WAKE_INDEX].events = POLLIN;
     e->timer = -1;
     e->check_at = -1;
     return curl_multi_setopt(e->multi, CURLMOPT_SOCKETFUNCTION, on_socket) == CURLM_OK &&
@@ -682,7 +682,7 @@ struct engine *engine_new(int nice, const char **why)
     atomic_init(&e->stopping, false);
     atomic_init(&e->commands, NULL);
     atomic_init(&e->asleep, false);
-    bell_init(&e->bell);
+    wakeup_init(&e->wakeup);
     pthread_mutex_init(&e->busy, NULL);
     pthread_mutex_init(&e->lock, NULL);
     if (!prepare(e, why)) {

@@ -36,10 +36,10 @@ void engine_unpause(struct engine *e, struct transfer *t);
  */
 void engine_watch(struct transfer *t, struct channel *c, double tag);
 
-/* Looks after a channel until engine_leave: rings it when `deadline` (on the clock of clock_now; negative: none) has
- * come, and when it has a socket and whoever waits at the other end is gone, ends the transfers that are watched
- * through it. */
-void engine_mind(struct engine *e, struct channel *c, double deadline);
-void engine_leave(struct engine *e, struct channel *c);
+/* Watches a channel until engine_remove_channel: wakes its waiter when `deadline` (on the clock of clock_now; negative:
+ * none) has come. When the channel has a socket and whoever waited at its other end is gone, ends the transfers that
+ * are watched through it. */
+void engine_add_channel(struct engine *e, struct channel *c, double deadline);
+void engine_remove_channel(struct engine *e, struct channel *c);
 
 #endif

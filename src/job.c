@@ -51,17 +51,17 @@ static enum plan send_step(struct verb_run *r, enum step step, double pause)
 }
 
 /* May there be another request after so many failures, and after which pause? */
-static bool may_retry(const struct verb_run *r, int failures, const struct answer *a, double dice, double *pause)
+static bool may_retry(const struct verb_run *r, int failures, const struct answer *a, double random, double *pause)
 {
-    return retry_allowed(&r->policy, failures, r->paused, a->retry_after, dice, pause);
+    return retry_allowed(&r->policy, failures, r->paused, a->retry_after, random, pause);
 }
 
 /* The step at hand once more, if the policy allows. */
-static enum plan again(struct verb_run *r, const struct answer *a, double dice)
+static enum plan again(struct verb_run *r, const struct answer *a, double random)
 {
     double pause;
     int failures = r->step == STEP_SEND ? r->sends : ++r->failures;
-    if (a->outcome != OUTCOME_RETRY || !may_retry(r, failures, a, dice, &pause))
+    if (a->outcome != OUTCOME_RETRY || !may_retry(r, failures, a, random, &pause))
         return PLAN_FAIL;
     return send_step(r, r->step, pause);
 }
@@ -82,7 +82,7 @@ static bool is_before(const struct verb_run *r, enum job_state s)
     return s == STATE_OPEN;
 }
 
-static enum plan after_read_back(struct verb_run *r, const struct answer *a, double dice)
+static enum plan after_read_back(struct verb_run *r, const struct answer *a, double random)
 {
     double pause = 0;
     if (a->not_found) {
@@ -90,13 +90,13 @@ static enum plan after_read_back(struct verb_run *r, const struct answer *a, dou
         return PLAN_FAIL_STATE;
     }
     if (a->outcome != OUTCOME_OK)
-        return again(r, a, dice);
+        return again(r, a, random);
     if (is_before(r, a->state)) {
         /* A request that was lost may still arrive, so it stays in doubt. */
         if (r->spent)
             return PLAN_FAIL;
         /* After a lost request the pause was before this look. */
-        if (r->wrong_state && !may_retry(r, r->sends, a, dice, &pause))
+        if (r->wrong_state && !may_retry(r, r->sends, a, random, &pause))
             return PLAN_FAIL_STATE;
         return send_step(r, STEP_SEND, pause);
     }
@@ -105,7 +105,7 @@ static enum plan after_read_back(struct verb_run *r, const struct answer *a, dou
     return is_reached(r, a->state) ? PLAN_DONE : PLAN_FAIL_STATE;
 }
 
-static enum plan after_patch(struct verb_run *r, const struct answer *a, double dice)
+static enum plan after_patch(struct verb_run *r, const struct answer *a, double random)
 {
     double pause = 0;
     r->wrong_state = a->wrong_state;
@@ -114,10 +114,10 @@ static enum plan after_patch(struct verb_run *r, const struct answer *a, double 
         return PLAN_DONE;
     }
     if (!r->in_doubt && !a->wrong_state)
-        return again(r, a, dice);
+        return again(r, a, random);
     /* The state tells more than another try. After the last send there is nothing to repeat, but the state is still
      * worth a look. */
-    bool more = may_retry(r, r->sends, a, dice, &pause);
+    bool more = may_retry(r, r->sends, a, random, &pause);
     bool refused = a->outcome != OUTCOME_RETRY && !a->lost;
     r->spent = !a->wrong_state && (!more || refused);
     if (a->wrong_state || !more)
@@ -125,34 +125,34 @@ static enum plan after_patch(struct verb_run *r, const struct answer *a, double 
     return send_step(r, STEP_READ_BACK, pause);
 }
 
-static enum plan after_upload(struct verb_run *r, const struct answer *a, double dice)
+static enum plan after_upload(struct verb_run *r, const struct answer *a, double random)
 {
     if (a->outcome == OUTCOME_OK)
         return PLAN_DONE;
     if (a->has_contents && a->contents_ours)
         return PLAN_DONE_EARLIER;
-    return a->can_repeat ? again(r, a, dice) : PLAN_FAIL;
+    return a->can_repeat ? again(r, a, random) : PLAN_FAIL;
 }
 
-static enum plan after_delete(struct verb_run *r, const struct answer *a, double dice)
+static enum plan after_delete(struct verb_run *r, const struct answer *a, double random)
 {
     if (a->outcome == OUTCOME_OK)
         return PLAN_DONE;
     if (a->not_found && r->lost_sends > 0)
         return PLAN_DONE_EARLIER;
-    return again(r, a, dice);
+    return again(r, a, random);
 }
 
 /* A create without data is sent again: a job that is Open and empty can process nothing. One with data would run twice,
  * and there is no id to look for. */
-static enum plan after_other(struct verb_run *r, const struct answer *a, double dice)
+static enum plan after_other(struct verb_run *r, const struct answer *a, double random)
 {
     if (a->outcome == OUTCOME_OK)
         return PLAN_DONE;
-    return r->in_doubt ? PLAN_FAIL : again(r, a, dice);
+    return r->in_doubt ? PLAN_FAIL : again(r, a, random);
 }
 
-enum plan verb_next(struct verb_run *r, const struct answer *a, double dice)
+enum plan verb_next(struct verb_run *r, const struct answer *a, double random)
 {
     if (r->step == STEP_SEND) {
         r->sends++;
@@ -170,22 +170,22 @@ enum plan verb_next(struct verb_run *r, const struct answer *a, double dice)
         return PLAN_TOKEN;
     }
     if (r->step == STEP_READ_BACK)
-        return after_read_back(r, a, dice);
+        return after_read_back(r, a, random);
     switch (r->verb) {
     case VERB_CLOSE:
     case VERB_ABORT:
-        return after_patch(r, a, dice);
+        return after_patch(r, a, random);
     case VERB_UPLOAD:
-        return after_upload(r, a, dice);
+        return after_upload(r, a, random);
     case VERB_DELETE:
-        return after_delete(r, a, dice);
+        return after_delete(r, a, random);
     case VERB_READ:
     case VERB_QUERY:
     case VERB_CREATE:
     case VERB_CREATE_FULL:
         break;
     }
-    return after_other(r, a, dice);
+    return after_other(r, a, random);
 }
 
 bool verb_would_doubt(const struct verb_run *r, bool out)

@@ -99,8 +99,8 @@ bool verb_commits(enum verb verb);
 
 void verb_begin(struct verb_run *r, enum verb verb, const struct retry_policy *policy, bool renewable);
 
-/* What next, after this response? Updates `step` and `pause`. `dice`: from 0 to below 1. */
-enum plan verb_next(struct verb_run *r, const struct answer *a, double dice);
+/* What next, after this response? Updates `step` and `pause`. `random`: from 0 to below 1. */
+enum plan verb_next(struct verb_run *r, const struct answer *a, double random);
 
 /* Would the verb be in doubt if it were given up now? `out`: a request of it is under way. */
 bool verb_would_doubt(const struct verb_run *r, bool out);

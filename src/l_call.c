@@ -25,7 +25,7 @@ struct call *bj_push_call(lua_State *L, enum verb verb, int client, int job, con
     c->wants_events = cl->wants_events;
     verb_begin(&c->run, verb, &cl->retry, cl->renewable);
     unsigned long long seed = (unsigned long long)(now * 1e9) ^ (unsigned long long)(size_t)c;
-    memcpy(c->dice, &seed, sizeof c->dice);
+    memcpy(c->random_state, &seed, sizeof c->random_state);
     lua_insert(L, -2);
     c->request.path = lua_tostring(L, -1);
     bj_keep(L, -2, "path");

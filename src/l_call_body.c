@@ -8,8 +8,9 @@ enum { TAKE_BYTES = 64 * 1024 };
 
 bool bj_may_take(struct call *c)
 {
-    if (c->phase != PHASE_RUNNING || c->request.expect != EXPECT_CSV || c->run.step != STEP_SEND || c->in.corrupt ||
-        c->in.differs || c->no_csv || !atomic_load_explicit(&c->transfer->begun, memory_order_acquire))
+    if (c->phase != PHASE_RUNNING || c->request.expect != EXPECT_CSV || c->run.step != STEP_SEND ||
+        c->download.corrupt || c->download.differs || c->no_csv ||
+        !atomic_load_explicit(&c->transfer->begun, memory_order_acquire))
         return false;
     c->no_csv = !response_is_csv(c->transfer);
     if (c->no_csv)
@@ -25,12 +26,12 @@ static size_t take_bytes(lua_State *L, struct call *c, char *out, size_t room)
     bool wake;
     if (!bj_may_take(c))
         return 0;
-    bool ok = inflow_take(&c->in, &t->sink.queue, t->sink.gzip, out, room, &got, &wake);
+    bool ok = download_take(&c->download, &t->sink.queue, t->sink.gzip, out, room, &got, &wake);
     if (wake)
         engine_unpause(c->engine, t);
     if (!ok)
         bj_no_memory(L);
-    if (c->in.corrupt || c->in.differs)
+    if (c->download.corrupt || c->download.differs)
         engine_cancel(c->engine, t);
     return got;
 }

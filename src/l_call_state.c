@@ -37,7 +37,7 @@ void bj_release_call(struct call *c)
     c->engine = NULL;
     close_fd(&c->request.fd);
     close_fd(&c->request.sink_fd);
-    inflow_free(&c->in);
+    download_free(&c->download);
     free(c->piece);
     c->piece = NULL;
     c->piece_len = 0;

@@ -3,7 +3,7 @@
 #ifndef BULKJOB_L_CALL_STATE_H
 #define BULKJOB_L_CALL_STATE_H
 
-#include "inflow.h"
+#include "download.h"
 #include "l_request.h"
 
 #define CALL_CLASS "bulkjob.call"
@@ -29,19 +29,19 @@ struct call {
     bool finished; /* the host has pushed all */
     int bodies;    /* whole bodies that may have arrived */
 
-    struct inflow in;       /* EXPECT_CSV */
-    char *piece;            /* for call:read() */
-    size_t piece_len;       /* of these the host has not got yet */
-    bool counted;           /* it is a page of a query, whose rows are counted */
-    struct csv_count count; /* of what call:read() has given */
-    bool no_csv;            /* the response is something else */
+    struct download download; /* EXPECT_CSV */
+    char *piece;              /* for call:read() */
+    size_t piece_len;         /* of these the host has not got yet */
+    bool counted;             /* it is a page of a query, whose rows are counted */
+    struct csv_count count;   /* of what call:read() has given */
+    bool no_csv;              /* the response is something else */
 
     bool cleanup;         /* an abort that the user did not ask for */
     bool stuck;           /* it could be tried again if the source could be read again */
     bool sent;            /* a request has gone to the engine */
     bool wants_events;    /* there is an on_event */
     struct secret *token; /* with which the last request went out; not of a login */
-    unsigned short dice[3];
+    unsigned short random_state[3];
     double sent_at;    /* when the last request went out */
     double lost_from;  /* when the first one went out that was lost */
     double lost_until; /* when the last one was lost */

@@ -15,7 +15,7 @@
 
 struct channel_box {
     struct channel *channel; /* NULL: closed */
-    struct engine *engine;   /* a reference, while it minds the channel */
+    struct engine *engine;   /* a reference, while it watches the channel */
     double deadline;         /* negative: none */
 };
 
@@ -51,13 +51,13 @@ static int new_channel(lua_State *L)
     return 1;
 }
 
-static void hang_up(struct channel_box *box)
+static void disconnect(struct channel_box *box)
 {
     if (!box->engine)
         return;
     if (!engine_is_foreign(box->engine)) {
-        engine_leave(box->engine, box->channel);
-        channel_hang_up(box->channel);
+        engine_remove_channel(box->engine, box->channel);
+        channel_detach(box->channel);
     }
     engine_unref(box->engine);
     box->engine = NULL;
@@ -70,7 +70,7 @@ static int close_channel(lua_State *L)
     struct channel *c = box->channel;
     if (!c)
         return 0;
-    hang_up(box);
+    disconnect(box);
     box->channel = NULL;
     channel_close(c);
     channel_unref(c);
@@ -122,22 +122,22 @@ static int push_problem(lua_State *L, const char *why)
     return 2;
 }
 
-/* channel:pollfd([alarm]) -> a descriptor that is readable when there is news, with `alarm` also when timeout() has
+/* channel:pollfd([timed]) -> a descriptor that is readable when there is news, with `timed` also when timeout() has
  * passed | nil, why */
 static int pollfd_of(lua_State *L)
 {
     struct channel_box *box = check_box(L, 1);
-    int alarm = lua_toboolean(L, 2);
-    hang_up(box);
+    int timed = lua_toboolean(L, 2);
+    disconnect(box);
     int fd = channel_fd(box->channel);
     if (fd < 0)
         return push_errno(L);
-    if (alarm && box->deadline >= 0) {
+    if (timed && box->deadline >= 0) {
         const char *why;
         box->engine = bj_engine(L, 0, &why);
         if (!box->engine)
             return push_problem(L, why);
-        engine_mind(box->engine, box->channel, box->deadline);
+        engine_add_channel(box->engine, box->channel, box->deadline);
     }
     lua_pushinteger(L, fd);
     return 1;
@@ -166,7 +166,7 @@ static int timeout_of(lua_State *L)
     return 1;
 }
 
-/* channel:till(moment): sets the moment, on the clock of core.now, for timeout(); nil: none */
+/* channel:set_deadline(moment): sets the moment, on the clock of core.now, for timeout(); nil: none */
 static int set_deadline(lua_State *L)
 {
     struct channel_box *box = check_box(L, 1);
@@ -178,7 +178,7 @@ static int set_deadline(lua_State *L)
 static int sleep_on(lua_State *L)
 {
     struct channel_box *box = check_box(L, 1);
-    hang_up(box);
+    disconnect(box);
     if (!channel_sleep(box->channel, box->deadline < 0 ? -1 : seconds_left(box)))
         return push_errno(L);
     lua_pushboolean(L, 1);
@@ -209,7 +209,7 @@ static struct listener *get_listener(lua_State *L)
     return l;
 }
 
-/* core.wait_path() -> the path of a unix socket to connect to, for channel:wire() | nil, why */
+/* core.wait_path() -> the path of a unix socket to connect to, for channel:connect() | nil, why */
 static int wait_path(lua_State *L)
 {
     struct listener *l = get_listener(L);
@@ -219,12 +219,12 @@ static int wait_path(lua_State *L)
     return 1;
 }
 
-/* channel:wire() -> true | nil, why: whoever has just connected to core.wait_path() gets a byte when there is news or
- * the moment of till() has come, until hang_up(). */
-static int wire(lua_State *L)
+/* channel:connect() -> true | nil, why: whoever has just connected to core.wait_path() gets a byte when there is news
+ * or the moment of set_deadline() has come, until disconnect(). */
+static int connect_channel(lua_State *L)
 {
     struct channel_box *box = check_box(L, 1);
-    hang_up(box);
+    disconnect(box);
     struct listener *l = get_listener(L);
     const char *problem;
     box->engine = bj_engine(L, 0, &problem);
@@ -233,35 +233,44 @@ static int wire(lua_State *L)
     int fd = listener_accept(l);
     if (fd < 0)
         return push_errno(L);
-    channel_adopt(box->channel, fd);
-    engine_mind(box->engine, box->channel, box->deadline);
+    channel_attach(box->channel, fd);
+    engine_add_channel(box->engine, box->channel, box->deadline);
     lua_pushboolean(L, 1);
     return 1;
 }
 
-/* channel:hang_up(): closes our end */
-static int channel_unwire(lua_State *L)
+/* channel:disconnect(): closes our end */
+static int disconnect_channel(lua_State *L)
 {
-    hang_up(check_box(L, 1));
+    disconnect(check_box(L, 1));
     return 0;
 }
 
-/* channel:ring(): wakes whoever waits on it, or is about to. Nobody waits on one that is closed, or from before a fork.
+/* channel:wake(): wakes whoever waits on it, or is about to. Nobody waits on one that is closed, or from before a fork.
  */
-static int ring(lua_State *L)
+static int wake(lua_State *L)
 {
     const struct channel_box *box = bj_check_object(L, 1, CHANNEL_CLASS);
     if (box->channel && !channel_is_foreign(box->channel))
-        channel_ring(box->channel);
+        channel_wake(box->channel);
     return 0;
 }
 
 void bj_open_channel(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"news", news_of},          {"pollfd", pollfd_of}, {"events", events_of},    {"timeout", timeout_of},
-        {"till", set_deadline},     {"sleep", sleep_on},   {"wire", wire},           {"hang_up", channel_unwire},
-        {"is_foreign", is_foreign}, {"ring", ring},        {"close", close_channel}, {NULL, NULL},
+        {"news", news_of},
+        {"pollfd", pollfd_of},
+        {"events", events_of},
+        {"timeout", timeout_of},
+        {"set_deadline", set_deadline},
+        {"sleep", sleep_on},
+        {"connect", connect_channel},
+        {"disconnect", disconnect_channel},
+        {"is_foreign", is_foreign},
+        {"wake", wake},
+        {"close", close_channel},
+        {NULL, NULL},
     };
     static const luaL_Reg meta[] = {
         {"__gc", close_channel},

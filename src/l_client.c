@@ -348,8 +348,8 @@ static int client_gc(lua_State *L)
         engine_unref(c->engine);
     c->engine = NULL;
     c->idle = 0;
-    channel_unref(c->pulse);
-    c->pulse = NULL;
+    channel_unref(c->task_channel);
+    c->task_channel = NULL;
     return 0;
 }
 
@@ -432,10 +432,10 @@ static int api_version(lua_State *L)
 static int set_tasks(lua_State *L)
 {
     struct client *c = bj_check_client(L, 1);
-    struct channel *pulse = bj_check_channel(L, 3);
+    struct channel *task_channel = bj_check_channel(L, 3);
     lua_settop(L, 2);
     bj_keep(L, 1, "tasks");
-    c->pulse = channel_ref(pulse);
+    c->task_channel = channel_ref(task_channel);
     return 0;
 }
 
@@ -445,7 +445,7 @@ static int set_idle(lua_State *L)
 {
     struct client *c = to_client(L, 1); /* perhaps closed, by one of its tasks */
     c->tasks = (int)luaL_checknumber(L, 2);
-    c->idle = c->pulse != NULL;
+    c->idle = c->task_channel != NULL;
     return 0;
 }
 
@@ -462,7 +462,7 @@ static int idle(lua_State *L)
 {
     const struct client *c = lua_touserdata(L, 1);
     if (!c || !lua_getmetatable(L, 1) || !lua_rawequal(L, -1, lua_upvalueindex(1)) || !c->idle ||
-        atomic_load_explicit(&c->pulse->news, memory_order_acquire) != 0)
+        atomic_load_explicit(&c->task_channel->news, memory_order_acquire) != 0)
         return 0;
     bj_pushinteger(L, c->tasks);
     return 1;

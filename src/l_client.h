@@ -21,9 +21,9 @@ struct client {
     double service_time; /* what to add to clock_now() for the service's time of day; 0: not known yet */
     int closed;
 
-    struct channel *pulse; /* a reference: where the news of its tasks come. NULL: it has none yet */
-    int idle;              /* none of its tasks can go on before there is news */
-    int tasks;             /* how many there are, while it is idle */
+    struct channel *task_channel; /* a reference: where the news of its tasks come. NULL: it has none yet */
+    int idle;                     /* none of its tasks can go on before there is news */
+    int tasks;                    /* how many there are, while it is idle */
 };
 
 /* Raises unless the URL, given as the option `name`, is scheme://host[:port] and nothing more: the rest of each URL is

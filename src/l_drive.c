@@ -21,9 +21,9 @@ static void check_download(struct call *c, struct reply *r)
     if (c->request.expect != EXPECT_CSV || c->run.step != STEP_SEND)
         return;
     if (t->code == CURLE_OK && t->stop == STOP_NONE && t->status / 100 == 2 && response_is_csv(t))
-        inflow_end(&c->in);
-    r->download_corrupt = c->in.corrupt;
-    r->download_differs = c->in.differs;
+        download_end(&c->download);
+    r->download_corrupt = c->download.corrupt;
+    r->download_differs = c->download.differs;
 }
 
 static const struct csv_count *rows_of(const struct call *c)
@@ -43,7 +43,7 @@ static void check_page(const struct call *c, struct reply *r)
     const char *expected = transfer_header(t, "Sforce-NumberOfRecords", &len);
     r->no_locator = !transfer_header(t, "Sforce-Locator", &len);
     if (!count) {
-        r->rows_differ = expected && c->in.passed == 0 && strtoull(expected, NULL, 10) != 0;
+        r->rows_differ = expected && c->download.passed == 0 && strtoull(expected, NULL, 10) != 0;
         return;
     }
     r->other_columns = c->request.header && (line->len != c->request.header_len ||
@@ -178,7 +178,7 @@ static void start_request(lua_State *L, struct call *c, int ci)
         c->restart = c->pushed;
         c->finished = c->pushed = false;
     }
-    inflow_begin(&c->in);
+    download_begin(&c->download);
     c->no_csv = false;
     if (!engine_start(c->engine, c->transfer)) {
         bj_release_call(c); /* nobody will collect it any more */
@@ -297,7 +297,7 @@ static void take_response(lua_State *L, struct call *c, int ci)
      * of our own: the host's random numbers stay the host's. */
     complete_answer(c, &a);
     note_request(L, c, ci, &a);
-    follow(L, c, ci, verb_next(&c->run, &a, erand48(c->dice)), error);
+    follow(L, c, ci, verb_next(&c->run, &a, erand48(c->random_state)), error);
     lua_settop(L, reply - 1);
 }
 
@@ -318,7 +318,7 @@ static const char *host_work(struct call *c)
         /* A body that came whole is read to its end before the response counts; one that broke begins again. */
         if (atomic_load_explicit(&t->done, memory_order_acquire))
             return t->code == CURLE_OK && t->stop == STOP_NONE &&
-                           !(queue_is_drained(&t->sink.queue) && inflow_is_empty(&c->in))
+                           !(queue_is_drained(&t->sink.queue) && download_is_empty(&c->download))
                        ? "data"
                        : NULL;
         if (!queue_reader_waits(&t->sink.queue))

@@ -10,7 +10,7 @@ const struct retry_policy retry_default = {.tries = 5, .base = 1, .cap = 30};
 static const double LONGEST_WISH = 600;
 static const double LONGEST_ALL = 3600;
 
-bool retry_allowed(const struct retry_policy *p, int failures, double paused, double retry_after, double dice,
+bool retry_allowed(const struct retry_policy *p, int failures, double paused, double retry_after, double random,
                    double *pause)
 {
     if (failures >= p->tries || retry_after > LONGEST_WISH)
@@ -20,7 +20,7 @@ bool retry_allowed(const struct retry_policy *p, int failures, double paused, do
         ceiling *= 2;
     if (ceiling > p->cap)
         ceiling = p->cap;
-    *pause = ceiling * dice;
+    *pause = ceiling * random;
     if (*pause < retry_after)
         *pause = retry_after;
     return paused + *pause <= LONGEST_ALL;

@@ -3,10 +3,10 @@
 #define BULKJOB_TRANSFER_H
 
 #include "buf.h"
-#include "lane.h"
 #include "peer.h"
 #include "settings.h"
 #include "sink.h"
+#include "slot.h"
 #include "source.h"
 
 #include <curl/curl.h>
@@ -64,7 +64,7 @@ struct transfer {
     /* The engine's own. */
     void (*news)(struct transfer *); /* tells the host that there are bytes to take or room to put */
     CURL *easy;                      /* NULL: not running */
-    struct place place;              /* in the lane of its origin; in none when the host paces it */
+    struct slot slot;                /* of its origin; of none when the host paces it */
     bool failed;                     /* it has to be ended, for the reason in `stop` or `code` */
     bool connected;                  /* the request is on its way over a connection */
     bool header_ended;               /* the block in headers_in is complete */

@@ -109,7 +109,7 @@ end
 local function rouse(scheduler)
   set_busy(scheduler.client)
   if scheduler.visits[1] then
-    scheduler.channel:ring()
+    scheduler.channel:wake()
   end
 end
 
@@ -437,7 +437,7 @@ end
 
 -- Sleeps until a task can move, or until `till`.
 local function sleep(scheduler, me, till)
-  scheduler.channel:till(till)
+  scheduler.channel:set_deadline(till)
   local way = loop.choose(core.client_option(scheduler.client, "loop"))
   local visit = { by = me } -- held by this function alone
   scheduler.visits[1] = visit

@@ -70,7 +70,7 @@ local function wake(waiting)
   if waiting.task then
     task.wake(waiting.task)
   elseif waiting.channel then
-    waiting.channel:ring()
+    waiting.channel:wake()
   end
 end
 

@@ -60,7 +60,7 @@ function wait.on(this, way)
   end
   local channel = take_channel()
   local seconds = this:timeout()
-  channel:till(seconds and core.now() + seconds)
+  channel:set_deadline(seconds and core.now() + seconds)
   this:watch(channel, 0)
   local problem = loop.wait(way, channel, seconds ~= nil and not this.awaits_news)
   if problem then

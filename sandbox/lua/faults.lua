@@ -66,7 +66,7 @@ function M.add(fault)
   fault.id = last_id
   fault.left = fault.count or 1
   fault.skip = fault.after or 0
-  fault.dice = (fault.seed or 1) * 1103515245 % 2147483647 -- small seeds begin with small numbers
+  fault.random_state = (fault.seed or 1) * 1103515245 % 2147483647 -- small seeds begin with small numbers
   list[#list + 1] = fault
   return fault.id
 end
@@ -104,8 +104,8 @@ end
 
 -- A generator of its own for each fault, so that the same seed hits the same requests (Park and Miller, "minimal standard").
 local function is_hit(fault)
-  fault.dice = fault.dice * 16807 % 2147483647
-  return fault.dice / 2147483647 < fault.chance
+  fault.random_state = fault.random_state * 16807 % 2147483647
+  return fault.random_state / 2147483647 < fault.chance
 end
 
 --- The fault that this request gets, used up by one; nil for none. The first that fits and is not used up is taken.

@@ -1,6 +1,6 @@
 /* Buffers, queues, sources, sinks: what bytes go through. */
 #include "../../src/buf.h"
-#include "../../src/inflow.h"
+#include "../../src/download.h"
 #include "../../src/sink.h"
 #include "../../src/source.h"
 #include "check.h"
@@ -321,8 +321,8 @@ static void test_sink_file(void)
     }
 }
 
-/* Plays a download of `text` to the inflow, `step` bytes at a time, up to `end` of it. Answers what the host got. */
-static size_t play(struct inflow *in, const char *text, size_t len, size_t end, size_t step, char *out)
+/* Plays a download of `text` to the download, `step` bytes at a time, up to `end` of it. Answers what the host got. */
+static size_t play(struct download *in, const char *text, size_t len, size_t end, size_t step, char *out)
 {
     struct queue q;
     size_t total = 0;
@@ -331,7 +331,7 @@ static size_t play(struct inflow *in, const char *text, size_t len, size_t end, 
     queue_init(&q, 1 << 16);
     for (size_t at = 0; at < end; at += step) {
         queue_put(&q, text + at, end - at < step ? end - at : step, true, &wake);
-        while (inflow_take(in, &q, false, out + total, 7, &got, &wake) && got)
+        while (download_take(in, &q, false, out + total, 7, &got, &wake) && got)
             total += got;
     }
     if (end == len)
@@ -340,7 +340,7 @@ static size_t play(struct inflow *in, const char *text, size_t len, size_t end, 
     return total;
 }
 
-static void test_inflow(void)
+static void test_download(void)
 {
     static const char text[] = "0123456789abcdefghijklmnopqrstuvwxyz";
     static const char other[] = "0123456789abcdeFghijklmnopqrstuvwxyz";
@@ -348,29 +348,29 @@ static void test_inflow(void)
     char out[100];
     for (size_t cut = 0; cut <= len; cut++) {
         for (size_t step = 1; step <= len; step += 5) {
-            struct inflow in = {0};
+            struct download in = {0};
             size_t n = play(&in, text, len, cut, step, out);
-            inflow_begin(&in);
+            download_begin(&in);
             n += play(&in, text, len, len, step, out + n);
-            CHECK(n == len && memcmp(out, text, len) == 0 && inflow_end(&in));
-            inflow_free(&in);
+            CHECK(n == len && memcmp(out, text, len) == 0 && download_end(&in));
+            download_free(&in);
         }
     }
-    struct inflow in = {0};
+    struct download in = {0};
     play(&in, text, len, 20, 3, out);
-    inflow_begin(&in);
+    download_begin(&in);
     play(&in, other, len, len, 3, out);
-    CHECK(in.differs && !inflow_end(&in));
-    inflow_free(&in);
+    CHECK(in.differs && !download_end(&in));
+    download_free(&in);
     /* Shorter than what the host has. */
     play(&in, text, len, 20, 3, out);
-    inflow_begin(&in);
-    CHECK(play(&in, text, 10, 10, 3, out) == 0 && !inflow_end(&in) && in.differs);
-    inflow_free(&in);
+    download_begin(&in);
+    CHECK(play(&in, text, 10, 10, 3, out) == 0 && !download_end(&in) && in.differs);
+    download_free(&in);
     play(&in, text, len, 20, 3, out);
-    inflow_begin(&in);
-    CHECK(!inflow_end(&in) && in.differs);
-    inflow_free(&in);
+    download_begin(&in);
+    CHECK(!download_end(&in) && in.differs);
+    download_free(&in);
 }
 
 int main(void)
@@ -384,6 +384,6 @@ int main(void)
     test_sink_cuts();
     test_packing();
     test_sink_file();
-    test_inflow();
+    test_download();
     return check_result();
 }

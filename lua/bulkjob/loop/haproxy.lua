@@ -2,7 +2,7 @@
 --- sockets can connect to a path. As an ordinary user HAProxy may start no thread, and so no engine, unless its configuration has
 --- `insecure-fork-wanted` in the section `global`.
 local ours = require "bulkjob.core"
-local wire = require "bulkjob.loop.wire"
+local unix_socket = require "bulkjob.loop.unix_socket"
 
 local haproxy = {}
 
@@ -33,12 +33,12 @@ function haproxy.wait(waiting)
     core.msleep(1)
   end
   connecting[1] = coroutine.running()
-  local socket, why = wire.connect(waiting, new_socket, "unix@")
+  local socket, why = unix_socket.connect(waiting, new_socket, "unix@")
   connecting[1] = nil
   if not socket then
     return false, why
   end
-  wire.wait(waiting, socket)
+  unix_socket.wait(waiting, socket)
 end
 
 return haproxy

@@ -1,7 +1,7 @@
 /* A download on its way to the host, unpacked. What was handed over cannot be taken back, so a download that breaks is
  * begun again, and the part that the host has is skipped, if its checksum is the same. */
-#ifndef BULKJOB_INFLOW_H
-#define BULKJOB_INFLOW_H
+#ifndef BULKJOB_DOWNLOAD_H
+#define BULKJOB_DOWNLOAD_H
 
 #include "queue.h"
 #include "sink.h"
@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-struct inflow {
+struct download {
     char *raw; /* as it came, not unpacked yet */
     size_t raw_at;
     size_t raw_len;
@@ -24,20 +24,20 @@ struct inflow {
     unsigned long skip_crc; /* of the skipped ones */
 };
 
-/* Another download of the same begins. The first one needs no call: an inflow of zero bytes is ready. */
-void inflow_begin(struct inflow *in);
-void inflow_free(struct inflow *in);
+/* Another download of the same begins. The first one needs no call: a download of zero bytes is ready. */
+void download_begin(struct download *in);
+void download_free(struct download *in);
 
 /* Takes from the queue, unpacks, and leaves at most `room` bytes that are new in `out`; *got: how many, 0 when there
  * are none now. *wake: the writer of the queue waits for room, and there is. False: out of memory. With `corrupt` or
  * `differs` set there will be no more. */
-bool inflow_take(struct inflow *in, struct queue *q, bool gzip, char *out, size_t room, size_t *got, bool *wake);
+bool download_take(struct download *in, struct queue *q, bool gzip, char *out, size_t room, size_t *got, bool *wake);
 
 /* May the host find more in it, or in the drained queue behind it? */
-bool inflow_is_empty(const struct inflow *in);
+bool download_is_empty(const struct download *in);
 
 /* The download is over and was taken to its end: checks that it was whole, and no shorter than the one before. Sets
  * `corrupt` or `differs` if not. */
-bool inflow_end(struct inflow *in);
+bool download_end(struct download *in);
 
 #endif

@@ -1,4 +1,4 @@
-#include "inflow.h"
+#include "download.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -6,7 +6,7 @@
 
 enum { RAW_BYTES = 16 * 1024 };
 
-void inflow_begin(struct inflow *in)
+void download_begin(struct download *in)
 {
     unpacker_free(&in->unpacker);
     in->raw_at = in->raw_len = 0;
@@ -15,7 +15,7 @@ void inflow_begin(struct inflow *in)
     in->skip_crc = 0;
 }
 
-void inflow_free(struct inflow *in)
+void download_free(struct download *in)
 {
     unpacker_free(&in->unpacker);
     free(in->raw);
@@ -23,7 +23,7 @@ void inflow_free(struct inflow *in)
 }
 
 /* Takes the part of `out` that the host has already out of it. Answers the bytes that are new, now at the start. */
-static size_t skip_handed(struct inflow *in, char *out, size_t n)
+static size_t skip_handed(struct download *in, char *out, size_t n)
 {
     off_t missing = in->handed - in->passed;
     size_t old = (off_t)n < missing ? n : (size_t)missing;
@@ -42,7 +42,7 @@ static size_t skip_handed(struct inflow *in, char *out, size_t n)
     return n;
 }
 
-bool inflow_take(struct inflow *in, struct queue *q, bool gzip, char *out, size_t room, size_t *got, bool *wake)
+bool download_take(struct download *in, struct queue *q, bool gzip, char *out, size_t room, size_t *got, bool *wake)
 {
     *got = 0;
     *wake = false;
@@ -77,12 +77,12 @@ bool inflow_take(struct inflow *in, struct queue *q, bool gzip, char *out, size_
     }
 }
 
-bool inflow_is_empty(const struct inflow *in)
+bool download_is_empty(const struct download *in)
 {
     return in->open && in->raw_len == 0;
 }
 
-bool inflow_end(struct inflow *in)
+bool download_end(struct download *in)
 {
     if (in->open && !unpacker_whole(&in->unpacker))
         in->corrupt = true;

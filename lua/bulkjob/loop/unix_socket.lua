@@ -2,15 +2,15 @@
 --- thread.
 local core = require "bulkjob.core"
 
-local wire = {}
+local unix_socket = {}
 
---- A socket of the host to whose other end `waiting` is wired. Nobody else may connect until this is back.
+--- A socket of the host to whose other end `waiting` is connected. Nobody else may connect until this is back.
 ---@param waiting bulkjob.Waiting
 ---@param new_socket fun(): table a socket whose time-outs are set
 ---@param scheme string what the host puts before the path of a unix socket
 ---@return table|nil socket
 ---@return string|nil why
-function wire.connect(waiting, new_socket, scheme)
+function unix_socket.connect(waiting, new_socket, scheme)
   local path, why = core.wait_path()
   if not path then
     return nil, why
@@ -19,7 +19,7 @@ function wire.connect(waiting, new_socket, scheme)
   local ok
   ok, why = socket:connect(scheme .. path)
   if ok then
-    ok, why = waiting:wire()
+    ok, why = waiting:connect()
   end
   if not ok then
     socket:close()
@@ -30,11 +30,11 @@ end
 
 --- Waits for the byte on a connected socket, and ends the connection.
 ---@return string|nil byte nil when the host has ended the connection before
-function wire.wait(waiting, socket)
+function unix_socket.wait(waiting, socket)
   local byte = socket:receive(1)
-  waiting:hang_up()
+  waiting:disconnect()
   socket:close()
   return byte
 end
 
-return wire
+return unix_socket
