@@ -70,24 +70,24 @@ describe("the join of a load", function()
 
   it("knows the forms of a value", function()
     for form, values in pairs {
-      [match.coarse "912260031"] = { "9.12260031E8", "0912260031.0", "+912260031", "91226003100e-2" },
-      [match.coarse "0"] = { "0.0", "-0", ".0", "0E10", "000" },
-      [match.coarse "-0.5"] = { "-.5", "-5E-1", "-0.50" },
-      [match.coarse "999999999999999999"] = { "1.0E18", "1000000000000000000" },
-      [match.coarse "2024-02-29T23:30:00Z"] = { "2024-02-29T23:30:00.000Z", "2024-03-01T00:30:00+01:00", "2024-02-29T18:00:00.5-0530" },
-      [match.coarse "2024-12-31"] = { "2024-12-31T00:00:00.000Z", " 2024-12-31 " },
-      [match.coarse "true"] = { "TRUE", "1" },
-      [match.coarse ""] = { "#N/A", " " },
+      [match.canonical "912260031"] = { "9.12260031E8", "0912260031.0", "+912260031", "91226003100e-2" },
+      [match.canonical "0"] = { "0.0", "-0", ".0", "0E10", "000" },
+      [match.canonical "-0.5"] = { "-.5", "-5E-1", "-0.50" },
+      [match.canonical "999999999999999999"] = { "1.0E18", "1000000000000000000" },
+      [match.canonical "2024-02-29T23:30:00Z"] = { "2024-02-29T23:30:00.000Z", "2024-03-01T00:30:00+01:00", "2024-02-29T18:00:00.5-0530" },
+      [match.canonical "2024-12-31"] = { "2024-12-31T00:00:00.000Z", " 2024-12-31 " },
+      [match.canonical "true"] = { "TRUE", "1" },
+      [match.canonical ""] = { "#N/A", " " },
     } do
       for _, value in ipairs(values) do
-        assert.are.equal(form, match.coarse(value), value)
+        assert.are.equal(form, match.canonical(value), value)
       end
     end
     for _, pair in ipairs {
       { "1", "-1" }, { "1e", "1" }, { "1x", "1" }, { "12", "1.2" }, { "2024-01-01", "2024-01-02" }, { "0x10", "16" }, { "", "0" },
       { "2024-01-01Tx", "2024-01-01" }, { "ab", "ac" },
     } do
-      assert.are_not.equal(match.coarse(pair[1]), match.coarse(pair[2]), table.concat(pair, " "))
+      assert.are_not.equal(match.canonical(pair[1]), match.canonical(pair[2]), table.concat(pair, " "))
     end
   end)
 

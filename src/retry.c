@@ -7,13 +7,13 @@
 const struct retry_policy retry_default = {.tries = 5, .base = 1, .cap = 30};
 
 /* Seconds: no pause is longer, and neither are all pauses of a request together. */
-static const double LONGEST_WISH = 600;
+static const double LONGEST_RETRY_AFTER = 600;
 static const double LONGEST_ALL = 3600;
 
 bool retry_allowed(const struct retry_policy *p, int failures, double paused, double retry_after, double random,
                    double *pause)
 {
-    if (failures >= p->tries || retry_after > LONGEST_WISH)
+    if (failures >= p->tries || retry_after > LONGEST_RETRY_AFTER)
         return false;
     double ceiling = p->base;
     for (int i = 1; i < failures && ceiling < p->cap; i++)

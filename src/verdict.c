@@ -136,14 +136,14 @@ static bool is_hopeless(const struct reply *reply)
 
 /* Statuses of a server or proxy that has more work than it can do now, or none to pass it on to. 501 and 505 mean that
  * it can never do it. */
-static bool is_passing(long status)
+static bool is_temporary(long status)
 {
     return status == 408 || status == 420 || status == 429 || (status >= 500 && status != 501 && status != 505);
 }
 
 static enum outcome judge_refusal(long status, const struct reply *reply)
 {
-    if (is_passing(status) || is_lock_failure(reply->code))
+    if (is_temporary(status) || is_lock_failure(reply->code))
         return OUTCOME_RETRY;
     if (is_auth_refusal(status, reply->code) && !is_hopeless(reply))
         return OUTCOME_DEAD_TOKEN;
@@ -153,7 +153,7 @@ static enum outcome judge_refusal(long status, const struct reply *reply)
 /* Is it the service itself that refuses the request, and surely does nothing of it? */
 static bool is_refusal(long status, const struct reply *reply)
 {
-    return reply->form == FORM_ERROR && status / 100 == 4 && !is_passing(status);
+    return reply->form == FORM_ERROR && status / 100 == 4 && !is_temporary(status);
 }
 
 /* ---- 2xx ---- */

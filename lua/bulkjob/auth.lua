@@ -5,7 +5,7 @@ local file = require "bulkjob.file"
 local options = require "bulkjob.options"
 local sf_cli = require "bulkjob.auth.sf_cli"
 local token = require "bulkjob.auth.token"
-local trip = require "bulkjob.trip"
+local token_renewal = require "bulkjob.token_renewal"
 
 local auth = {}
 
@@ -121,7 +121,7 @@ end
 function auth.sf_cli(given)
   given = given or {}
   check("sf_cli", given, { org = "text?", command = "text?" })
-  return trip.source {
+  return token_renewal.source {
     name = "sf_cli",
     ask = function()
       return sf_cli { org = given.org, command = given.command or "sf" }

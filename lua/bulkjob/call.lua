@@ -1,6 +1,6 @@
 --- The one loop that waits. C never does: it says what it needs, and this gets it.
 local core = require "bulkjob.core"
-local trip = require "bulkjob.trip"
+local token_renewal = require "bulkjob.token_renewal"
 local wait = require "bulkjob.wait"
 
 local call = {}
@@ -15,10 +15,10 @@ function call.advance(client, this)
     if need == "wait" then
       wait.on(this, way)
     elseif need == "token" then
-      trip.get(client, this, way)
+      token_renewal.get_token(client, this, way)
     else
       if need ~= "done" then
-        wait.breathe(client)
+        wait.yield(client)
       end
       return need
     end

@@ -74,7 +74,7 @@ local function check_spec(spec)
 end
 
 local function multipart_text(self, spec)
-  local text, err = source.text(spec.data, spec, 4 * MULTIPART_CHARACTERS, wait.breather(self))
+  local text, err = source.text(spec.data, spec, 4 * MULTIPART_CHARACTERS, wait.yielder(self))
   if text then
     local _, characters = text:gsub("[^\128-\191]", "")
     if characters <= MULTIPART_CHARACTERS then

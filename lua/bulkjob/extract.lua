@@ -1,6 +1,6 @@
 --- Whole extracts: the rows of a query in one file, which is there when all of them are.
 local core = require "bulkjob.core"
-local crew = require "bulkjob.crew"
+local worker_pool = require "bulkjob.worker_pool"
 local file = require "bulkjob.extract.file"
 local files = require "bulkjob.load.files"
 local job = require "bulkjob.job"
@@ -10,7 +10,7 @@ local outfile = require "bulkjob.outfile"
 local page = require "bulkjob.page"
 local pages = require "bulkjob.pages"
 local run = require "bulkjob.run"
-local trip = require "bulkjob.trip"
+local token_renewal = require "bulkjob.token_renewal"
 
 local client_methods = core.client_methods
 local check = files.check
@@ -107,7 +107,7 @@ local function await_job(extract)
 end
 
 local function work(extract, worker)
-  while not extract.crew.err do
+  while not extract.pool.err do
     local this, err = links.take(extract)
     local ok = this
     if this then
@@ -115,7 +115,7 @@ local function work(extract, worker)
       ok, err = file.fetch(extract, this)
     end
     if err then
-      extract.crew:stop(err)
+      extract.pool:stop(err)
     end
     if not ok then
       links.wake(extract) -- whoever waits for a page that will not come
@@ -174,7 +174,7 @@ local function begin(extract)
     client = client, path = given.journal or not (direct or core.stat(part)) and part or nil, temporary = not given.journal,
     near = not direct and (given.file:match "^(.*)/[^/]*$" or ".") or nil, restart = given.restart,
   })
-  check(trip.sign_in(client))
+  check(token_renewal.sign_in(client))
   local situation = check(extract.run:begin({
     kind = "extract", org = run.org(client), operation = extract.operation, query = given.query,
     columnDelimiter = given.columnDelimiter, lineEnding = given.lineEnding, api_version = core.api_version(client),
@@ -188,10 +188,10 @@ local function fetch_all(extract)
   await_job(extract)
   check(file.open(extract))
   links.begin(extract)
-  extract.crew:run(extract.parallel and (extract.options.pages or PAGES) or 1, function(worker)
+  extract.pool:run(extract.parallel and (extract.options.pages or PAGES) or 1, function(worker)
     work(extract, worker)
   end)
-  check(not extract.crew.err, extract.crew.err)
+  check(not extract.pool.err, extract.pool.err)
   check(page.check_total(extract.job, extract.rows, function()
     return extract.info
   end))
@@ -238,7 +238,7 @@ function client_methods:extract(given)
     head = 1, -- the page that comes next into the file
     rows = 0, bytes = 0, bytes_before = 0, fetched = {},
   }
-  extract.crew = crew.new {
+  extract.pool = worker_pool.new {
     client = self, on_progress = given.on_progress,
     progress = function()
       return progress(extract)
@@ -250,5 +250,5 @@ function client_methods:extract(given)
       links.wake(extract)
     end,
   }
-  return extract.crew:whole(go, extract, clean_up)
+  return extract.pool:run_whole(go, extract, clean_up)
 end

@@ -180,7 +180,7 @@ local function begin_upload(self, src)
     end
   end
   return core.upload(self, "queue", source.is_repeatable(src)), nil, function()
-    return source.chunks(src, format, wait.breather(core.job_facts(self).client))
+    return source.chunks(src, format, wait.yielder(core.job_facts(self).client))
   end
 end
 

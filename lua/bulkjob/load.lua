@@ -1,6 +1,6 @@
 --- Whole loads: a file of any size as many jobs, each record once.
 local core = require "bulkjob.core"
-local crew = require "bulkjob.crew"
+local worker_pool = require "bulkjob.worker_pool"
 local file = require "bulkjob.file"
 local files = require "bulkjob.load.files"
 local input = require "bulkjob.load.input"
@@ -9,7 +9,7 @@ local options = require "bulkjob.options"
 local outcome = require "bulkjob.load.outcome"
 local part_of_load = require "bulkjob.load.part"
 local run = require "bulkjob.run"
-local trip = require "bulkjob.trip"
+local token_renewal = require "bulkjob.token_renewal"
 
 local client_methods = core.client_methods
 
@@ -109,7 +109,7 @@ local function may_cancel(worker)
 end
 
 local function work(load, worker)
-  while not load.crew.err do
+  while not load.pool.err do
     local part = load.parts[load.next_part]
     load.next_part = load.next_part + 1
     if not part then
@@ -175,7 +175,7 @@ local function begin(load)
   load.run = files.check(run.open {
     client = load.client, path = given.journal, near = given.results, restart = given.restart,
   })
-  files.check(trip.sign_in(load.client))
+  files.check(token_renewal.sign_in(load.client))
   local identity = input.open(load)
   local situation = files.check(load.run:begin(identity, function()
     return input.plan(load)
@@ -198,11 +198,11 @@ local function go(load)
     report.repeated = true
     return report
   end
-  load.crew:run(math.min(load.options.jobs or JOBS, #load.parts), function(worker)
+  load.pool:run(math.min(load.options.jobs or JOBS, #load.parts), function(worker)
     work(load, worker)
   end)
-  if load.crew.err then
-    return nil, load.crew.err
+  if load.pool.err then
+    return nil, load.pool.err
   end
   return outcome.report(load)
 end
@@ -250,11 +250,11 @@ function client_methods:load(given)
     asked = { wait = given.wait ~= false or nil, results = given.results and given.wait ~= false or nil },
     plan = { records = 0 },
   }
-  load.crew = crew.new {
+  load.pool = worker_pool.new {
     client = self, on_progress = given.on_progress, may_cancel = may_cancel,
     progress = function()
       return progress(load)
     end,
   }
-  return load.crew:whole(go, load, clean_up)
+  return load.pool:run_whole(go, load, clean_up)
 end

@@ -25,9 +25,9 @@ loop.known = {
 }
 
 -- Seconds of work after which the host's loop has its turn: the requests of a server, the timers of a program.
-local TURN = 0.001
+local TIME_SLICE = 0.001
 
-local turn_ends = 0
+local slice_ends = 0
 
 local MAY_WAIT = {
   rewrite = true, server_rewrite = true, access = true, content = true, preread = true, timer = true,
@@ -80,7 +80,7 @@ end
 --- Has the program worked for so long that the host's loop should have its turn?
 ---@return boolean
 function loop.is_due()
-  return core.now() >= turn_ends
+  return core.now() >= slice_ends
 end
 
 --- Waits. An error if the way says, by `false, why`, that it could not.
@@ -90,7 +90,7 @@ end
 ---@return bulkjob.Error|nil
 function loop.wait(way, waiting, pause)
   local ok, why = way(waiting, pause)
-  turn_ends = core.now() + TURN
+  slice_ends = core.now() + TIME_SLICE
   if ok == false and type(why) == "string" then
     return core.error("io", "nothing to wait on: " .. why)
   end

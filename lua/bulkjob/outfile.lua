@@ -48,7 +48,7 @@ local function copy(client, from, out)
       break
     end
     err = select(2, outfile.write(client, out, text))
-    wait.breathe(client)
+    wait.yield(client)
   end
   input:close()
   return not err or nil, err

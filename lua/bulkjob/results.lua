@@ -15,8 +15,8 @@ local methods = {}
 
 local results = {}
 
--- After so many rows others run, if whoever reads has had its turn.
-local BREATH_ROWS = 8
+-- After so many rows others run, if the reader has used up its time slice.
+local YIELD_ROWS = 8
 
 -- A header has at most 32,000 characters (the guide, Prepare CSV Files), of at most four bytes, and quotes.
 local HEADER_BYTES = 256 * 1024
@@ -39,7 +39,7 @@ function results.new(job, tail, options, ask)
     locator = options.locator,
     seen = { [options.locator or ""] = true },
     client = core.job_facts(job).client,
-    gate = {}, -- where tasks wait for the one that is reading
+    condition = {}, -- where tasks wait for the one that is reading
     rows_before = 0, -- in the pages that are over
   }, set_meta)
 end
@@ -182,7 +182,7 @@ local function alone(self, step)
   self.reading = yieldable.running() or true
   local good, ok, err = (yieldable.works and yieldable.pcall or call_plain)(step, self)
   self.reading = nil
-  task.open(self.gate)
+  task.signal(self.condition)
   if not good then
     raise.error(ok)
   elseif not ok then
@@ -198,7 +198,7 @@ local function wait_for_reader(self)
     self.reading = nil
   elseif not task.running() or not yieldable.works then
     error("bulkjob: another coroutine is reading this result set, and only tasks of client:spawn can read one side by side", 0)
-  elseif not task.wait_at(self.gate) then
+  elseif not task.wait_condition(self.condition) then
     raise.error(core.error("cancelled", "the wait for rows was cancelled", { job_id = self.job.id }))
   end
 end
@@ -241,8 +241,8 @@ function methods:next()
       local row, bad = self.reader:next()
       if row then
         self.count = self.count + 1
-        if self.count % BREATH_ROWS == 0 then
-          wait.breathe(self.client)
+        if self.count % YIELD_ROWS == 0 then
+          wait.yield(self.client)
         end
         return row
       elseif bad then
@@ -327,7 +327,7 @@ local function next_piece(self)
   end
   local this = self.call
   piece = this:read()
-  wait.breathe(self.client)
+  wait.yield(self.client)
   local ended = piece == "" and call.advance(self.client, this) == "done"
   if self.call ~= this then
     return closed_meanwhile(self)

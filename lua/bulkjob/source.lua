@@ -8,7 +8,7 @@ local source = {}
 -- 64 KiB costs a game half a millisecond in one frame.
 local CHUNK = 16 * 1024
 
--- As many rows are looked at, or written, between two breaths: some microseconds.
+-- As many rows are looked at, or written, between two yields: some microseconds.
 local NAMED_ROWS, WRITTEN_ROWS = 100, 8
 
 ---@alias bulkjob.Source string|fun(): string|nil|bulkjob.FileSource|bulkjob.RowSource
@@ -67,16 +67,16 @@ function source.is_repeatable(s)
   return type(s) == "table" and type(s.rows) == "table"
 end
 
-local function hold_breath() end
+local function dont_yield() end
 
 -- The names of all fields of an array of rows, sorted, or nil, err.
-local function all_columns(rows, breathe)
+local function all_columns(rows, yield)
   local names = {}
   local first = 1
   local err
   repeat
     first, err = core.csv_names(names, rows, first, NAMED_ROWS)
-    breathe()
+    yield()
   until not first
   if err then
     return nil, err
@@ -84,11 +84,11 @@ local function all_columns(rows, breathe)
   return core.csv_sorted(names)
 end
 
--- As many entries of an array are looked at between two breaths.
+-- As many entries of an array are looked at between two yields.
 local SEEN_ROWS = 1000
 
 -- What would be left out in silence: rows behind a hole, and what is no array of rows at all.
-local function check_array(rows, breathe)
+local function check_array(rows, yield)
   local count, last, name = 0, 0, nil
   for key in pairs(rows) do
     if type(key) == "number" then
@@ -100,7 +100,7 @@ local function check_array(rows, breathe)
       name = key
     end
     if count % SEEN_ROWS == 0 then
-      breathe()
+      yield()
     end
   end
   if last > count then
@@ -116,16 +116,16 @@ end
 
 -- A function that gives row after row, then nil, or nil and what went wrong; and the columns: all of the array's, or the first row's of
 -- an iterator.
-local function open_rows(s, breathe)
+local function open_rows(s, yield)
   local columns = s.columns
   if type(s.rows) == "table" then
     local rows, i = s.rows, 0
-    local problem = check_array(rows, breathe)
+    local problem = check_array(rows, yield)
     if problem then
       return nil, problem
     elseif not columns then
       local err
-      columns, err = all_columns(rows, breathe)
+      columns, err = all_columns(rows, yield)
       if not columns then
         return nil, err
       end
@@ -144,7 +144,7 @@ local function open_rows(s, breathe)
     return nil, failure or core.error("csv", "no rows, and no columns given to make a header from")
   end
   local err
-  columns, err = all_columns({ first }, breathe)
+  columns, err = all_columns({ first }, yield)
   if not columns then
     return nil, err
   end
@@ -158,8 +158,8 @@ local function open_rows(s, breathe)
   end, columns, true
 end
 
-local function row_chunks(s, format, breathe)
-  local next_row, columns, strict = open_rows(s, breathe)
+local function row_chunks(s, format, yield)
+  local next_row, columns, strict = open_rows(s, yield)
   if not next_row then
     local err = columns
     return nil, err
@@ -190,7 +190,7 @@ local function row_chunks(s, format, breathe)
         end
         count = count + 1
         if count % WRITTEN_ROWS == 0 then
-          breathe()
+          yield()
         end
       end
     end
@@ -203,12 +203,12 @@ end
 --- A function that gives the source's text in chunks, then nil, or `nil, err`.
 ---@param s bulkjob.Source rows or a function
 ---@param format { columnDelimiter: string|nil, lineEnding: string|nil } for rows
----@param breathe fun()|nil called every few rows, to let others run
-function source.chunks(s, format, breathe)
+---@param yield fun()|nil called every few rows, to let others run
+function source.chunks(s, format, yield)
   if type(s) == "function" then
     return s
   end
-  return row_chunks(s, format, breathe or hold_breath)
+  return row_chunks(s, format, yield or dont_yield)
 end
 
 local function file_text(s, most)
@@ -232,7 +232,7 @@ local function file_text(s, most)
 end
 
 --- The whole text of a source, for a request that carries it. `nil, err` when it is longer than `most` bytes.
-function source.text(s, format, most, breathe)
+function source.text(s, format, most, yield)
   local kind = source.kind(s)
   local text, err
   if kind == "text" then
@@ -241,7 +241,7 @@ function source.text(s, format, most, breathe)
     text, err = file_text(s, most)
   else
     local chunks
-    chunks, err = source.chunks(s, format, breathe)
+    chunks, err = source.chunks(s, format, yield)
     local parts, size = {}, 0
     while chunks and size <= most do
       local chunk

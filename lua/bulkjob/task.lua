@@ -7,9 +7,9 @@
 ---
 --- - a task belongs to the scheduler as long as it stands in `scheduler.tasks`: it is put there last when it is made, and removed
 ---   last when it has ended;
---- - it leaves the queue `ready` only after it was moved, news are dropped and alarms taken off only after their task was woken, and
+--- - it leaves the queue `ready` only after it was moved, news are dropped and timers taken off only after their task was woken, and
 ---   a task is woken before that is done for which it has to look;
---- - all else (`place`, `visits`, `count`, whether the client is idle) are hints, which are withdrawn before they could be wrong.
+--- - all else (`place`, `sleepers`, `count`, whether the client is idle) are hints, which are withdrawn before they could be wrong.
 ---
 --- So what was broken off is done once more, and a task may be moved without need: each wait looks again whether it is over.
 local core = require "bulkjob.core"
@@ -27,7 +27,7 @@ local yieldable = require "bulkjob.yieldable"
 ---@field package begun boolean it has run
 ---@field package waits_for table|false the call or pause it waits for
 ---@field package cancelling boolean its next wait is to be cancelled
----@field package alarm table|false
+---@field package timer table|false
 ---@field package joined table|false the tasks that wait for it
 ---@field package asked boolean somebody has asked for its result
 ---@field package ended boolean
@@ -35,8 +35,8 @@ local yieldable = require "bulkjob.yieldable"
 ---@field package raised any what it raised
 ---@field package why string|false why it was ended from outside
 ---@field package err bulkjob.Error|false
----@field package at_end (fun(err: bulkjob.Error))|false called when it ends by an error, perhaps more than once
----@field package at_trouble fun(why: any)|false gets what on_event raises in it, and the call goes on
+---@field package on_failure (fun(err: bulkjob.Error))|false called when it ends by an error, perhaps more than once
+---@field package on_callback_error fun(why: any)|false gets what on_event raises in it, and the call goes on
 local methods = {}
 
 local task_meta = { __index = methods, __name = "bulkjob.task" }
@@ -45,11 +45,11 @@ local task = {}
 
 local client_methods, idle, set_busy = core.client_methods, core.idle, core.set_busy
 
--- As many news, and as many alarms, as are handed out at once.
-local HANDFUL = 200
+-- As many news, and as many timers, as are handed out at once.
+local BATCH = 200
 
--- Seconds after which a turn of poll gives the host its frame back. What one task does between two waits comes on top.
-local TURN = 0.0003
+-- Seconds after which poll(0) returns, so that the host can draw its frame. What one task does between two waits comes on top.
+local TIME_SLICE = 0.0003
 
 local NOTHING = {} -- in place of what a task raised: nothing, or it is not known
 local WAITS = {} -- what a task yields that waits for a call
@@ -87,10 +87,10 @@ local function get_scheduler(client)
       last_number = 0,
       count = false, -- how many that are, if that is known
       ready = queue.new(), -- those that can move
-      alarms = {}, -- a heap of { at =, task = }
+      timers = {}, -- a heap of { at =, task = }
       failed = queue.new(), -- tasks that raised, and nobody has asked for their result
-      turn_ends = 0, -- when the task at hand should let the others run
-      visits = setmetatable({}, { __mode = "v" }), -- who sleeps in poll: see `poll`
+      slice_ends = 0, -- when the task at hand should let the others run
+      sleepers = setmetatable({}, { __mode = "v" }), -- who sleeps in poll: see `poll`
     }
     core.set_tasks(client, scheduler, channel)
   end
@@ -106,9 +106,9 @@ local function is_ready(self)
 end
 
 -- A poll that sleeps has to look.
-local function rouse(scheduler)
+local function wake_poll(scheduler)
   set_busy(scheduler.client)
-  if scheduler.visits[1] then
+  if scheduler.sleepers[1] then
     scheduler.channel:wake()
   end
 end
@@ -117,7 +117,7 @@ end
 ---@param self bulkjob.Task
 function task.wake(self)
   if belongs(self) and not is_ready(self) then
-    rouse(self.scheduler)
+    wake_poll(self.scheduler)
     self.place = queue.put(self.scheduler.ready, self)
   end
 end
@@ -133,19 +133,19 @@ function task.wake_waiter(this)
   end
 end
 
-local function set_alarm(self, at)
-  self.alarm = { at = at, task = self }
+local function start_timer(self, at)
+  self.timer = { at = at, task = self }
   set_busy(self.scheduler.client)
-  heap.push(self.scheduler.alarms, self.alarm)
+  heap.push(self.scheduler.timers, self.timer)
 end
 
--- The first alarm that still counts: a task that was woken by something else has another by now.
-local function first_alarm(scheduler)
-  local alarms = scheduler.alarms
-  while alarms[1] and alarms[1].task.alarm ~= alarms[1] do
-    heap.drop_first(alarms)
+-- The first timer that still counts: a task that was woken by something else has another by now.
+local function first_timer(scheduler)
+  local timers = scheduler.timers
+  while timers[1] and timers[1].task.timer ~= timers[1] do
+    heap.drop_first(timers)
   end
-  return alarms[1]
+  return timers[1]
 end
 
 --- Waits, in a task, until the call or pause may have something new.
@@ -159,48 +159,49 @@ function task.wait(this)
   end
   local seconds = this:timeout()
   if seconds then
-    set_alarm(self, core.now() + seconds)
+    start_timer(self, core.now() + seconds)
   end
   this:watch(self.scheduler.channel, self.number)
   self.waits_for = this
   coroutine.yield(WAITS)
   self.waits_for = false
-  self.alarm = false
+  self.timer = false
 end
 
--- What waits at a gate has nothing to watch.
-local signal = {}
-signal.__index = signal
+-- Waiting for a condition has this of a call. There is nothing to watch.
+local condition_wait = {}
+condition_wait.__index = condition_wait
 
-function signal.timeout() end
-function signal.watch() end
-function signal:cancel()
+function condition_wait.timeout() end
+function condition_wait.watch() end
+function condition_wait:cancel()
   self.cancelled = true
 end
 
---- Waits, in a task, until somebody opens the gate, which is a table for that, or for no reason. False when the wait was cancelled.
+--- Waits, in a task, for a condition (a table that tasks wait on): until task.signal, or for no reason. False when the wait was
+--- cancelled.
 ---@return boolean
-function task.wait_at(gate)
-  local this = setmetatable({}, signal)
-  gate[#gate + 1] = task.running()
+function task.wait_condition(condition)
+  local this = setmetatable({}, condition_wait)
+  condition[#condition + 1] = task.running()
   task.wait(this)
   return not this.cancelled
 end
 
---- Wakes all that wait at the gate.
-function task.open(gate)
-  for i = 1, #gate do
-    wake(gate[i])
+--- Wakes all that wait for the condition.
+function task.signal(condition)
+  for i = 1, #condition do
+    wake(condition[i])
   end
-  for i = #gate, 1, -1 do
-    gate[i] = nil
+  for i = #condition, 1, -1 do
+    condition[i] = nil
   end
 end
 
---- Lets the others run if this task has had its turn.
-function task.breathe()
+--- Lets the others run if this task has used up its time slice.
+function task.yield()
   local self = task.running()
-  if self and core.now() >= self.scheduler.turn_ends then
+  if self and core.now() >= self.scheduler.slice_ends then
     coroutine.yield()
   end
 end
@@ -237,11 +238,11 @@ local function finish(self)
   self.ended = true
   set_busy(scheduler.client)
   if self.joined then
-    task.open(self.joined)
+    task.signal(self.joined)
   end
-  if self.at_end and not self.results then
+  if self.on_failure and not self.results then
     self.asked = true
-    self.at_end(error_of(self))
+    self.on_failure(error_of(self))
   elseif not (self.results or self.joined or self.why) then
     queue.put(scheduler.failed, self)
   end
@@ -265,7 +266,7 @@ local function note(self, good, what)
   end
 end
 
--- Hands out the news and the alarms whose time has come.
+-- Hands out the news and the timers whose time has come.
 local function gather(scheduler)
   local n = 0
   for number in scheduler.next_news do
@@ -274,19 +275,19 @@ local function gather(scheduler)
       wake(self)
     end
     n = n + 1
-    if n >= HANDFUL then
+    if n >= BATCH then
       break
     end
   end
-  if scheduler.alarms[1] then
+  if scheduler.timers[1] then
     local now = core.now()
-    for _ = 1, HANDFUL do
-      local alarm = first_alarm(scheduler)
-      if not alarm or alarm.at > now then
+    for _ = 1, BATCH do
+      local timer = first_timer(scheduler)
+      if not timer or timer.at > now then
         break
       end
-      wake(alarm.task)
-      alarm.task.alarm = false -- so it is dropped
+      wake(timer.task)
+      timer.task.timer = false -- so it is dropped
     end
   end
 end
@@ -314,16 +315,16 @@ local function move(self)
   return true
 end
 
--- Moves the tasks that can move, until the turn is over. True if one did.
-local function take_turn(scheduler)
+-- Moves the tasks that can move, until the time slice is over. True if one did.
+local function run_ready(scheduler)
   local ready = scheduler.ready
   gather(scheduler)
   local self, place = queue.first(ready)
   if not self then
     return false
   end
-  local ends = core.now() + TURN
-  scheduler.turn_ends = ends
+  local ends = core.now() + TIME_SLICE
+  scheduler.slice_ends = ends
   local any = false
   repeat
     if move(self) then
@@ -373,13 +374,13 @@ function client_methods:spawn(fn, ...)
   local number = scheduler.last_number + 1
   scheduler.last_number = number
   local this = setmetatable({
-    scheduler = scheduler, number = number, place = false, begun = false, waits_for = false, cancelling = false, alarm = false,
+    scheduler = scheduler, number = number, place = false, begun = false, waits_for = false, cancelling = false, timer = false,
     joined = false, asked = false, ended = false, results = false, raised = NOTHING, why = false, err = false,
-    at_end = false, at_trouble = false,
+    on_failure = false, on_callback_error = false,
   }, task_meta)
   this.thread = coroutine.create(body(this, fn, pack(...)))
   by_thread[this.thread] = this
-  rouse(scheduler)
+  wake_poll(scheduler)
   this.place = queue.put(scheduler.ready, this)
   scheduler.count = false
   scheduler.tasks[number] = this
@@ -394,13 +395,13 @@ end
 
 -- Does another coroutine sleep in a poll of this client?
 local function is_polled(scheduler, me)
-  local visit = scheduler.visits[1]
-  if not visit or visit.by == me or is_dead(visit.by) then
+  local sleeper = scheduler.sleepers[1]
+  if not sleeper or sleeper.by == me or is_dead(sleeper.by) then
     return false
   end
-  visit = nil -- luacheck: ignore
-  collectgarbage() -- one that an error has thrown out of its poll holds its visit no more
-  return scheduler.visits[1] ~= nil
+  sleeper = nil -- luacheck: ignore
+  collectgarbage() -- one that an error has thrown out of its poll is held no more
+  return scheduler.sleepers[1] ~= nil
 end
 
 -- Who polls must be nobody's task, and the only one to do so.
@@ -419,8 +420,8 @@ local function time_left(scheduler)
   if queue.first(scheduler.ready) then
     return 0
   end
-  local alarm = first_alarm(scheduler)
-  return alarm and math.max(0, alarm.at - core.now())
+  local timer = first_timer(scheduler)
+  return timer and math.max(0, timer.at - core.now())
 end
 
 -- How many tasks have not ended.
@@ -439,12 +440,12 @@ end
 local function sleep(scheduler, me, till)
   scheduler.channel:set_deadline(till)
   local way = loop.choose(core.client_option(scheduler.client, "loop"))
-  local visit = { by = me } -- held by this function alone
-  scheduler.visits[1] = visit
+  local sleeper = { by = me } -- held by this function alone
+  scheduler.sleepers[1] = sleeper
   set_busy(scheduler.client)
   local problem = loop.wait(way, scheduler.channel)
-  if scheduler.visits[1] == visit then
-    scheduler.visits[1] = nil
+  if scheduler.sleepers[1] == sleeper then
+    scheduler.sleepers[1] = nil
   end
   return problem
 end
@@ -453,7 +454,7 @@ end
 -- all the same.
 local function poll(scheduler, me, till)
   repeat
-    local any = take_turn(scheduler)
+    local any = run_ready(scheduler)
     local now = core.now()
     if next(scheduler.tasks) == nil or (any and not loop.is_due()) or (not any and till and now >= till) then
       return
@@ -486,8 +487,8 @@ function client_methods:poll(seconds)
   end
   local me = check_caller(scheduler, "poll")
   if seconds == 0 then
-    take_turn(scheduler)
-    if not (queue.first(scheduler.ready) or scheduler.alarms[1] or queue.first(scheduler.failed)) then
+    run_ready(scheduler)
+    if not (queue.first(scheduler.ready) or scheduler.timers[1] or queue.first(scheduler.failed)) then
       core.set_idle(self, count_tasks(scheduler))
     end
   else
@@ -553,7 +554,7 @@ local function wait_for(self)
   end
   self.joined = self.joined or {}
   while not self.ended do
-    if not task.wait_at(self.joined) then
+    if not task.wait_condition(self.joined) then
       return false
     end
   end

@@ -35,12 +35,12 @@ function wait.report(client, this)
   end
   local me = task.running()
   for i = 1, #events do
-    if not (me and me.at_trouble) then
+    if not (me and me.on_callback_error) then
       on_event(events[i])
     else
       local good, why = pcall(on_event, events[i])
       if not good then
-        me.at_trouble(why)
+        me.on_callback_error(why)
       end
     end
   end
@@ -72,29 +72,29 @@ function wait.on(this, way)
 end
 
 -- A wait that is over at once, and still lets others run. In nginx a time-out alone takes a millisecond at least.
-local breath = { awaits_news = true }
+local instant = { awaits_news = true }
 
-function breath.timeout()
+function instant.timeout()
   return 0
 end
 
-function breath.watch() end
-function breath.cancel() end
+function instant.watch() end
+function instant.cancel() end
 
---- Lets others run if who calls has had its turn: the other tasks, or what else the host's loop has to do.
-function wait.breathe(client)
+--- Lets others run if the caller has used up its time slice: the other tasks, or what else the host's loop has to do.
+function wait.yield(client)
   if task.running() then
-    task.breathe()
+    task.yield()
   elseif loop.is_due() then
-    wait.on(breath, wait.way(client))
+    wait.on(instant, wait.way(client))
   end
 end
 
 --- A function that does.
 ---@return fun()
-function wait.breather(client)
+function wait.yielder(client)
   return function()
-    wait.breathe(client)
+    wait.yield(client)
   end
 end
 

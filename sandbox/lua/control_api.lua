@@ -28,7 +28,7 @@ local function optional_job(id)
   end
 end
 
-local BREATH = 8388608 -- bytes that are digested before requests get their turn
+local YIELD_BYTES = 8388608 -- bytes that are digested before requests get their turn
 
 --- The whole result of a query job as one CSV with one header: { sha256 =, bytes =, rows = }.
 local function digest(args)
@@ -41,7 +41,7 @@ local function digest(args)
   stream(function(piece)
     sum(piece)
     since = since + #piece
-    if since >= BREATH then
+    if since >= YIELD_BYTES then
       ngx.sleep(0.001)
       since = 0
     end

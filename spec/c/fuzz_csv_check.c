@@ -1,7 +1,7 @@
 /* Whatever the data: the check says of it what the reader, record after record, and the simplest look at their bytes
  * say; and it says the same however the data is cut. */
 #include "../../src/csv_check.h"
-#include "scan_twin.h"
+#include "scan_reference.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -79,8 +79,8 @@ static bool expect(const char *data, size_t len, unsigned long long *records)
             good = !row.ended || row.crlf == crlf;
         for (size_t i = 0; i < row.count; i++)
             good = good &&
-                   twin_bad((const unsigned char *)row.fields[i].data, row.fields[i].len) == row.fields[i].len &&
-                   !twin_is_cut((const unsigned char *)row.fields[i].data, row.fields[i].len);
+                   reference_bad((const unsigned char *)row.fields[i].data, row.fields[i].len) == row.fields[i].len &&
+                   !reference_is_cut((const unsigned char *)row.fields[i].data, row.fields[i].len);
         rows += good;
     }
     csv_reader_free(r);

@@ -1,5 +1,5 @@
 /* Whatever the bytes: the scanner of this machine, the one in plain C and the simplest one find the same. */
-#include "scan_twin.h"
+#include "scan_reference.h"
 
 #include <stdlib.h>
 

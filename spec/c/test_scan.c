@@ -1,5 +1,5 @@
 #include "check.h"
-#include "scan_twin.h"
+#include "scan_reference.h"
 
 #include <stdlib.h>
 #include <string.h>

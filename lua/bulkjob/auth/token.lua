@@ -1,7 +1,7 @@
 --- Token sources that ask the token endpoint.
 local core = require "bulkjob.core"
 local hint = require "bulkjob.auth.hints"
-local trip = require "bulkjob.trip"
+local token_renewal = require "bulkjob.token_renewal"
 local url = require "bulkjob.url"
 
 local token = {}
@@ -24,7 +24,7 @@ end
 ---@param take (fun(answer: table): function|nil)|nil gets the whole answer, and says what to call when everybody has the token
 ---@return function
 function token.source(name, login_url, form, take)
-  return trip.source {
+  return token_renewal.source {
     name = name,
     begin = function(client)
       local fields, secrets = form()

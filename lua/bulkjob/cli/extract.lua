@@ -2,7 +2,7 @@
 local bar = require "bulkjob.cli.bar"
 local core = require "bulkjob.core"
 local jobs = require "bulkjob.job"
-local kept = require "bulkjob.cli.kept"
+local resumable = require "bulkjob.cli.resumable"
 local outfile = require "bulkjob.outfile"
 local output = require "bulkjob.cli.output"
 local rows = require "bulkjob.cli.rows"
@@ -31,7 +31,7 @@ end
 -- The library's whole extract: pages at the same time, and a journal.
 local function to_file(client, options, arguments)
   local show, clear = bar.new(options, describe)
-  local report, err, stopped = kept(client, options, arguments, options.output, clear, function(journal)
+  local report, err, stopped = resumable(client, options, arguments, options.output, clear, function(journal)
     return client:extract {
       query = options.query, operation = options.all_rows and "queryAll" or "query", file = options.output,
       journal = journal, restart = options.restart,

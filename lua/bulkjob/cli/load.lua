@@ -2,7 +2,7 @@
 local bar = require "bulkjob.cli.bar"
 local core = require "bulkjob.core"
 local files = require "bulkjob.load.files"
-local kept = require "bulkjob.cli.kept"
+local resumable = require "bulkjob.cli.resumable"
 local output = require "bulkjob.cli.output"
 local session = require "bulkjob.cli.session"
 local status = require "bulkjob.cli.status"
@@ -142,7 +142,7 @@ end
 
 local function load_file(client, options, arguments, path)
   local show, clear = bar.new(options, describe)
-  local report, err, stopped = kept(client, options, arguments, options.file ~= "-" and path or nil, clear, function(journal)
+  local report, err, stopped = resumable(client, options, arguments, options.file ~= "-" and path or nil, clear, function(journal)
     return client:load {
       object = options.object, operation = options.operation, externalIdFieldName = options.externalIdFieldName,
       assignmentRuleId = options.assignmentRuleId, file = path, jobs = options.jobs, part_bytes = options.part_bytes,

@@ -52,7 +52,7 @@ local function job_id(text)
   return text
 end
 
-local function add_patience(command)
+local function add_retry_options(command)
   command:option("--timeout", "Seconds without an answer until a request counts as lost."):convert(seconds)
   command:option("--retries", "How often a request that failed is tried again."):convert(retries)
 end
@@ -134,7 +134,7 @@ Ctrl-C rolls back what is still open. A second Ctrl-C leaves at once.]]
   load:option("--retry-failed", "Load rows once more whose error holds this text.")
   load:flag("--describe", "Look whether the object has the columns, first.")
   load:flag("--no-wait", "Come back when all jobs are closed.")
-  add_patience(load)
+  add_retry_options(load)
 
   local extract = parser:command "extract"
   extract:summary "Write the rows of a query to a file, or print them."
@@ -154,7 +154,7 @@ JSON and Lua come one row a line, the Lua ones as table constructors.]]
   extract:option("--journal", "Directory for what was done so far; OUTPUT.bulkjob, which goes when all is done, if not said.")
     :convert(path)
   extract:flag("--restart", "Begin anew, whatever was done so far.")
-  add_patience(extract)
+  add_retry_options(extract)
 
   local create = parser:command("create", "Create a job, and print its id.")
   create:option("--object", "API name of the object.")

@@ -59,7 +59,7 @@ local function append(extract, path)
       return true
     end
     at = at + count
-    wait.breathe(extract.client)
+    wait.yield(extract.client)
   end
 end
 

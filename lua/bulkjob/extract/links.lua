@@ -11,7 +11,7 @@ links.MOST_AHEAD = 32
 --- Lays out what is known from an earlier run.
 function links.begin(extract)
   extract.taken = extract.head - 1
-  extract.locators, extract.seen, extract.gate, extract.listed = {}, {}, {}, 0
+  extract.locators, extract.seen, extract.condition, extract.listed = {}, {}, {}, 0
   for i, page in ipairs(extract.fetched) do
     extract.locators[i] = page.locator
     extract.seen[page.locator] = true
@@ -27,7 +27,7 @@ end
 
 --- Wakes whoever waits for another page.
 function links.wake(extract)
-  task.open(extract.gate or {})
+  task.signal(extract.condition or {})
 end
 
 -- Behind the last page that is known there may be another: nothing but its own answer tells.
@@ -77,7 +77,7 @@ end
 --- The next page to fetch. Waits until one is known. Nil when there is none, or nil, err.
 ---@return { number: integer, locator: string }|nil page, bulkjob.Error|nil err
 function links.take(extract)
-  while not extract.crew.err do
+  while not extract.pool.err do
     local number = extract.taken + 1
     local locator = extract.locators[number]
     local ok, err = true, nil
@@ -88,7 +88,7 @@ function links.take(extract)
       return nil
     elseif extract.next_links and not extract.asking and not locator then
       ok, err = ask_for_more(extract)
-    elseif not task.wait_at(extract.gate) then
+    elseif not task.wait_condition(extract.condition) then
       ok, err = nil, core.error("cancelled", "the extract was cancelled")
     end
     if not ok then

@@ -85,7 +85,7 @@ function files.walk(client, path, delimiter, use)
   files.check(next_row, err)
   for row in next_row do
     use(row)
-    wait.breathe(client)
+    wait.yield(client)
   end
 end
 

@@ -12,11 +12,11 @@ local input = {}
 
 local PIECE = 64 * 1024
 
-local function write_chunks(path, chunks, breathe)
+local function write_chunks(path, chunks, yield)
   local file = files.open(path, "wb")
   while true do
     local chunk, err = chunks()
-    breathe()
+    yield()
     if chunk then
       files.check(file:write(chunk))
     elseif err then
@@ -31,11 +31,11 @@ end
 
 -- Writes rows to the disk: a part has to be sent again when a connection breaks, and after a crash.
 local function spool(load, rows, format)
-  local breathe = wait.breather(load.client)
-  local chunks, err = source.chunks(rows, format, breathe)
+  local yield = wait.yielder(load.client)
+  local chunks, err = source.chunks(rows, format, yield)
   files.check(chunks, core.is_error(err) and err or "the source failed: " .. tostring(err))
   local path = load.run:file "rows.csv"
-  write_chunks(path, chunks, breathe)
+  write_chunks(path, chunks, yield)
   if not load.run.temporary then
     files.check(core.sync(path))
   end
@@ -50,7 +50,7 @@ local function spool_without(load, facts)
 end
 
 local function check_file(load)
-  local facts, err = csv.check({ file = load.file }, { part_bytes = load.part_bytes, sha256 = true }, wait.breather(load.client))
+  local facts, err = csv.check({ file = load.file }, { part_bytes = load.part_bytes, sha256 = true }, wait.yielder(load.client))
   if err and err.kind == "csv" then -- others say where already
     err.message = (load.options.file or "rows") .. ": " .. err.message
   end
@@ -91,7 +91,7 @@ function input.cut(load, part)
     at = at + 1
     local from = part.first - 1 + (at - 2) * PIECE
     return at == 1 and load.header or source_file:read(math.min(PIECE, math.max(0, part.last - from)), from)
-  end, { part_bytes = load.part_bytes, delimiter = load.plan.columnDelimiter }, wait.breather(load.client)))
+  end, { part_bytes = load.part_bytes, delimiter = load.plan.columnDelimiter }, wait.yielder(load.client)))
   source_file:close()
   for _, piece in ipairs(facts.parts) do
     piece.first, piece.last = piece.first + part.first - 1 - #load.header, piece.last + part.first - 1 - #load.header

@@ -81,7 +81,7 @@ local function read_bucket(this, kind, i)
     all[#all + 1] = one
     classes[class] = classes[class] or {}
     table.insert(classes[class], one)
-    wait.breathe(this.client)
+    wait.yield(this.client)
   end
   file:close()
   return all, classes
@@ -93,7 +93,7 @@ local function match_bucket(this, i)
   local all, classes = read_bucket(this, "rows", i)
   for class, rows in pairs(classes) do
     match.run(rows, outcomes[class] or {}, this.key or nil, this.exact_columns)
-    wait.breathe(this.client)
+    wait.yield(this.client)
   end
   local matched = files.open(bucket_path(this, "matched", i), "wb")
   for _, row in ipairs(all) do

@@ -1,6 +1,6 @@
 --- Which outcome belongs to which row. Pure: no file, no request.
 ---
---- The service guarantees no order, and may write a number or a date in another way than it was sent. So values have a *coarse* form,
+--- The service guarantees no order, and may write a number or a date in another way than it was sent. So values have a *canonical form*,
 --- which is the same however the service writes the value; two values that differ may have the same one, such as 42 and 0042. A row
 --- never gets the outcome of a row that differs from it: what cannot be told apart gets none.
 local core = require "bulkjob.core"
@@ -74,10 +74,10 @@ local WORDS = { ["true"] = "1e1", yes = "1e1", y = "1e1", t = "1e1", ["false"] =
 -- An Id has 15 characters, and 18 with a checksum.
 local LONG_ID, SHORT_ID = 18, 15
 
---- The coarse form of a value. Blanks around it and the case of letters do not count.
+--- The canonical form of a value. Blanks around it and the case of letters do not count.
 ---@param value string
 ---@return string
-function match.coarse(value)
+function match.canonical(value)
   local text = value:match "^%s*(.-)%s*$"
   local form = text:find "^[+-]?%.?%d" and (number_form(text) or date_form(text))
   if form then
@@ -90,11 +90,11 @@ function match.coarse(value)
   return WORDS[text] or text
 end
 
--- The coarse forms of these values, as one text. `exact[i]`: that value counts as it is.
-local function coarse_all(values, exact)
+-- The canonical forms of these values, as one text. `exact[i]`: that value counts as it is.
+local function canonical_all(values, exact)
   local forms = {}
   for i, value in ipairs(values) do
-    forms[i] = exact and exact[i] and value or match.coarse(value)
+    forms[i] = exact and exact[i] and value or match.canonical(value)
   end
   return core.json_encode(forms)
 end
@@ -105,8 +105,8 @@ end
 ---@param key integer|nil the place of the key among the values
 ---@return string
 function match.class(values, key)
-  local form = key and match.coarse(values[key]) or ""
-  return form ~= "" and "key " .. form or "all " .. coarse_all(values)
+  local form = key and match.canonical(values[key]) or ""
+  return form ~= "" and "key " .. form or "all " .. canonical_all(values)
 end
 
 local function group(list, by)
@@ -151,11 +151,11 @@ local function new_steps(key, exact_columns)
       return one.values[key]
     end, balanced = true } or text,
     { by = function(one)
-      return coarse_all(one.values)
+      return canonical_all(one.values)
     end },
     text,
     { by = function(one)
-      return coarse_all(one.values, exact_columns())
+      return canonical_all(one.values, exact_columns())
     end },
     text,
   }

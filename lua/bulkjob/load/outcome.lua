@@ -120,7 +120,7 @@ local function sum(load, path)
       break
     end
     facts.size, facts.sum = facts.size + #piece, core.crc32(("%.0f:"):format(facts.sum) .. piece)
-    wait.breathe(load.client)
+    wait.yield(load.client)
   end
   return facts
 end

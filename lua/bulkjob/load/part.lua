@@ -135,14 +135,14 @@ end
 function part_of_load.run(load, part)
   local failed
   while true do
-    local stopping = load.crew.err ~= nil
+    local stopping = load.pool.err ~= nil
     local action = next_step.of(part, stopping or (part.step == "closed" and load.options.wait == false))
     if action == "end" or (failed and action ~= "abort") then
       break
     end
     local ok, err = part_of_load.go_on(load, part, action)
     if not ok then
-      load.crew:stop(err)
+      load.pool:stop(err)
       if failed or action == "abort" then
         break
       end
@@ -152,7 +152,7 @@ function part_of_load.run(load, part)
   local closed = part.step == "done" or part.step == "closed"
   part.sent = closed and part.bytes or part.sent
   part.info = part.info or (closed and core.job_facts(handle_of(load, part)).info) or nil
-  part.doing = closed and (not load.crew.err or part.step == "done") and "done" or "failed"
+  part.doing = closed and (not load.pool.err or part.step == "done") and "done" or "failed"
 end
 
 return part_of_load

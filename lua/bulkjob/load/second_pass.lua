@@ -46,7 +46,7 @@ function second_pass.merge(client, first, second, path)
     local piece, why = file:read(PIECE)
     while piece do
       out.write(piece)
-      wait.breathe(client)
+      wait.yield(client)
       piece, why = file:read(PIECE)
     end
     files.check(not why, why)

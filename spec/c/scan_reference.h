@@ -1,12 +1,12 @@
 /* What the scanner has to find, written so that it can be read at a glance; for its test and its fuzz target. */
-#ifndef SCAN_TWIN_H
-#define SCAN_TWIN_H
+#ifndef SCAN_REFERENCE_H
+#define SCAN_REFERENCE_H
 
 #include "../../src/scan.h"
 
 #include <string.h>
 
-static inline struct scan_block twin_block(const unsigned char *data, size_t n, char delimiter)
+static inline struct scan_block reference_block(const unsigned char *data, size_t n, char delimiter)
 {
     struct scan_block b = {0};
     for (size_t i = 0; i < n && i < SCAN_BYTES; i++) {
@@ -44,7 +44,7 @@ static inline bool finds(scanner *scan, const unsigned char *data, size_t n, cha
         if (looked != (n - at < most ? n - at : most))
             return false;
         for (size_t i = 0; i < looked; i += SCAN_BYTES) {
-            struct scan_block expected = twin_block(data + at + i, looked - i, delimiter);
+            struct scan_block expected = reference_block(data + at + i, looked - i, delimiter);
             if (!same_block(&blocks[i / SCAN_BYTES], &expected))
                 return false;
         }
@@ -79,7 +79,7 @@ static inline bool seeks(seeker *special, const unsigned char *data, size_t n, c
 
 /* How many bytes at `p` are a character (RFC 3629, the table in section 4); 0: none is. *cut: the text ends before that
  * is known. */
-static inline size_t twin_character(const unsigned char *p, size_t left, bool *cut)
+static inline size_t reference_character(const unsigned char *p, size_t left, bool *cut)
 {
     static const struct {
         unsigned char first, last, low, high; /* the first byte, and the second */
@@ -106,20 +106,20 @@ static inline size_t twin_character(const unsigned char *p, size_t left, bool *c
 }
 
 /* Does the text end inside of a character? */
-static inline bool twin_is_cut(const unsigned char *data, size_t n)
+static inline bool reference_is_cut(const unsigned char *data, size_t n)
 {
     bool cut = false;
     for (size_t at = 0, size = 1; at < n && size; at += size)
-        size = twin_character(data + at, n - at, &cut);
+        size = reference_character(data + at, n - at, &cut);
     return cut;
 }
 
 /* Where the first character is that is none; `n`: nowhere. A last one may be cut. */
-static inline size_t twin_bad(const unsigned char *data, size_t n)
+static inline size_t reference_bad(const unsigned char *data, size_t n)
 {
     bool cut = false;
     for (size_t at = 0; at < n;) {
-        size_t size = twin_character(data + at, n - at, &cut);
+        size_t size = reference_character(data + at, n - at, &cut);
         if (!size)
             return cut ? n : at;
         at += size;
@@ -145,7 +145,7 @@ static inline size_t first_bad(validator *check, const unsigned char *data, size
 static inline bool validates(validator *check, const unsigned char *data, size_t n)
 {
     size_t at = first_bad(check, data, n);
-    size_t expected = twin_bad(data, n);
+    size_t expected = reference_bad(data, n);
     return expected == n ? at == n : at >= expected && at <= expected + 3;
 }
 

@@ -1,5 +1,5 @@
---- The way to a token: one trip for all that need it. A trip to the token endpoint belongs to nobody: whoever waits for it can take
---- it on, so it does not matter who of them is cancelled, closed, killed or never resumed.
+--- Token renewal: one request to the token endpoint for all that need a new token. A renewal belongs to nobody: whoever waits for it
+--- can carry it on, so it does not matter who of them is cancelled, closed, killed or never resumed.
 local core = require "bulkjob.core"
 local loop = require "bulkjob.loop"
 local raise = require "bulkjob.raise"
@@ -19,13 +19,13 @@ local yieldable = require "bulkjob.yieldable"
 ---@field ask (fun(): bulkjob.TokenAnswer|nil, bulkjob.Error|nil)|nil
 ---@field package held bulkjob.TokenAnswer|nil
 
-local trip = {}
+local token_renewal = {}
 
--- Seconds after which whoever waits looks for itself: who was to wake it may be gone without a word.
-local PATIENCE = 1
+-- Seconds after which whoever waits looks for itself: the one that was to wake it may be gone.
+local LOOK_AGAIN = 1
 
 -- Seconds that a function of the user's may take before somebody else asks it, too.
-local LONGEST = 30
+local LONGEST_ASK = 30
 
 local MAIN = {} -- the main program, where Lua 5.1 gives it no coroutine
 
@@ -33,12 +33,12 @@ local MAIN = {} -- the main program, where Lua 5.1 gives it no coroutine
 local sources = setmetatable({}, { __mode = "k" })
 
 -- Those under way, by their function: { client =, waiting =, call = | by =, since =, over =, answer = | err = }. Held by who waits.
-local trips = setmetatable({}, { __mode = "kv" })
+local renewals = setmetatable({}, { __mode = "kv" })
 
 --- A function for the option `auth` that stands for this source.
 ---@param source bulkjob.TokenSource
 ---@return function
-function trip.source(source)
+function token_renewal.source(source)
   local function stands_for()
     error("bulkjob.auth." .. source.name .. ": a token source is for the option auth of a client, and not to be called", 2)
   end
@@ -46,19 +46,19 @@ function trip.source(source)
   return stands_for
 end
 
--- Waiting for a trip has this of a call.
+-- What waiting for a renewal shares with a call.
 local waiter = { awaits_news = true }
 waiter.__index = waiter
 
 function waiter:timeout()
-  local call = self.trip.call
-  return math.min(call and call:timeout() or PATIENCE, self.asking:timeout() or PATIENCE, PATIENCE)
+  local call = self.renewal.call
+  return math.min(call and call:timeout() or LOOK_AGAIN, self.asking:timeout() or LOOK_AGAIN, LOOK_AGAIN)
 end
 
 function waiter:watch(channel, tag)
   self.channel = channel
-  if self.trip.call then
-    self.trip.call:watch(channel, tag)
+  if self.renewal.call then
+    self.renewal.call:watch(channel, tag)
   end
 end
 
@@ -74,11 +74,11 @@ local function wake(waiting)
   end
 end
 
-local function come_back(this, auth, answer, err)
-  if trips[auth] == this then
-    trips[auth] = nil
+local function finish(this, auth, answer, err)
+  if renewals[auth] == this then
+    renewals[auth] = nil
   end
-  -- What was cancelled brings nothing for others: the next of them sets out again.
+  -- One that was cancelled is no answer for the others: the next of them begins another.
   this.over, this.answer, this.err = true, answer, err and err.kind ~= "cancelled" and err or nil
   if answer and sources[auth] then
     sources[auth].held = answer
@@ -104,7 +104,7 @@ local function ask(this, auth)
     answer = { access_token = answer, instance_url = err }
   end
   err = not answer and as_auth_error(err) or nil
-  come_back(this, auth, answer, err)
+  finish(this, auth, answer, err)
   if not good then
     raise.error(raised)
   end
@@ -117,7 +117,7 @@ end
 
 -- Is the one who asks a function gone, or can it not go on as long as we wait?
 local function is_lost(this, way)
-  return way == loop.known.block or core.now() - this.since > LONGEST or not is_open(this.client)
+  return way == loop.known.block or core.now() - this.since > LONGEST_ASK or not is_open(this.client)
     or (type(this.by) == "thread" and coroutine.status(this.by) == "dead")
 end
 
@@ -125,7 +125,7 @@ end
 local function go_on(this, auth, client)
   local good, need = pcall(this.call.step, this.call)
   if not good then -- such as one from before a fork
-    come_back(this, auth)
+    finish(this, auth)
     if this.client == client then
       error(need, 0)
     end
@@ -134,7 +134,7 @@ local function go_on(this, auth, client)
   wait.report(this.client, this.call)
   if need == "done" and not this.over then
     local answer, err, afterwards = sources[auth].finish(this.call:result())
-    come_back(this, auth, answer, err)
+    finish(this, auth, answer, err)
     if afterwards then
       afterwards()
     end
@@ -142,29 +142,29 @@ local function go_on(this, auth, client)
 end
 
 -- Stops waiting. Somebody else has to watch the call then; with nobody left it has no use.
-local function leave(this, auth)
+local function stop_waiting(this, auth)
   local other = next(this.waiting)
   if other then
     wake(other)
   elseif this.call then
     this.call:cancel()
-    come_back(this, auth)
+    finish(this, auth)
   end
 end
 
--- Waits for news of the trip. False when that was cancelled.
+-- Waits for news of the renewal. False when that was cancelled.
 local function wait_for(this, auth, mine, way)
-  mine.trip = this
+  mine.renewal = this
   this.waiting[mine] = true
   wait.on(mine, way)
   this.waiting[mine] = nil
   if mine.cancelled then
-    leave(this, auth)
+    stop_waiting(this, auth)
   end
   return not mine.cancelled
 end
 
-local function set_out(client, auth, me)
+local function begin(client, auth, me)
   local source = sources[auth]
   local this = { client = client, waiting = {} }
   if source and source.begin then
@@ -176,12 +176,12 @@ local function set_out(client, auth, me)
   else
     this.by, this.since = me, core.now()
   end
-  trips[auth] = this
+  renewals[auth] = this
   return this
 end
 
 -- An answer, or nil, err; nil alone when the call was cancelled or its client closed. `asking`: the call that needs the token.
-local function travel(client, auth, way, asking)
+local function renew(client, auth, way, asking)
   local me = yieldable.running() or MAIN
   local mine = setmetatable({ task = task.running(), asking = asking }, waiter)
   while is_open(client) do
@@ -189,11 +189,11 @@ local function travel(client, auth, way, asking)
     if held and held.access_token ~= core.token(client) then
       return held
     end
-    local this = trips[auth]
+    local this = renewals[auth]
     local lost = this and not this.call and this.by ~= me and is_lost(this, way)
     if not this or lost then
       local err
-      this, err = set_out(client, auth, me)
+      this, err = begin(client, auth, me)
       if not this then
         return nil, err
       elseif not this.call then
@@ -211,7 +211,7 @@ local function travel(client, auth, way, asking)
       -- Each has an error of its own: what is added to it is about one call.
       return this.answer, this.err and core.error(this.err.kind, this.err.message, this.err)
     elseif asking:timeout() == 0 then
-      leave(this, auth)
+      stop_waiting(this, auth)
       return nil, core.error("timeout", "the call took longer than it may (total_timeout), and the sign-in was not over",
         { code = "CURLE_OPERATION_TIMEDOUT" })
     end
@@ -219,10 +219,10 @@ local function travel(client, auth, way, asking)
 end
 
 --- Gets the client a token that the call `this` was not refused with yet, or ends the call.
-function trip.get(client, this, way)
+function token_renewal.get_token(client, this, way)
   local auth = core.client_option(client, "auth")
   local source = sources[auth]
-  local answer, err = travel(client, auth, way, this)
+  local answer, err = renew(client, auth, way, this)
   if answer then
     -- Where the user says where the org is, a source of ours only says who asks.
     local url = not (source and core.org(client)) and answer.instance_url or nil
@@ -243,10 +243,10 @@ end
 
 --- Signs in, if nobody has: a client with `auth` knows its org only then.
 ---@return true|nil ok, bulkjob.Error|nil err
-function trip.sign_in(client)
+function token_renewal.sign_in(client)
   local problem
   if not core.token(client) then
-    trip.get(client, {
+    token_renewal.get_token(client, {
       timeout = function() end,
       job = function() end,
       cancel = function(_, err)
@@ -257,4 +257,4 @@ function trip.sign_in(client)
   return not problem or nil, problem
 end
 
-return trip
+return token_renewal

@@ -1,26 +1,26 @@
---- Tasks that work on one thing. The first error ends them all.
+--- A pool of workers: tasks that work on one load or extract. The first error ends them all.
 local call = require "bulkjob.call"
 local core = require "bulkjob.core"
 local job = require "bulkjob.job"
 local task = require "bulkjob.task"
 local yieldable = require "bulkjob.yieldable"
 
----@class bulkjob.Crew
+---@class bulkjob.WorkerPool
 ---@field err bulkjob.Error|nil the first error, with what failed after it in err.also
 local methods = {}
-local crew_meta = { __index = methods }
+local pool_meta = { __index = methods }
 
-local crew = {}
+local worker_pool = {}
 
--- Seconds between two reports of how far it is.
-local TICK = 0.2
+-- Seconds between two calls of on_progress.
+local PROGRESS_SECONDS = 0.2
 
---- A crew of nobody.
+--- A pool without workers.
 ---@param options { client: bulkjob.Client, on_progress: fun(progress: table)|nil, progress: (fun(): table),
 ---  may_cancel: (fun(worker: table): boolean), wake: fun()|nil } `wake`: for workers that wait for each other
----@return bulkjob.Crew
-function crew.new(options)
-  return setmetatable({ options = options, workers = {} }, crew_meta)
+---@return bulkjob.WorkerPool
+function worker_pool.new(options)
+  return setmetatable({ options = options, workers = {} }, pool_meta)
 end
 
 --- Ends what the workers do, but the one that calls this, and those that may not be cancelled now.
@@ -41,29 +41,29 @@ function methods:stop(err)
   end
 end
 
-local function tick(self)
+local function report_progress(self)
   local options = self.options
   repeat
     options.on_progress(options.progress())
-  until not call.sleep(options.client, TICK) or self.over
+  until not call.sleep(options.client, PROGRESS_SECONDS) or self.over
   options.on_progress(options.progress())
 end
 
 -- Starts a task whose error, or that of a callback of the user's in it, ends all of them at once.
 local function spawn(self, fn, ...)
   local this = self.options.client:spawn(fn, ...)
-  local function trouble(err)
+  local function fail(err)
     self:stop(core.is_error(err) and err or core.error("task", tostring(err)))
     if self.options.wake then
       self.options.wake()
     end
   end
-  this.at_end = function(err)
+  this.on_failure = function(err)
     if err and not (self.over and err.kind == "cancelled") then
-      trouble(err)
+      fail(err)
     end
   end
-  this.at_trouble = trouble
+  this.on_callback_error = fail
   return this
 end
 
@@ -86,7 +86,7 @@ function methods:run(count, work)
     worker.task = spawn(self, work, worker)
     self.workers[i] = worker
   end
-  self.ticker = self.options.on_progress and spawn(self, tick, self)
+  self.reporter = self.options.on_progress and spawn(self, report_progress, self)
   self:wait()
 end
 
@@ -96,27 +96,27 @@ function methods:wait()
     join(self, worker.task)
   end
   self.over = true
-  if self.ticker then
-    self.ticker:cancel()
-    join(self, self.ticker)
+  if self.reporter then
+    self.reporter:cancel()
+    join(self, self.reporter)
   end
 end
 
 -- An error that came from outside, such as an interrupt: the workers come to their end before it goes on.
-local function break_off(self, err)
+local function stop_from_outside(self, err)
   self:stop(core.is_error(err) and err or core.error("cancelled", tostring(err)))
   self:wait()
 end
 
---- Runs the whole work, `fn(state)`, which answers a result or nil, err, and then `clean_up(state, err)`, whatever has ended it.
+--- Calls `fn(state)`, which answers a result or nil, err, and then `clean_up(state, err)`, also after an error that was raised.
 ---@param fn fun(state: table): any, bulkjob.Error|nil
 ---@param state table
 ---@param clean_up fun(state: table, err: any)
 ---@return any result, bulkjob.Error|nil err
-function methods:whole(fn, state, clean_up)
+function methods:run_whole(fn, state, clean_up)
   local good, result, err = yieldable.pcall(fn, state)
   if not good then
-    yieldable.pcall(break_off, self, result)
+    yieldable.pcall(stop_from_outside, self, result)
     err = result
   end
   yieldable.pcall(clean_up, state, err)
@@ -128,4 +128,4 @@ function methods:whole(fn, state, clean_up)
   return result, err
 end
 
-return crew
+return worker_pool

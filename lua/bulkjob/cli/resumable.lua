@@ -1,4 +1,5 @@
---- Work that is kept in a run until its report is printed, and a way on when it is stopped.
+--- Work that can be resumed: it is kept in a run until its report is printed, and when it is stopped, the command that resumes it is
+--- printed.
 local core = require "bulkjob.core"
 local output = require "bulkjob.cli.output"
 local run = require "bulkjob.run"
