@@ -91,10 +91,15 @@ describe("in Neovim", function()
           done = done + 1
         end)
       end
-      local poll = uv.new_poll(client:pollfd())
+      local poll, timer = uv.new_poll(client:pollfd()), uv.new_timer()
       local function go_on()
-        if client:poll(0) == 0 then
+        local left, seconds = client:poll(0), client:timeout()
+        timer:stop()
+        if seconds then
+          timer:start(math.ceil(seconds * 1000), 0, go_on)
+        elseif left == 0 then
           poll:close()
+          timer:close()
           local most = stop()
           vim.schedule(function()
             finish(done, most)

@@ -151,7 +151,7 @@ describe("in nginx", function()
           n = n + 1
         end
         assert.are.equal("done", (nginx.read(connection)))
-        assert.is_true(n > 10, n .. " answers while it did " .. work)
+        assert.is_true(n > 2, n .. " answers while it did " .. work) -- the check takes a twentieth of a second
       end
     end)
 
