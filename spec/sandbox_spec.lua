@@ -1061,8 +1061,8 @@ describe("sandbox", function()
 
     it("end a kept connection that promised to live", function()
       local host, port = org.url:match "//([^:]+):(%d+)"
-      for _, kind in ipairs { "close", "reset" } do
-        org:fault { path = "/limits", [kind] = "idle", seconds = 0.1 }
+      for _, case in ipairs { { close = "idle", seconds = 0.1 }, { reset = "idle", seconds = 0.1 }, { close = "idle" } } do
+        org:fault(helper.with({ path = "/limits" }, case))
         local connection = assert(socket.connect(host, tonumber(port)))
         connection:settimeout(10)
         local request = "GET " .. DATA .. "/limits HTTP/1.1\r\nHost: s\r\nAuthorization: Bearer " .. org.token .. "\r\n\r\n"
@@ -1083,7 +1083,7 @@ describe("sandbox", function()
         assert.is_nil(got)
         connection:close()
       end
-      assert.are.equal(2, #org:requests { path = "/limits" })
+      assert.are.equal(3, #org:requests { path = "/limits" })
     end)
 
     it("make error bodies of any size and encoding", function()
