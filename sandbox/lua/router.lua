@@ -343,7 +343,9 @@ function M.handle()
     return hang_up "close"
   elseif at == "idle" then
     ngx.flush(true)
-    ngx.sleep(fault.seconds or 0)
+    if (fault.seconds or 0) > 0 then -- ngx.sleep(0) writes a warning to the log
+      ngx.sleep(fault.seconds)
+    end
     return hang_up(how)
   end
 end
