@@ -217,6 +217,16 @@ describe("the command", function()
       assert.are.equal("", (helper.shell("ls -d " .. directory .. "/bulkjob-* 2>/dev/null")))
     end)
 
+    it("calls the standard input by no name of a file", function()
+      local out, status = helper.shell(environment() .. command.line "load -q - --object Account")
+      assert.are.same({ 3, "bulkjob: csv error: the standard input: line 1, byte 1: no header: the data is empty\n" }, { status, out })
+    end)
+
+    it("names the directory in which nothing can be made", function()
+      local _, _, err = run("extract x -o " .. path "none/rows.csv")
+      assert.matches("io error: " .. path "none":gsub("%p", "%%%0") .. ": nothing can be made there: No such file or directory\n$", err)
+    end)
+
     it("says what is so when nobody waits, and counts one row as one", function()
       local status, out = run("load " .. rows(1) .. " --object Account --no-wait")
       assert.are.equal(0, status)
@@ -380,9 +390,13 @@ describe("the command", function()
 
   it("says how it is used, and answers 2", function()
     for arguments, what in pairs {
-      [""] = "a command is required", ["nope"] = "unknown command 'nope'", ["load"] = "missing argument 'file'",
+      [""] = "a command is required", ["nope"] = "unknown command 'nope'",
       ["load x"] = "missing option '%-%-object'", ["load x --object A --jobs 0"] = "'0' is no whole number",
       ["load x --object A --part-bytes 5x"] = "'5x' is no size", ["load x --object A --operation upsert"] = "^bulkjob: %-%-external%-id goes with an upsert",
+      ["load"] = "^Usage: bulkjob load .*missing argument 'file'", ["load x --object A --retries 1e9"] = "'1e9' is no whole number from 0 to 999999",
+      ["load x --object A --timeout 0"] = "^bulkjob: %-%-timeout must be from 0.001", ["--proxy '' limits"] = "^bulkjob: %-%-proxy is empty\n$",
+      ["--api-version x limits"] = "^bulkjob: %-%-api%-version: a string such as",
+      ["--org '' limits"] = "^bulkjob: %-%-org: a string expected, got an empty one\n$",
       ["create --operation query --query x --line-ending CR"] = "^bulkjob: %-%-line%-ending: LF or CRLF expected, got CR\n$",
     } do
       local status, _, err = run(arguments)
@@ -394,6 +408,20 @@ describe("the command", function()
     assert.are.equal(0, status)
     assert.matches("Ctrl%-C rolls back", out)
     assert.matches("^bulkjob %d", select(2, run "--version"))
+  end)
+
+  it("says what is wrong with what the environment holds, wherever the program is", function()
+    local elsewhere = path "a directory"
+    helper.shell(("mkdir %s; cp -r bin lua %s"):format(helper.quote(elsewhere), helper.quote(elsewhere)))
+    for _, program in ipairs { "bin/bulkjob", elsewhere .. "/bin/bulkjob" } do
+      for _, case in ipairs {
+        { "SF_INSTANCE_URL=acme.my.salesforce.com", "bulkjob: SF_INSTANCE_URL: an https:// URL expected, such as https://acme.my.salesforce.com\n" },
+        { "SF_ACCESS_TOKEN='a\tb'", "bulkjob: SF_ACCESS_TOKEN holds a control character (byte 2)\n" },
+      } do
+        local out, status = helper.shell(environment() .. case[1] .. " " .. os.getenv "LUA" .. " " .. helper.quote(program) .. " limits")
+        assert.are.same({ 2, case[2] }, { status, out })
+      end
+    end
   end)
 
   it("says who is not signed in, and who is refused", function()

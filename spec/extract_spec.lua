@@ -456,7 +456,7 @@ describe("a query of many pages", function()
         } do
           local ok, err = read()
           assert.is_nil(ok, name)
-          assert.matches("the pages hold 0 rows, and the job says that it found 2", tostring(err))
+          assert.matches("rows that the job counts: 2; rows in its results: 0", tostring(err))
         end
       end
       assert.is_nil(helper.content(path))
@@ -479,7 +479,7 @@ describe("a query of many pages", function()
       org:fault { path = "/results", after = 2, headers = { ["Sforce-Locator"] = "null" } }
       local report, err, path = extract { pages = 1 }
       assert.is_nil(report)
-      assert.matches("the pages hold 15 rows, and the job says that it found 43", err.message)
+      assert.matches("rows that the job counts: 43; rows in its results: 15", err.message)
       assert.are.equal("", left_beside(path))
     end)
 

@@ -43,6 +43,7 @@ describe("the join of a load", function()
     org:clear_requests()
     outcomes_of "Ext__c,Name\n42,\n0042,Warehouse\n"
     assert.are.equal(0, #org:requests { path = "/describe" })
+    org:set { counters = false } -- else what is missing would be noticed
     -- One outcome is missing, so 43 could be what the service has made of 0043, if the field were a number.
     local function lose_one()
       org:fault { path = "successfulResults", status = 200, headers = { ["Content-Type"] = "text/csv" },

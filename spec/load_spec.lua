@@ -233,6 +233,40 @@ describe("client:load", function()
       end
     end)
 
+    it("and without counters is an error as long as nobody can say how many failed", function()
+      org:set { counters = false }
+      org:fault { path = "failedResults", status = 500, count = 4 }
+      local given = options { file = helper.file(BAD), journal = path "journal" }
+      local report, err = client:load(given)
+      assert.is_nil(report)
+      assert.are.equal(500, err.status)
+      report = assert(client:load(given))
+      assert.are.same({ 7, 7, 6, 0, 0 }, { report.records, report.processed, report.failed, report.unprocessed, report.unknown })
+    end)
+
+    it("and without counters, where the results are gone, nobody knows what became of the rows", function()
+      org:set { counters = false }
+      org:fault { path = "failedResults", gone = "before" }
+      local report = assert(client:load(options { file = helper.file(BAD), part_bytes = 100000 }))
+      assert.are.same({ 7, 0, 0, 0, 7 }, { report.records, report.processed, report.failed, report.unprocessed, report.unknown })
+    end)
+
+    it("a damaged file of unprocessed rows is not kept", function()
+      org:hold(true, "InProgress", 0)
+      local given = options { file = helper.file(BAD), journal = path "journal", results = path "results", part_bytes = 100000 }
+      local task = client:spawn(client.load, client, given)
+      helper.wait_until(function()
+        client:poll(0.01)
+        return helper.states(org).InProgress
+      end)
+      org:fault { path = "unprocessedrecords", status = 200, headers = { ["Content-Type"] = "text/csv" }, body = "Name,Ext__c,Numb\nA,E1" }
+      assert(client:job(org:jobs()[1].id):abort())
+      local report, err = task:result()
+      assert.is_nil(report)
+      assert.are.equal("csv", err.kind)
+      assert.are.equal(7, assert(client:load(given)).unprocessed)
+    end)
+
     it("failed rows cannot be loaded again, whose values the service did not give back", function()
       org:fault { path = "failedResults", status = 200, headers = { ["Content-Type"] = "text/csv" },
         body = '"sf__Id","sf__Error",name,ext__c\n"","REQUIRED_FIELD_MISSING:x:--","",""\n' }
@@ -303,6 +337,7 @@ describe("client:load", function()
       local headers = {
         successful = "sf__Id,sf__Created,Name,Ext__c\n", failed = "sf__Id,sf__Error,Name,Ext__c\n", unprocessed = "Name,Ext__c\n",
       }
+      org:set { counters = false }
       for _, resource in ipairs { "successfulResults", "failedResults", "unprocessedrecords" } do
         org:fault(helper.with(answer, { path = resource, count = -1 }))
       end

@@ -58,15 +58,19 @@ static void add_block(struct csv_count *c, const struct scan_block *b, size_t n)
     uint64_t text = scan_below(n) & ~ends & ~(b->returns & outside);
     unsigned bad = find_bad_quote(c, b->quotes, outside & text & ~(b->quotes | b->delimiters), n);
     unsigned long long row = c->rows + 1;
-    c->delimiters += scan_count(b->delimiters & outside);
+    bool ended = ends != 0;
+    uint64_t before = 0;
     for (; ends; ends &= ends - 1) {
-        uint64_t before = scan_below(scan_first(ends));
+        before = scan_below(scan_first(ends));
         c->rows += c->content || text & before;
         c->content = false;
         text &= ~before;
         if (scan_first(ends) < bad)
             row = c->rows + 1;
     }
+    if (ended)
+        c->row_begin = c->delimiters + scan_count(b->delimiters & outside & before);
+    c->delimiters += scan_count(b->delimiters & outside);
     c->content = c->content || text;
     if (bad < SCAN_BYTES && !c->bad_quote) {
         c->bad_quote = c->bytes + bad + 1;
@@ -100,8 +104,13 @@ unsigned long long csv_count_rows(const struct csv_count *c)
     return c->rows + c->content;
 }
 
+bool csv_count_ends_in_row(const struct csv_count *c)
+{
+    bool hangs = c->delimiter && c->last == c->delimiter;
+    return c->quoted || (c->content && (hangs || c->delimiters - c->row_begin != c->header_delimiters));
+}
+
 bool csv_count_is_cut(const struct csv_count *c)
 {
-    bool hangs = c->content && c->delimiter && c->last == c->delimiter;
-    return c->quoted || hangs || c->delimiters != csv_count_rows(c) * c->header_delimiters;
+    return csv_count_ends_in_row(c) || c->delimiters != csv_count_rows(c) * c->header_delimiters;
 }

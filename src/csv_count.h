@@ -14,6 +14,7 @@ struct csv_count {
     char last;      /* the last byte */
     unsigned long long header_delimiters;
     unsigned long long delimiters; /* outside of quotes, behind the header */
+    unsigned long long row_begin;  /* of these, the ones before the row at hand */
     unsigned long long rows;       /* that have a line end */
     unsigned long long bytes;      /* in all */
     bool after_quote;              /* the last byte behind the header was a quote */
@@ -34,6 +35,10 @@ void csv_count_add(struct csv_count *c, const char *data, size_t n);
 unsigned long long csv_count_rows(const struct csv_count *c);
 
 /* Does it end in the middle of a record? */
+bool csv_count_ends_in_row(const struct csv_count *c);
+
+/* The same of a file whose records all have as many fields as the header: may something be missing, wherever that is?
+ */
 bool csv_count_is_cut(const struct csv_count *c);
 
 #endif

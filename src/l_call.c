@@ -100,9 +100,10 @@ void bj_call_spec(lua_State *L, int i)
     bj_keep(L, i, "spec");
 }
 
-void bj_call_count(struct call *c)
+void bj_call_count(struct call *c, bool query)
 {
     c->counted = c->request.counted = true;
+    c->of_query = query;
 }
 
 void bj_call_header(lua_State *L, int i)

@@ -32,7 +32,8 @@ struct call {
     struct download download; /* EXPECT_CSV */
     char *piece;              /* for call:read() */
     size_t piece_len;         /* of these the host has not got yet */
-    bool counted;             /* it is a page of a query, whose rows are counted */
+    bool counted;             /* it is a page of results, whose rows are counted */
+    bool of_query;            /* and that of a query, which has to say where the next one is */
     struct csv_count count;   /* of what call:read() has given */
     bool no_csv;              /* the response is something else */
 

@@ -110,8 +110,12 @@ static int temporary_directory(lua_State *L)
     const char *pattern = lua_tolstring(L, -1, &len);
     char *path = lua_newuserdata(L, len + 1);
     memcpy(path, pattern, len + 1);
-    if (!mkdtemp(path))
-        return bj_fail(L, BJ_ERR_IO, NULL, "%s: %s", prefix, strerror(errno));
+    if (!mkdtemp(path)) {
+        int why = errno;
+        const char *slash = strrchr(prefix, '/');
+        lua_pushlstring(L, slash ? prefix : ".", slash > prefix ? (size_t)(slash - prefix) : 1);
+        return bj_fail(L, BJ_ERR_IO, NULL, "%s: nothing can be made there: %s", lua_tostring(L, -1), strerror(why));
+    }
     lua_pushstring(L, path);
     return 1;
 }

@@ -31,7 +31,8 @@ static const struct csv_count *rows_of(const struct call *c)
     return c->piece ? &c->count : c->request.expect == EXPECT_FILE ? &c->transfer->sink.count : NULL;
 }
 
-/* Holds a page of a query against what its headers say. What is read row by row is counted there. */
+/* Counts the rows of a page of results, and holds one of a query against what its headers say. What is read row by row
+ * is counted there. */
 static void check_page(const struct call *c, struct reply *r)
 {
     const struct transfer *t = c->transfer;
@@ -39,6 +40,11 @@ static void check_page(const struct call *c, struct reply *r)
     const struct buf *line = &t->sink.memory;
     size_t len;
     if (!c->counted || c->run.step != STEP_SEND)
+        return;
+    r->counted = count != NULL;
+    r->rows = count ? csv_count_rows(count) : 0;
+    r->rows_cut = count && (c->of_query ? csv_count_is_cut(count) : csv_count_ends_in_row(count));
+    if (!c->of_query)
         return;
     const char *expected = transfer_header(t, "Sforce-NumberOfRecords", &len);
     r->no_locator = !transfer_header(t, "Sforce-Locator", &len);
@@ -48,10 +54,7 @@ static void check_page(const struct call *c, struct reply *r)
     }
     r->other_columns = c->request.header && (line->len != c->request.header_len ||
                                              memcmp(buf_string(line), c->request.header, line->len) != 0);
-    r->counted = true;
-    r->rows = csv_count_rows(count);
     r->bad_quote = count->bad_quote != 0;
-    r->rows_cut = csv_count_is_cut(count);
     r->rows_differ = expected && strtoull(expected, NULL, 10) != r->rows;
 }
 

@@ -252,8 +252,8 @@ static int results(lua_State *L)
     lua_settop(L, 5);
     push_path(L, 1, begin(L, 1)->kind, tail); /* job, tail, file, append, header, client, path */
     struct call *c = bj_push_call(L, VERB_READ, 6, 1, "GET", to_file ? EXPECT_FILE : EXPECT_CSV);
-    if (bj_check_job(L, 1)->kind == JOB_QUERY)
-        bj_call_count(c);
+    if (strcmp(tail, "/unprocessedrecords") != 0) /* these are as they were uploaded, in any form */
+        bj_call_count(c, bj_check_job(L, 1)->kind == JOB_QUERY);
     if (!to_file)
         return 1;
     if (header) {

@@ -51,6 +51,14 @@ local FLAGS = {
   lineEnding = "--line-ending", retry_failed = "--retry-failed", join = "--join", results = "--results",
 }
 
+-- What the client and the sources of its token call what comes from the command line or the environment.
+local OF_THE_CLIENT = {
+  instance_url = "SF_INSTANCE_URL", access_token = "SF_ACCESS_TOKEN", client_id = "--client-id", client_secret = "SF_CLIENT_SECRET",
+  username = "--username", password = "SF_PASSWORD", security_token = "SF_SECURITY_TOKEN", refresh_token = "SF_REFRESH_TOKEN",
+  key_file = "--jwt-key", login_url = "--login-url", org = "--org", ca_file = "--ca-file", proxy = "--proxy",
+  api_version = "--api-version", timeout = "--timeout", ["retry.tries"] = "--retries",
+}
+
 local function fail(options, err)
   if not (options.json and output.json { error = err }) then
     io.stderr:write("bulkjob: ", tostring(err), "\n")
@@ -80,19 +88,41 @@ local function run(options, arguments)
   return code or fail(options, err)
 end
 
--- Lets the parser, which writes its help and leaves by itself, write and leave as we do.
+-- Lets the parser, which writes its help and leaves by itself, write and leave as we do. Answers the options, or nil and what is wrong
+-- with the arguments, below how the command is used.
 local function parse(parser, arguments)
+  local problem
+  function parser.error(command, message) -- of the subcommand at hand
+    problem = command:get_usage() .. "\n\nbulkjob: " .. message
+    error(problem, 0)
+  end
   local host_print, host_write, host_exit = print, io.write, os.exit
   rawset(_G, "print", output.line)
   rawset(io, "write", output.text)
   rawset(os, "exit", function()
     host_exit(finish({}, status.GOOD), true)
   end)
-  local ok, options = parser:pparse(arguments)
+  local good, options = pcall(parser.parse, parser, arguments)
   rawset(_G, "print", host_print)
   rawset(io, "write", host_write)
   rawset(os, "exit", host_exit)
-  return ok, options
+  if not good and options ~= problem then
+    error(options, 0)
+  end
+  return good and options or nil, problem
+end
+
+-- Misuse that the parser cannot see, such as an upsert without --external-id, in the words of the command. Nil for any other error.
+local function misuse(why)
+  local text = tostring(why)
+  if not text:find "^bulkjob[%w_.]*: " then
+    text = text:gsub("^.-:%d+: ", "") -- where in the program it was raised
+  end
+  if text:find "^bulkjob: " then
+    return (text:gsub("^bulkjob: %w+: ", "bulkjob: "):gsub("[%a_]+", FLAGS))
+  end
+  local about = text:match "^bulkjob%.[%w_.]+: (.*)$" -- the client, or a source of its token
+  return about and "bulkjob: " .. about:gsub("^option '(.-)'", "%1"):gsub("^[%a_.]+", OF_THE_CLIENT)
 end
 
 --- Runs the command with these arguments. Answers its exit code.
@@ -101,9 +131,9 @@ end
 return function(arguments)
   core.fill_descriptors()
   local parser = new_parser()
-  local ok, options = parse(parser, arguments)
-  if not ok then
-    io.stderr:write(parser:get_usage(), "\n\nbulkjob: ", options, "\n")
+  local options, problem = parse(parser, arguments)
+  if not options then
+    io.stderr:write(problem, "\n")
     return status.USAGE
   end
   local trace
@@ -123,12 +153,11 @@ return function(arguments)
   elseif core.is_error(code) then
     return fail(options, code)
   end
-  local text = tostring(code):gsub("^[^ ]*:%d+: ", "")
-  if not text:find "^bulkjob: " then
+  local text = misuse(code)
+  if not text then
     io.stderr:write("bulkjob: an error of the program itself: ", tostring(code), "\n", trace or "", "\n")
     return status.REFUSED
   end
-  -- Misuse that the parser cannot see, such as an upsert without --external-id.
-  io.stderr:write((text:gsub("^bulkjob: %w+: ", "bulkjob: "):gsub("[%a_]+", FLAGS)), "\n")
+  io.stderr:write(text, "\n")
   return status.USAGE
 end

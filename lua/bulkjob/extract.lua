@@ -192,7 +192,7 @@ local function fetch_all(extract)
     work(extract, worker)
   end)
   check(not extract.pool.err, extract.pool.err)
-  check(page.check_total(extract.job, extract.rows, function()
+  check(page.check_total(extract.job, "/results", extract.rows, function()
     return extract.info
   end))
   check(extract.run:note { whole = extract.info })

@@ -165,12 +165,12 @@ local function open_page(self)
   return page.try(self, begin_page, close_page)
 end
 
--- Behind the last page: are these all rows of the job? A set that has begun elsewhere, or is one page of several, cannot tell.
+-- Behind the last page: are these all rows that the job has? A set that has begun elsewhere, or is one page of several, cannot tell.
 local function check_total(self)
-  if self.job.kind ~= "query" or self.options.locator or self.options.single then
+  if self.options.locator or self.options.single then
     return true
   end
-  return page.check_total(self.job, self.rows_before, self.ask.info)
+  return page.check_total(self.job, self.tail, self.rows_before, self.ask.info)
 end
 
 local function call_plain(step, self)

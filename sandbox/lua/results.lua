@@ -232,6 +232,15 @@ end
 function M.synthesize(job, kind, bytes)
   synthetic[job.id .. kind] = bytes
   local _, _, count = layout(kind, bytes)
+  if jobs.is_terminal(job) and kind ~= "unprocessed" then -- its counters tell of the same rows
+    local good = job.processed - job.failed
+    if kind == "failed" then
+      job.failed = count
+    else
+      good = count
+    end
+    job.processed = good + job.failed
+  end
   return count
 end
 

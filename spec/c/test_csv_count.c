@@ -48,6 +48,34 @@ static void test_cuts(void)
     COUNTS("\"a\",\"b\"\n\"1\",\"2\"\n\"3\",\"\"\"", 2, true);
 }
 
+/* Does it end in a row? Other rows may have as many fields as they will. In pieces of any size. */
+static void test_ends(void)
+{
+    static const struct {
+        const char *text;
+        bool in_row;
+    } cases[] = {
+        {"\"a\",\"b\"\n\"1\"\n\"2\",\"3\",\"4\"\n\"5\",\"6\"\n", false},
+        {"\"a\",\"b\"\n\"1\"\n\"5\",\"6\"", false},
+        {"\"a\",\"b\"\n\"1\"\n", false},
+        {"\"a\",\"b\"\n", false},
+        {"\"a\",\"b\"", false},
+        {"", false},
+        {"\"a\",\"b\"\n\"1\"", true},
+        {"\"a\",\"b\"\n\"1\",\"2\",\"3\"", true},
+        {"\"a\",\"b\"\n\"1\",\"2\",\"3\"\n\"4\"", true},
+        {"\"a\",\"b\"\n\"1\",", true},
+        {"\"a\",\"b\"\n\"1\",\"2\n", true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        size_t len = strlen(cases[i].text);
+        for (size_t step = 1; step <= len + 1; step++) {
+            struct csv_count c = count(cases[i].text, len, step);
+            check_one(csv_count_ends_in_row(&c) == cases[i].in_row, cases[i].text, __FILE__, __LINE__);
+        }
+    }
+}
+
 /* Where a quote stands where none may, in pieces of any size: in which byte, and in which row. */
 static void test_quotes(void)
 {
@@ -112,6 +140,7 @@ int main(void)
 {
     test_rows();
     test_cuts();
+    test_ends();
     test_quotes();
     test_every_prefix();
     test_first_line();

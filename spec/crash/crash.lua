@@ -2,6 +2,7 @@
 --   KILL=request:N     after the N-th request of the process was answered, or failed
 --   KILL=journal:N:when   at the N-th line of the journal: "before" it, "half" of it written, "after" it
 --   KILL=WORD          where the program itself asks for it
+-- TIMEOUT: of its client, in seconds.
 -- With CANCEL=1 in the environment it cancels what it does in place of that.
 local bulkjob = require "bulkjob"
 local core = require "bulkjob.core"
@@ -61,6 +62,7 @@ crash.client = bulkjob.client {
   instance_url = os.getenv "SF_INSTANCE_URL",
   access_token = os.getenv "SF_ACCESS_TOKEN",
   retry = { tries = 3, base = 0.001, cap = 0.002 },
+  timeout = tonumber(os.getenv "TIMEOUT"),
   on_event = function(event)
     if event.type == "request" then
       crash.requests = crash.requests + 1

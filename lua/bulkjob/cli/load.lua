@@ -126,8 +126,7 @@ end
 local PIECE = 64 * 1024
 
 -- The standard input as a file in a directory of its own: a part has to be sent again when a connection breaks.
-local function spool(directory)
-  local path = directory .. "/stdin.csv"
+local function spool(path)
   local file = files.open(path, "wb")
   local piece, why = io.stdin:read(PIECE)
   while piece do
@@ -137,7 +136,6 @@ local function spool(directory)
   end
   files.check(file:close())
   files.check(not why, "the standard input: " .. tostring(why))
-  return path
 end
 
 local function load_file(client, options, arguments, path)
@@ -162,13 +160,18 @@ return function(client, options, arguments)
     return load_file(client, options, arguments, options.file)
   end
   local directory = files.check(core.temporary_directory((os.getenv "TMPDIR" or "/tmp") .. "/bulkjob-"))
+  local path = directory .. "/stdin.csv"
   local good, code, err = pcall(function()
-    return load_file(client, options, arguments, spool(directory))
+    spool(path)
+    return load_file(client, options, arguments, path)
   end)
-  os.remove(directory .. "/stdin.csv")
+  os.remove(path)
   os.remove(directory)
   if not good then
     error(code, 0)
+  elseif err then
+    local from, to = err.message:find(path, 1, true)
+    err.message = from and err.message:sub(1, from - 1) .. "the standard input" .. err.message:sub(to + 1) or err.message
   end
   return code, err
 end

@@ -36,10 +36,12 @@ local function seconds(text)
   return n
 end
 
+local MOST_RETRIES = 999999
+
 local function retries(text)
   local n = tonumber(text)
-  if not n or n < 0 or n % 1 ~= 0 then
-    return nil, "'" .. text .. "' is no whole number from 0 on"
+  if not n or n < 0 or n > MOST_RETRIES or n % 1 ~= 0 then
+    return nil, ("'%s' is no whole number from 0 to %d"):format(text, MOST_RETRIES)
   end
   return n
 end

@@ -58,6 +58,15 @@ local RESULTS = {
   unprocessed = { "unprocessed_records" },
 }
 
+-- Rows in a file of results.
+local function count_rows(load, path)
+  local count = 0
+  files.walk(load.client, path, load.plan.columnDelimiter, function()
+    count = count + 1
+  end)
+  return count
+end
+
 local function first_file(load, name)
   return load.run:file("first." .. name .. ".csv")
 end
@@ -66,7 +75,7 @@ local function save(load, name)
   local path, sets = first_file(load, name), {}
   for _, part in ipairs(load.parts) do
     if not part.lost then
-      local handle = load.client:job(part.job, "ingest")
+      local handle = part.handle or load.client:job(part.job, "ingest")
       sets[#sets + 1] = handle[RESULTS[name][1]](handle)
     end
   end
@@ -86,6 +95,9 @@ local function save(load, name)
     files.new_writer(path, names, load.plan).close()
   end
   files.check(core.end_last_line(path))
+  if name == "unprocessed" then -- of which the service has no counter: what came must at least be whole rows
+    count_rows(load, path)
+  end
   return core.sync(path)
 end
 
@@ -206,15 +218,6 @@ local function join_results(load, paths)
   paths.joined = path
 end
 
--- Rows in a file of results.
-local function count_rows(load, path)
-  local count = 0
-  files.walk(load.client, path, load.plan.columnDelimiter, function()
-    count = count + 1
-  end)
-  return count
-end
-
 -- Why rows failed, by the file of them. Where the service gave no counters (dataloader, pull request 1033), the files count.
 local function tell_reasons(load, sums, paths)
   local tally = reasons.new()
@@ -238,25 +241,27 @@ local function read_reasons(load, part, tally)
   end
 end
 
--- The same where nobody wants files. All is processed by then, so a load is not an error when the reasons cannot be had.
+-- The same where nobody wants files. A load is not an error when the reasons cannot be had, unless they are all that tells how many
+-- rows failed.
 local function fetch_reasons(load, sums)
-  local tally = reasons.new()
+  local tally, all = reasons.new(), true
   for _, part in ipairs(load.parts) do
     local info, before = part.info, tally.count
-    if not (part.lost or info.gone) and info.numberRecordsFailed ~= 0 then
+    local uncounted = info.state == "JobComplete" and not info.numberRecordsProcessed -- it has processed all
+    if not info.gone and info.numberRecordsFailed ~= 0 and (all or uncounted) then
       local good, err = yieldable.pcall(read_reasons, load, part, tally)
-      if not good and not core.is_error(err) then
+      if not good and (not core.is_error(err) or uncounted and err.status ~= 404) then
         error(err, 0)
-      elseif not good then
-        return
       end
-      if not info.numberRecordsProcessed and info.state == "JobComplete" then -- which has processed all
-        sums.processed, sums.failed = sums.processed + part.records, sums.failed + tally.count - before
-        sums.unprocessed = sums.unprocessed - part.records
+      all = all and good
+      if uncounted then
+        local what = good and "processed" or "unknown"
+        sums[what], sums.unprocessed = sums[what] + part.records, sums.unprocessed - part.records
+        sums.failed = sums.failed + (good and tally.count - before or 0)
       end
     end
   end
-  sums.errors = tally.list()
+  sums.errors = all and tally.list() or nil
 end
 
 local function sum_up(load)
