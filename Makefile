@@ -118,6 +118,10 @@ check-peers: ## clients of others against the local org; needs the npm registry
 	@tools/deps
 	@tools/check-peers
 
+check-page: ## the local org's page in a headless Chromium; needs the npm registry
+	@tools/deps page
+	@tools/check-page
+
 check-unit: c-test test ## C unit tests and busted, the quick way
 
 lint: ## style, grammar, versions, the line
@@ -260,6 +264,6 @@ $(BINDING)/bulkjob $(OOM)/bulkjob:
 
 -include $(wildcard $(PLAIN)/*.d $(BINDING)/*.d)
 
-.PHONY: check-peers all help lib deps demo example-host example-love check check-all ready oom-programs test asan tsan c-test fuzz oom check-unit lint format rockspec manual rock-check \
+.PHONY: check-peers check-page all help lib deps demo example-host example-love check check-all ready oom-programs test asan tsan c-test fuzz oom check-unit lint format rockspec manual rock-check \
   bench bench-large bench-hosts install uninstall clean syntax run-c-tests run-fuzzers run-oom FORCE
 .DELETE_ON_ERROR:

@@ -7,6 +7,7 @@ local jobs = require "jobs"
 local loader = require "loader"
 local multipart = require "multipart"
 local quota = require "quota"
+local request_log = require "request_log"
 local respond = require "respond"
 local results = require "results"
 local schema = require "schema"
@@ -70,6 +71,7 @@ local function create(fields, version)
     return nil, err
   end
   local job = jobs.create("ingest", fields, version)
+  request_log.about(ngx.ctx.entry, job.id)
   job.object = schema.find(fields.object).name
   return job
 end

@@ -28,27 +28,45 @@ end
 local STYLE = [[
 :root{color-scheme:light dark;--line:#8884;--accent:#0b5cab;--bad:#b3261e;--good:#2e7d32}
 @media (prefers-color-scheme:dark){:root{--accent:#7ab8ff;--bad:#ff8a80;--good:#81c784}}
+html{background:Canvas;color:CanvasText}
 body{font:16px/1.45 system-ui,sans-serif;margin:0 auto;max-width:75rem;padding:0 1rem 3rem}
-h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}a{color:var(--accent)}
+h1{font-size:1.4rem;overflow-wrap:anywhere}h2{font-size:1.1rem;margin-top:2rem}a{color:var(--accent)}
 nav{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;padding:1rem 0;border-bottom:1px solid var(--line)}
-nav a[aria-current]{font-weight:bold;text-decoration:none}
+nav a[aria-current]{font-weight:bold;text-decoration:none}main:focus{outline:none}
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%}
-th,td{text-align:left;padding:.35rem .75rem .35rem 0;border-bottom:1px solid var(--line);white-space:nowrap;vertical-align:top}
+th,td{text-align:left;padding:.35rem 1.25rem .35rem 0;border-bottom:1px solid var(--line);white-space:nowrap;vertical-align:baseline}
 td.n,th.n{text-align:right}td.long{white-space:normal;overflow-wrap:anywhere;min-width:12rem}
 pre{overflow-x:auto;border:1px solid var(--line);border-radius:4px;padding:.75rem;margin:.5rem 0}
 progress{width:6rem}.Failed,.Aborted,.bad{color:var(--bad)}.JobComplete{color:var(--good)}
-form{display:flex;flex-wrap:wrap;gap:.75rem;align-items:end;margin:1rem 0}label{display:flex;flex-direction:column;font-size:.85rem}
-input,select,button{font:inherit;padding:.3rem .6rem;max-width:100%;box-sizing:border-box}td form{margin:0;flex-wrap:nowrap}td input{min-width:0;width:11rem}.actions{display:flex;gap:.75rem}
+form{display:flex;flex-wrap:wrap;gap:.75rem;align-items:end;margin:1rem 0}
+form label{display:flex;flex-direction:column;font-size:.85rem;max-width:100%}
+input,select,button{font:inherit;height:2.25rem;padding:0 .6rem;max-width:100%;box-sizing:border-box}
+td form{margin:0;flex-wrap:nowrap}td input{min-width:0;width:22rem}.actions,.pages{display:flex;gap:.75rem}.pages{padding:.75rem 0}
 .skip{position:absolute;left:-99rem}.skip:focus{position:static}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1.5rem}dd{margin:0;overflow-wrap:anywhere}
-@media (max-width:30rem){dl{grid-template-columns:1fr}dt{font-weight:bold}}]]
+@media (max-width:40rem){
+.wide{border-top:1px solid var(--line)}table,tbody,td{display:block}thead{position:absolute;left:-99rem}
+tr{display:grid;grid-template-columns:3fr 2fr;gap:.1rem .75rem;padding:.6rem 0;border-bottom:1px solid var(--line)}
+td,td.n{border:0;padding:0;font-size:.93rem;text-align:left;white-space:normal;overflow-wrap:anywhere}td.long{grid-column:1/-1}td:empty{display:none}
+td[data-label]:before{content:attr(data-label) ": ";font-size:.85rem;opacity:.75}}]]
 
--- Replaces what changes with what the server says now, unless somebody is busy in it.
+-- Replaces what changes with what the server says now, unless somebody selects in it or presses a button of it. What had the focus has
+-- it again, and what was scrolled stays so.
 local SCRIPT = [[
-setInterval(async()=>{const live=document.getElementById('live');
-if(document.hidden||!live||live.contains(document.activeElement)||getSelection().toString())return;
-try{const page=new DOMParser().parseFromString(await(await fetch(location.href)).text(),'text/html').getElementById('live');
-if(page&&page.innerHTML!==live.innerHTML)live.replaceWith(page)}catch{}},2000)]]
+const key=e=>e.id||e.getAttribute('href')||e.getAttribute('aria-label')||e.form?.action;
+setInterval(async()=>{if(document.hidden||!document.getElementById('live'))return;
+const lost=document.getElementById('lost');
+try{const page=new DOMParser().parseFromString(await(await fetch(location.href,{headers:{accept:'text/html'}})).text(),'text/html').getElementById('live');
+lost.hidden=true;
+if(!page)return location.reload();
+const live=document.getElementById('live');
+if(page.innerHTML===live.innerHTML||live.querySelector(':active')||getSelection().toString())return;
+const all=(root,what)=>[...root.querySelectorAll(what)],focus=document.activeElement,held=live.contains(focus)&&key(focus);
+const scrolled=all(live,'.wide,pre').map(e=>[key(e),e.scrollLeft]);
+live.replaceWith(page);
+for(const e of all(page,'.wide,pre'))e.scrollLeft=(scrolled.find(s=>s[0]===key(e))||[0,0])[1];
+if(held)(all(page,'a,button,[tabindex]').find(e=>key(e)===held)||document.getElementById('main')).focus({preventScroll:true});
+}catch{lost.hidden=false}},2000)]]
 
 --- How a Content-Security-Policy names a piece of the page that may be used.
 local function hash_of(piece)
@@ -76,8 +94,8 @@ local function send(title, place, parts, status)
   ngx.header["Cache-Control"] = "no-store"
   ngx.print('<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">',
     "<title>", text(title), " - sandbox</title><style>", STYLE, '</style></head><body><a class="skip" href="#main">To the content</a>',
-    '<header><nav aria-label="Main">', table.concat(links), '</nav></header><main id="main"><h1>', text(title), "</h1>",
-    table.concat(parts), "</main><script>", SCRIPT, "</script></body></html>\n")
+    '<header><nav aria-label="Main">', table.concat(links), '</nav></header><main id="main" tabindex="-1"><h1>', text(title), "</h1>",
+    '<p id="lost" class="bad" role="status" hidden>The sandbox does not answer. This is what it said last.</p>', table.concat(parts), "</main><script>", SCRIPT, "</script></body></html>\n")
 end
 
 local function redirect(to)
@@ -90,18 +108,22 @@ local function not_found()
   return send("There is no such page", nil, { '<p><a href="/">To the jobs</a></p>' }, 404)
 end
 
---- A table. head: { { title, class }, ... }; rows: lists of cells, which are markup already.
+--- A table. head: { { title, class, bare }, ... }; rows: lists of cells, which are markup already. On a narrow screen each row is a block
+-- in which cells name their column, except those of a bare one; the roles keep it a table for a screen reader.
 local function grid(caption, head, rows)
-  local out = { '<div class="wide" tabindex="0" role="region" aria-label="', text(caption), '"><table><thead><tr>' }
-  for _, column in ipairs(head) do
-    out[#out + 1] = ('<th scope="col"%s>%s</th>'):format(column[2] and ' class="' .. column[2] .. '"' or "", text(column[1]))
+  local out = { '<div class="wide" tabindex="0" role="region" aria-label="', text(caption), '"><table role="table" aria-label="', text(caption),
+    '"><thead role="rowgroup"><tr role="row">' }
+  local starts = {}
+  for i, column in ipairs(head) do
+    local class = column[2] and ' class="' .. column[2] .. '"' or ""
+    out[#out + 1] = ('<th role="columnheader" scope="col"%s>%s</th>'):format(class, text(column[1]))
+    starts[i] = ('<td role="cell"%s%s>'):format(class, column[3] and "" or ' data-label="' .. text(column[1]) .. '"')
   end
-  out[#out + 1] = "</tr></thead><tbody>"
+  out[#out + 1] = '</tr></thead><tbody role="rowgroup">'
   for _, row in ipairs(rows) do
-    out[#out + 1] = "<tr>"
+    out[#out + 1] = '<tr role="row">'
     for i, cell in ipairs(row) do
-      local class = head[i][2]
-      out[#out + 1] = ("<td%s>%s</td>"):format(class and ' class="' .. class .. '"' or "", cell)
+      out[#out + 1] = starts[i] .. cell .. "</td>"
     end
     out[#out + 1] = "</tr>"
   end
@@ -113,8 +135,15 @@ local function moment(seconds)
   return os.date("!%Y-%m-%d %H:%M:%S", math.floor(seconds))
 end
 
-local function button(action, label)
-  return ('<form method="post" action="%s"><button>%s</button></form>'):format(text(action), text(label))
+--- With milliseconds: most of what happens to a job here happens within a second.
+local function exact_moment(seconds)
+  return ("%s.%03d"):format(moment(seconds), seconds % 1 * 1000)
+end
+
+--- what: of several buttons with one label, what this one is for.
+local function button(action, label, what)
+  return ('<form method="post" action="%s"><button%s>%s</button></form>'):format(text(action),
+    what and (' aria-label="%s %s"'):format(text(label), text(what)) or "", text(label))
 end
 
 local function progress(job)
@@ -122,6 +151,14 @@ local function progress(job)
     return ""
   end
   return ('<progress max="%d" value="%d" aria-label="rows processed"></progress>'):format(math.max(job.rows, 1), job.processed)
+end
+
+local function state_of(job)
+  return ('<span class="%s">%s</span>%s %s'):format(text(job.state), text(job.state), job.held and " (held)" or "", progress(job))
+end
+
+local function failed_of(job)
+  return ("<span%s>%s</span>"):format(job.failed > 0 and ' class="bad"' or "", text(job.failed))
 end
 
 -- Jobs
@@ -134,20 +171,21 @@ local function job_list(args)
   for i = newest, math.max(newest - JOBS_PER_PAGE + 1, 1), -1 do
     local job = all[i]
     rows[#rows + 1] = {
-      ('<a href="/jobs/%s">%s</a>'):format(text(job.id), text(job.id)), ('<span class="%s">%s</span> %s'):format(text(job.state), text(job.state),
-        progress(job)), text(job.object), text(job.operation), text(job.processed), text(job.failed), text(moment(job.created)),
+      ('<a href="/jobs/%s">%s</a>'):format(text(job.id), text(job.id)), state_of(job), text(job.object), text(job.operation),
+      text(job.processed), failed_of(job), text(moment(job.created)),
     }
   end
   local parts = { '<div id="live">', ("<p>%d jobs, newest first. Times are UTC.</p>"):format(#all) }
-  parts[#parts + 1] = grid("Jobs", { { "Job" }, { "State" }, { "Object" }, { "Operation" }, { "Processed", "n" }, { "Failed", "n" }, { "Created" } },
+  parts[#parts + 1] = grid("Jobs", { { "Job", nil, true }, { "State", nil, true }, { "Object" }, { "Operation" }, { "Processed", "n" }, { "Failed", "n" }, { "Created", nil, true } },
     rows)
+  parts[#parts + 1] = '<p class="pages">'
   if number > 1 then
-    parts[#parts + 1] = ('<a href="/?page=%d">Newer</a> '):format(number - 1)
+    parts[#parts + 1] = ('<a href="/?page=%d">Newer</a>'):format(number - 1)
   end
   if newest > JOBS_PER_PAGE then
     parts[#parts + 1] = ('<a href="/?page=%d">Older</a>'):format(number + 1)
   end
-  parts[#parts + 1] = "</div>"
+  parts[#parts + 1] = "</p></div>"
   return send("Bulk data load jobs", "/", parts)
 end
 
@@ -171,14 +209,17 @@ end
 
 local function preview_part(title, stream)
   local shown, more = preview(stream)
-  return ('<h2>%s</h2><pre tabindex="0">%s</pre>%s'):format(text(title), text(shown), more and "<p>... and more.</p>" or "")
+  return ('<h2>%s</h2><pre tabindex="0" role="group" aria-label="%s">%s</pre>%s'):format(text(title), text(title), text(shown),
+    more and "<p>... and more.</p>" or "")
 end
 
 local FACTS = {
-  { "id", "Id" }, { "state", "State" }, { "object", "Object" }, { "operation", "Operation" }, { "external_id_field", "External id" },
+  { "state", "State" }, { "object", "Object" }, { "operation", "Operation" }, { "external_id_field", "External id" },
   { "query_text", "Query" }, { "api_version", "API version" }, { "line_ending", "Line ending" }, { "column_delimiter", "Column delimiter" },
   { "bytes", "Bytes" }, { "rows", "Rows" }, { "processed", "Processed" }, { "failed", "Failed" }, { "error_message", "Error" },
 }
+
+local SPECIAL = { state = state_of, failed = failed_of }
 
 local SETS = { { "successful", "Successful results" }, { "failed", "Failed results" }, { "unprocessed", "Unprocessed records" } }
 
@@ -194,16 +235,18 @@ local function job_page(id, problem)
   put "<dl>"
   for _, fact in ipairs(FACTS) do
     if job[fact[1]] ~= nil then
-      put(("<dt>%s</dt><dd>%s</dd>"):format(fact[2], text(job[fact[1]])))
+      local special = SPECIAL[fact[1]]
+      put(("<dt>%s</dt><dd>%s</dd>"):format(fact[2], special and special(job) or text(job[fact[1]])))
     end
   end
-  put("</dl>" .. progress(job))
+  put "</dl>"
   put "<h2>Timeline</h2><ol>"
   for _, step in ipairs(job.history or {}) do
-    put(("<li>%s %s</li>"):format(text(moment(step.at)), text(step.state)))
+    put(("<li>%s %s</li>"):format(text(exact_moment(step.at)), text(step.state)))
   end
   put "</ol>"
-  put('<div class="actions">' .. button("/jobs/" .. job.id .. "/abort", "Abort") .. button("/jobs/" .. job.id .. "/delete", "Delete") .. "</div>")
+  local action = jobs.is_terminal(job) and "Delete" or "Abort" -- what the service allows now
+  put('<div class="actions">' .. button("/jobs/" .. job.id .. "/" .. action:lower(), action) .. "</div>")
   if job.kind == "query" then
     put(preview_part("Result", function(write)
       query_run.preview(job, write)
@@ -219,15 +262,15 @@ local function job_page(id, problem)
       end
     end
   end
-  local log, rows = request_log.select { path = job.id:sub(1, 15) }, {}
-  for i = #log, math.max(#log - LOG_LINES + 1, 1), -1 do
-    local entry = log[i]
-    rows[#rows + 1] = {
-      text(moment(entry.started)), text(entry.method), text(entry.path), text(entry.status or "none"), text(entry.fault and "fault " .. entry.fault),
+  local rows = {}
+  for i, entry in ipairs(request_log.of_job(job.id, LOG_LINES)) do
+    rows[i] = {
+      text(exact_moment(entry.started)), text(entry.method), text(entry.path), text(entry.status or "none"), text(entry.fault),
     }
   end
   put "<h2>Requests</h2>"
-  put(grid("Requests", { { "Time" }, { "Method" }, { "Path", "long" }, { "Status", "n" }, { "" } }, rows))
+  put(#rows == 0 and "<p>None that the log remembers.</p>"
+    or grid("Requests", { { "Time", nil, true }, { "Method" }, { "Path", "long" }, { "Status", "n" }, { "Fault", "n" } }, rows))
   put "</div>"
   return send("Job " .. job.id, "/", parts, problem and 400)
 end
@@ -255,6 +298,10 @@ local function options(list, chosen)
   return table.concat(out)
 end
 
+local SYSTEM = {
+  IsDeleted = true, CreatedDate = true, CreatedById = true, LastModifiedDate = true, LastModifiedById = true, SystemModstamp = true, OwnerId = true,
+}
+
 local function record_list(args)
   local names, fields = {}, {}
   for _, object in pairs(schema.objects) do
@@ -262,8 +309,13 @@ local function record_list(args)
   end
   table.sort(names)
   local object = schema.find(args.object or "Account") or schema.find "Account"
-  for _, field in ipairs(object.fields) do
-    fields[#fields + 1] = field.type ~= "compound" and field.name or nil
+  -- The system's own, which are the same in most rows, stand after the others.
+  for _, last in ipairs { false, true } do
+    for _, field in ipairs(object.fields) do
+      if field.type ~= "compound" and (SYSTEM[field.name] == true) == last then
+        fields[#fields + 1] = field.name
+      end
+    end
   end
   local where = args.where or ""
   local parts = {
@@ -280,14 +332,17 @@ local function record_list(args)
   local rows, used = {}, {}
   for row in records.db:rows(plan.sql, plan.params) do
     rows[#rows + 1] = row
-    for i in pairs(row) do
-      used[i] = true
+    for i, value in pairs(row) do
+      if plan.fields[i].type == "boolean" then
+        row[i] = value ~= 0
+      end
+      used[i] = used[i] or row[i] ~= false
     end
   end
   -- Only columns that some record has something in.
   local head, cells = {}, {}
   for i, name in ipairs(plan.names) do
-    head[#head + 1] = used[i] and { name } or nil
+    head[#head + 1] = used[i] and { name, nil, name == "Id" } or nil
   end
   for r, row in ipairs(rows) do
     cells[r] = {}
@@ -297,7 +352,7 @@ local function record_list(args)
   end
   parts[#parts + 1] = ("<p>%d records of %s in all; here are %s%d.</p>"):format(records.count(object.name), text(object.name),
     #rows == RECORDS and "the first " or "", #rows)
-  parts[#parts + 1] = grid("Records", head, cells)
+  parts[#parts + 1] = #rows > 0 and grid("Records", head, cells) or ""
   return send("Records", "/records", parts)
 end
 
@@ -314,24 +369,31 @@ local function fault_text(fault)
   return table.concat(parts, ", ")
 end
 
-local function fault_list(problem)
+--- form: what was filled in, when it could not be taken.
+local function fault_list(problem, form)
   local rows = {}
   for i, fault in ipairs(faults.all()) do
     rows[i] = {
-      text(fault.id), text(fault_text(fault)), text(fault.left < 0 and "for ever" or fault.left), button("/faults/" .. fault.id .. "/remove", "Remove"),
+      text(fault.id), text(fault_text(fault)), text(fault.left < 0 and "for ever" or fault.left),
+      button("/faults/" .. fault.id .. "/remove", "Remove", "fault " .. fault.id),
     }
   end
+  form = form or { count = "1" }
+  local function choice(label, name, list)
+    return ('<label>%s <select name="%s">%s</select></label>'):format(label, name, options(list, form[name]))
+  end
+  local function line(label, name, more)
+    return ('<label>%s <input name="%s" value="%s" %s></label>'):format(label, name, text(form[name]), more)
+  end
   return send("Faults", "/faults", {
-    problem and '<p class="bad" role="alert">' .. text(problem) .. "</p>" or "",
-    #rows == 0 and "<p>No fault is active.</p>" or grid("Faults", { { "No.", "n" }, { "Fault", "long" }, { "Left", "n" }, { "" } }, rows),
-    '<h2>Add a fault</h2><form method="post" action="/faults"><label>Method <select name="method">',
-    options { "any", "GET", "POST", "PUT", "PATCH", "DELETE" },
-    '</select></label><label>Path holds <input name="path" placeholder="/batches"></label>',
-    '<label>Answer <input name="status" inputmode="numeric" size="5" placeholder="503"></label><label>Connection <select name="reset">',
-    options { "stays", "before", "after", "body" },
-    '</select></label><label>Takes effect <select name="effect">', options { "as usual", "true", "false", "late" },
-    '</select></label><label>Seconds <input name="seconds" inputmode="decimal" size="5"></label>',
-    '<label>Times <input name="count" inputmode="numeric" size="5" value="1"></label><button>Add</button></form>',
+    problem and '<p class="bad" role="alert">' .. text(problem) .. "</p>" or "", '<div id="live">',
+    #rows == 0 and "<p>No fault is active.</p>"
+      or grid("Faults", { { "No.", "n" }, { "Fault", "long" }, { "Left", "n" }, { "Action", nil, true } }, rows),
+    '</div><h2>Add a fault</h2><form method="post" action="/faults">', choice("Method", "method", { "any", "GET", "POST", "PUT", "PATCH", "DELETE" }),
+    line("Path holds", "path", 'placeholder="/batches"'), line("Answer", "status", 'inputmode="numeric" size="5" placeholder="503"'),
+    choice("Connection", "reset", { "stays", "before", "after", "body" }), choice("Takes effect", "effect", { "as usual", "true", "false", "late" }),
+    line("Seconds", "seconds", 'inputmode="decimal" size="5"'), line("Times", "count", 'inputmode="numeric" size="5"'),
+    "<button>Add</button></form>",
   }, problem and 400)
 end
 
@@ -354,24 +416,27 @@ local function add_fault(form)
   end
   local ok, err = faults.check(fault)
   if not ok then
-    return fault_list(err)
+    return fault_list(err, form)
   end
   faults.add(fault)
   return redirect "/faults"
 end
 
-local function setting_list(problem)
+--- form: what was filled in, when it could not be taken.
+local function setting_list(problem, form)
   local rows = {}
   for i, name in ipairs(settings.names()) do
-    local id = "set-" .. name
+    local wrong = form and form.name == name
     rows[i] = {
-      ('<label for="%s">%s</label>'):format(id, name),
-      ('<form method="post" action="/settings"><input type="hidden" name="name" value="%s"><input id="%s" name="value" value="%s"><button>Set</button>'
-        .. "</form>"):format(name, id, text(settings.values[name])),
+      ('<label for="set-%s">%s</label>'):format(name, name),
+      ('<form method="post" action="/settings"><input type="hidden" name="name" value="%s"><input id="set-%s" name="value" value="%s"%s>'
+        .. '<button aria-label="Set %s">Set</button></form>'):format(name, name, text(wrong and form.value or settings.values[name]),
+        wrong and ' aria-invalid="true"' or "", name),
     }
   end
   return send("Settings", "/settings", {
-    problem and '<p class="bad" role="alert">' .. text(problem) .. "</p>" or "", grid("Settings", { { "Setting" }, { "Value" } }, rows),
+    problem and '<p class="bad" role="alert">' .. text(problem) .. "</p>" or "",
+    grid("Settings", { { "Setting", "long", true }, { "Value", "long", true } }, rows),
   }, problem and 400)
 end
 
@@ -382,12 +447,12 @@ local function change_setting(form)
     ok, err = settings.set { [form.name] = value }
   end
   if not ok then
-    return setting_list(err)
+    return setting_list(err, form)
   end
   if form.name == "username" then
     records.rename_user(value)
   end
-  return redirect "/settings"
+  return redirect("/settings#set-" .. form.name) -- where it stands on the page
 end
 
 local function remove_fault(id)

@@ -8,6 +8,7 @@ local jobs = require "jobs"
 local json = require "json"
 local query_run = require "query_run"
 local quota = require "quota"
+local request_log = require "request_log"
 local respond = require "respond"
 local settings = require "settings"
 
@@ -45,6 +46,7 @@ function M.create(request)
   end
   fields.object = plan.object.name
   local job = jobs.create("query", fields, request.version)
+  request_log.about(ngx.ctx.entry, job.id)
   job.plan = plan
   query_run.enqueue(job)
   return respond.json(jobs.view(job, "create"))

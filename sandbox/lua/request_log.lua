@@ -7,10 +7,42 @@ local M = {}
 
 local entries, first, last = {}, 1, 0
 
+-- Which job an entry is about and the number of the entry about it before that, by number; and the last number of each job, by the first
+-- 15 characters of its id. So a page of one job need not look through the log of all.
+local links, newest = {}, {}
+
 local HEADERS = {
   "content_type", "content_length", "content_encoding", "transfer_encoding", "accept", "accept_encoding", "user_agent", "expect",
   "sforce_call_options", "x_prettyprint", "connection",
 }
+
+--- The request is about that job. entry: nil when the log has none.
+function M.about(entry, id)
+  if entry and entries[entry.number] and not links[entry.number] then
+    id = id:sub(1, 15)
+    links[entry.number] = { id = id, before = newest[id] }
+    newest[id] = entry.number
+  end
+end
+
+local function drop_first()
+  local link = links[first]
+  if link and newest[link.id] == first then
+    newest[link.id] = nil
+  end
+  entries[first], links[first] = nil, nil
+  first = first + 1
+end
+
+--- The entries about a job, newest first, at most so many.
+function M.of_job(id, most)
+  local out, number = {}, newest[id:sub(1, 15)]
+  while entries[number] and #out < most do
+    out[#out + 1] = entries[number]
+    number = links[number].before
+  end
+  return out
+end
 
 --- A new entry; the router and the answer fill it in.
 function M.begin(method, uri)
@@ -25,9 +57,12 @@ function M.begin(method, uri)
     started = clock.now(), effect = false, finished = false,
   }
   entries[last] = entry
+  local id = uri:match "/(750%w+)" -- the prefix of all jobs
+  if id then
+    M.about(entry, id)
+  end
   if last - first >= settings.values.log_size then
-    entries[first] = nil
-    first = first + 1
+    drop_first()
   end
   return entry
 end
@@ -72,6 +107,7 @@ end
 
 function M.clear()
   entries, first, last = {}, last + 1, last
+  links, newest = {}, {}
 end
 
 return M
