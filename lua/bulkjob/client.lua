@@ -20,7 +20,7 @@ local NEEDS_OBJECT = { insert = true, update = true, upsert = true, delete = tru
 local SPEC = {
   object = "string", operation = "string", externalIdFieldName = "string", assignmentRuleId = "string", contentType = "string",
   query = "string", data = "any",
-  columnDelimiter = { "BACKQUOTE", "CARET", "COMMA", "PIPE", "SEMICOLON", "TAB" }, lineEnding = { "LF", "CRLF" },
+  columnDelimiter = options.DELIMITERS, lineEnding = options.LINE_ENDINGS,
 }
 
 ---@class bulkjob.Options

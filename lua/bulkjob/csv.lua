@@ -9,7 +9,7 @@ local csv = {}
 local PIECE = 64 * 1024
 
 local READ_OPTIONS = { delimiter = "string", max_record = "number" }
-local WRITE_OPTIONS = { delimiter = "string", line_ending = "string" }
+local WRITE_OPTIONS = { delimiter = "string", line_ending = options.LINE_ENDINGS }
 local CHECK_OPTIONS = { delimiter = "string", part_bytes = "count", sha256 = "boolean" }
 
 local function source_error(failure)

@@ -50,8 +50,8 @@ local PAGES = 4
 ---@field resumed boolean an earlier call had begun it
 
 local OPTIONS = {
-  query = "text", operation = { "query", "queryAll" }, file = "text", columnDelimiter = "text", lineEnding = "text",
-  max_records = "count", pages = "count", journal = "text", restart = "boolean", on_progress = "function",
+  query = "text", operation = { "query", "queryAll" }, file = "text", max_records = "count", pages = "count", journal = "text",
+  columnDelimiter = options.DELIMITERS, lineEnding = options.LINE_ENDINGS, restart = "boolean", on_progress = "function",
 }
 
 local function progress(extract)

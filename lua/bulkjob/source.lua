@@ -35,7 +35,7 @@ local FORMS = {
 }
 
 local function check_fields(s, form)
-  options.check("source", s, FORMS[form], nil, 0)
+  options.check("source", s, FORMS[form], { form }, 0)
   for _, key in ipairs { "first", "last" } do
     local value = s[key] or 1
     if not (value % 1 == 0 and math.abs(value) <= MOST) then
