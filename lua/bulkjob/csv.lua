@@ -120,18 +120,6 @@ function csv.encode(rows, columns, given)
   end
 end
 
----@class bulkjob.CsvFacts
----@field columns string[] the names in the header
----@field columnDelimiter string as the service calls it: "COMMA" and so on
----@field lineEnding "LF"|"CRLF"
----@field records integer without the header
----@field bytes integer
----@field header_first integer the bytes of the header, from 1; a byte order mark comes before it
----@field header_last integer
----@field sha256 string|nil of all bytes, in hexadecimal digits, when it was asked for
----@field parts { first: integer, last: integer, records: integer, digest: string }[] where to cut it, at record boundaries; the digest
----  is what `job:upload { file =, first =, last =, header =, digest = }` compares the bytes with, the header of this data before them
-
 --- Looks through CSV for what the service would refuse: no header, an empty name or one twice, quotes that are not closed or stand
 --- where none may, records with another number of values, mixed line ends, text that is no UTF-8, and what is longer than the
 --- service takes. Values are not looked at.

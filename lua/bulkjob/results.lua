@@ -10,7 +10,6 @@ local types = require "bulkjob.types"
 local wait = require "bulkjob.wait"
 local yieldable = require "bulkjob.yieldable"
 
----@class bulkjob.ResultSet
 local methods = {}
 
 local results = {}
