@@ -136,6 +136,9 @@ rockspec: ## write the rockspec anew from the tree
 manual: ## write the manual page anew from the parser of the command
 	lua5.4 tools/manual.lua $(VERSION) > doc/bulkjob.1
 
+reference: ## write the reference page anew from the annotations for editors
+	lua5.4 tools/reference.lua > doc/reference.md
+
 rock-check: ## is the rockspec true, and does its rock work
 	@tools/rock-check $(VERSION)
 
@@ -264,6 +267,6 @@ $(BINDING)/bulkjob $(OOM)/bulkjob:
 
 -include $(wildcard $(PLAIN)/*.d $(BINDING)/*.d)
 
-.PHONY: check-peers check-page all help lib deps demo example-host example-love check check-all ready oom-programs test asan tsan c-test fuzz oom check-unit lint format rockspec manual rock-check \
+.PHONY: check-peers check-page all help lib deps demo example-host example-love check check-all ready oom-programs test asan tsan c-test fuzz oom check-unit lint format rockspec manual reference rock-check \
   bench bench-large bench-hosts install uninstall clean syntax run-c-tests run-fuzzers run-oom FORCE
 .DELETE_ON_ERROR:

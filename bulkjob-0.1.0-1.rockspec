@@ -76,6 +76,7 @@ build = {
     ["bulkjob.loop.luv"] = "lua/bulkjob/loop/luv.lua",
     ["bulkjob.loop.ngx"] = "lua/bulkjob/loop/ngx.lua",
     ["bulkjob.loop.unix_socket"] = "lua/bulkjob/loop/unix_socket.lua",
+    ["bulkjob.meta"] = "lua/bulkjob/meta.lua",
     ["bulkjob.options"] = "lua/bulkjob/options.lua",
     ["bulkjob.outfile"] = "lua/bulkjob/outfile.lua",
     ["bulkjob.page"] = "lua/bulkjob/page.lua",

@@ -10,6 +10,7 @@
 --- All others are only shown. The blocks of a guide run one after the other, in one directory, with SF_INSTANCE_URL and
 --- SF_ACCESS_TOKEN in the environment and `bulkjob` in PATH. A program is good when its exit code is 0. The nginx of a guide
 --- runs until its last block is done.
+local annotations = require "tools.annotations"
 local control = require "sandbox.control"
 local core = require "bulkjob.core"
 local helper = require "spec.helper"
@@ -241,40 +242,6 @@ describe("the guides:", function()
     end)
   end
 
-  -- The places that a page of Markdown links to: paths and headings of this project.
-  local function links_of(path)
-    local links = {}
-    for target in helper.content(path):gsub("```.-\n```", ""):gmatch "%]%(([^)%s]+)%)" do
-      if not target:find "^%a+:" then
-        links[#links + 1] = target
-      end
-    end
-    return links
-  end
-
-  -- As GitHub names the anchor of a heading.
-  local function anchors_of(path)
-    local anchors = {}
-    for line in helper.content(path):gsub("```.-\n```", ""):gmatch "[^\n]+" do
-      local heading = line:match "^#+%s+(.*)$"
-      if heading then
-        anchors[heading:lower():gsub("[^%w%s_-]", ""):gsub("%s", "-")] = true
-      end
-    end
-    return anchors
-  end
-
-  it("their links lead somewhere", function()
-    for _, name in ipairs(guides()) do
-      for _, target in ipairs(links_of("doc/" .. name)) do
-        local path, anchor = target:match "^([^#]*)#?(.*)$"
-        path = path == "" and "doc/" .. name or "doc/" .. path
-        assert(lfs.attributes(path), ("doc/%s: %s is not there"):format(name, target))
-        assert(anchor == "" or anchors_of(path)[anchor], ("doc/%s: %s: no such heading"):format(name, target))
-      end
-    end
-  end)
-
   it("that of the command names each option and each command", function()
     local text = helper.content "doc/command.md"
     local manual = helper.content("doc/bulkjob.1"):gsub("\\%-", "-")
@@ -292,9 +259,8 @@ describe("the guides:", function()
 
   it("that of errors names each kind, and each code of our own", function()
     local text = helper.content "doc/errors.md"
-    local kinds = helper.content("lua/bulkjob.lua"):match "@field kind ([^\n]+)"
-    for word in kinds:gmatch '"(%l+)"' do
-      assert(text:find("\n| `" .. word .. "` |"), "the kind " .. word .. " is not in doc/errors.md")
+    for _, kind in ipairs(annotations.read("lua/bulkjob/meta.lua").known["bulkjob.ErrorKind"].values) do
+      assert(text:find("\n| `" .. kind.value .. "` |"), "the kind " .. kind.value .. " is not in doc/errors.md")
     end
     for _, code in ipairs { "LOCKED", "CONTENT_CHANGED", "NOT_RENAMED" } do
       assert(text:find("`" .. code .. "`", 1, true))

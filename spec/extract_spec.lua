@@ -682,6 +682,8 @@ describe("a query of many pages", function()
       ["no query"] = { { file = "x" }, "query is missing" },
       ["half a page"] = { { query = SOQL, file = "x", pages = 0.5 }, "pages: a whole number" },
       ["another operation"] = { { query = SOQL, file = "x", operation = "insert" }, "query or queryAll expected" },
+      ["another delimiter"] = { { query = SOQL, file = "x", columnDelimiter = "," }, "extract: columnDelimiter: BACKQUOTE" },
+      ["other line ends"] = { { query = SOQL, file = "x", lineEnding = "\n" }, "extract: lineEnding: LF or CRLF expected" },
     } do
       it("raises for " .. name, function()
         assert.error_matches(function()

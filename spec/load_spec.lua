@@ -507,6 +507,15 @@ describe("client:load", function()
     assert.are.same({ report.bytes, 100, #report.jobs }, { before.bytes, before.processed, before.jobs.done })
   end)
 
+  it("tells the bytes of a part that goes up as a whole number", function()
+    local job = assert(client:create { object = "Account", operation = "insert" })
+    local sent
+    assert(job:upload(function()
+      sent = sent or core.job_facts(job).upload:progress()
+    end))
+    assert.are.equal("0", tostring(sent))
+  end)
+
   describe("that fails", function()
     local function none_open()
       for _, job in ipairs(org:jobs()) do

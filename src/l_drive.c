@@ -462,7 +462,7 @@ static int call_was_sent(lua_State *L)
 static int call_progress(lua_State *L)
 {
     const struct call *c = bj_check_call(L, 1);
-    lua_pushnumber(L, c->transfer ? (lua_Number)atomic_load(&c->transfer->source.sent) : 0);
+    bj_pushinteger(L, c->transfer ? atomic_load(&c->transfer->source.sent) : 0);
     return 1;
 }
 

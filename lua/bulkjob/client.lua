@@ -7,7 +7,6 @@ local source = require "bulkjob.source"
 local wait = require "bulkjob.wait"
 require "bulkjob.job"
 
----@class bulkjob.Client
 local methods = core.client_methods
 
 local client = {}
@@ -20,36 +19,11 @@ local NEEDS_OBJECT = { insert = true, update = true, upsert = true, delete = tru
 local SPEC = {
   object = "string", operation = "string", externalIdFieldName = "string", assignmentRuleId = "string", contentType = "string",
   query = "string", data = "any",
-  columnDelimiter = { "BACKQUOTE", "CARET", "COMMA", "PIPE", "SEMICOLON", "TAB" }, lineEnding = { "LF", "CRLF" },
+  columnDelimiter = options.DELIMITERS, lineEnding = options.LINE_ENDINGS,
 }
 
----@class bulkjob.Options
----@field instance_url string|nil "https://acme.my.salesforce.com"; may come from `auth`
----@field access_token string|nil
----@field auth (fun(): string|nil, string|nil)|nil gives a token, and if need be the instance URL; asked before the first
----  request and when a token is dead
----@field api_version string|nil "66.0" by default
----@field timeout number|nil seconds without a byte in either direction, 120 by default
----@field connect_timeout number|nil seconds, 30 by default
----@field total_timeout number|nil seconds for a whole call, retries and pauses included; 600 by default, and no limit for uploads
----  and results
----@field retry { tries: integer|nil, base: number|nil, cap: number|nil }|nil 5 tries, pauses from 1 s to 30 s by default
----@field proxy string|nil
----@field no_proxy string|nil hosts that need none, separated by commas
----@field ca_file string|nil
----@field ca_path string|nil
----@field client_cert string|nil
----@field client_key string|nil
----@field insecure boolean|nil do not verify certificates, and allow http
----@field max_connections integer|nil requests under way to one host at the same time, 8 by default
----@field user_agent string|nil
----@field compress boolean|nil ask for gzip answers, true by default
----@field loop (fun(waiting: bulkjob.Waiting))|nil how to wait: one of bulkjob.loop, or your own
----@field nice integer|nil added to the nice value of the engine's thread
----@field on_event fun(event: table)|nil called for each request, retry, change of state, and create that may have left an empty job behind
-
 --- A client for one org. Makes no request and starts no thread. Raises for a wrong or unknown option.
----@type fun(options: bulkjob.Options): bulkjob.Client
+---@type fun(options: bulkjob.ClientOptions): bulkjob.Client
 client.new = core.client
 
 local function check_spec(spec)

@@ -9,7 +9,7 @@ local csv = {}
 local PIECE = 64 * 1024
 
 local READ_OPTIONS = { delimiter = "string", max_record = "number" }
-local WRITE_OPTIONS = { delimiter = "string", line_ending = "string" }
+local WRITE_OPTIONS = { delimiter = "string", line_ending = options.LINE_ENDINGS }
 local CHECK_OPTIONS = { delimiter = "string", part_bytes = "count", sha256 = "boolean" }
 
 local function source_error(failure)
@@ -119,18 +119,6 @@ function csv.encode(rows, columns, given)
     parts[#parts + 1] = chunk
   end
 end
-
----@class bulkjob.CsvFacts
----@field columns string[] the names in the header
----@field columnDelimiter string as the service calls it: "COMMA" and so on
----@field lineEnding "LF"|"CRLF"
----@field records integer without the header
----@field bytes integer
----@field header_first integer the bytes of the header, from 1; a byte order mark comes before it
----@field header_last integer
----@field sha256 string|nil of all bytes, in hexadecimal digits, when it was asked for
----@field parts { first: integer, last: integer, records: integer, digest: string }[] where to cut it, at record boundaries; the digest
----  is what `job:upload { file =, first =, last =, header =, digest = }` compares the bytes with, the header of this data before them
 
 --- Looks through CSV for what the service would refuse: no header, an empty name or one twice, quotes that are not closed or stand
 --- where none may, records with another number of values, mixed line ends, text that is no UTF-8, and what is longer than the

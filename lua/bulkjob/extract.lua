@@ -17,41 +17,9 @@ local check = files.check
 
 local PAGES = 4
 
----@class bulkjob.ExtractOptions
----@field query string SOQL
----@field operation "query"|"queryAll"|nil "query" by default
----@field file string where the rows go; beside it, until it is whole and without a journal, is the directory FILE.part
----@field columnDelimiter string|nil
----@field lineEnding string|nil
----@field max_records integer|nil rows for each page; then the pages come one after the other, for the service cuts those that it
----  gives links for
----@field pages integer|nil how many at the same time, 4 by default, from API version 58.0 on
----@field journal string|nil the directory of the run: the same call again goes on where this one was stopped
----@field restart boolean|nil begin anew, whatever the journal holds
----@field on_progress fun(progress: bulkjob.ExtractProgress)|nil
-
----@class bulkjob.ExtractProgress
----@field state string of the job
----@field rows integer in the file
----@field total_rows integer|nil nil as long as the service does not know
----@field pages integer in the file
----@field bytes integer on the disk
----@field rate number bytes a second
----@field seconds number
----@field seconds_left number|nil nil while nobody can tell
-
----@class bulkjob.ExtractReport
----@field job table its info
----@field rows integer
----@field pages integer
----@field bytes integer of the file
----@field seconds number
----@field file string
----@field resumed boolean an earlier call had begun it
-
 local OPTIONS = {
-  query = "text", operation = { "query", "queryAll" }, file = "text", columnDelimiter = "text", lineEnding = "text",
-  max_records = "count", pages = "count", journal = "text", restart = "boolean", on_progress = "function",
+  query = "text", operation = { "query", "queryAll" }, file = "text", max_records = "count", pages = "count", journal = "text",
+  columnDelimiter = options.DELIMITERS, lineEnding = options.LINE_ENDINGS, restart = "boolean", on_progress = "function",
 }
 
 local function progress(extract)

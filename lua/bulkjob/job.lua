@@ -11,10 +11,6 @@ local task = require "bulkjob.task"
 local wait = require "bulkjob.wait"
 local yieldable = require "bulkjob.yieldable"
 
----@class bulkjob.Job
----@field id string
----@field kind "ingest"|"query"|nil nil as long as nobody has asked the service
----@field state string|nil the last one seen
 local methods = core.job_methods
 
 local job = {}

@@ -17,62 +17,6 @@ local client_methods = core.client_methods
 local PART_BYTES = 100000000
 local JOBS = 4
 
----@class bulkjob.LoadOptions
----@field object string
----@field operation "insert"|"update"|"upsert"|"delete"|"hardDelete"
----@field externalIdFieldName string|nil
----@field assignmentRuleId string|nil
----@field file string|nil a CSV file: this or `rows`
----@field rows table[]|(fun(): table|nil)|nil written to the disk first: into the journal, or where temporary files go
----@field columns string[]|nil of rows
----@field jobs integer|nil how many at the same time, 4 by default
----@field part_bytes integer|nil at most so many in one job, 100,000,000 by default
----@field journal string|nil the directory of the run: the same call again goes on where this one was stopped
----@field restart boolean|nil begin anew, whatever the journal holds, and send again what that has committed
----@field results string|nil a directory for successful.csv, failed.csv and unprocessed.csv
----@field join boolean|nil write joined.csv there, too: each row of the input with what became of it
----@field retry_failed string|nil load rows once more whose error holds this text, such as "UNABLE_TO_LOCK_ROW"
----@field describe boolean|nil look whether the object has the columns, first
----@field on_progress fun(progress: bulkjob.Progress)|nil
----@field wait boolean|nil false: come back when all is closed
-
----@class bulkjob.Progress
----@field bytes integer sent
----@field total_bytes integer
----@field records integer in all
----@field processed integer as the service counts them
----@field failed integer
----@field jobs table<string, integer> by what they do: waiting, creating, uploading, closing, processing, done, failed
----@field rate number bytes a second
----@field seconds number
----@field seconds_left number|nil nil while nobody can tell
-
----@class bulkjob.Report
----@field jobs table[] job infos, in the order of the parts
----@field records integer
----@field processed integer
----@field failed integer
----@field unprocessed integer
----@field unknown integer rows of jobs, or of results, that are gone
----@field lower_bound boolean|nil a job was aborted or has no counters: more may have been processed
----@field bytes integer
----@field seconds number
----@field resumed boolean an earlier call had begun it
----@field repeated boolean an earlier call had done it all
----@field strays integer creates without an answer: each may have left an empty open job
----@field replaced table[]|nil of a `restart`: { first =, last =, job =, what = } of what the run before had or may have committed
----@field left_open string[]|nil jobs that could not be aborted; they hold data that nobody closes
----@field errors bulkjob.Reason[]|nil why rows failed, the most frequent first; nil when it was not asked for, or cannot be had
----@field blank boolean|nil the service gave the failed rows back without their values, so that failed.csv cannot be loaded again
----@field results { successful: string, failed: string, unprocessed: string, joined: string|nil }|nil the files
----@field retried integer|nil rows that were loaded once more
-
----@class bulkjob.Reason a cause of failed rows: errors that differ only in ids, numbers and what is in quotes
----@field code string|nil such as "DUPLICATE_VALUE"
----@field message string of one of the rows
----@field count integer
----@field example table<string, string> that row: its values that are neither empty nor longer than 200 bytes
-
 local OPTIONS = {
   object = "text", operation = { "insert", "update", "upsert", "delete", "hardDelete" }, externalIdFieldName = "text",
   assignmentRuleId = "text", file = "text", rows = "table or function", columns = "table", jobs = "count", part_bytes = "count",
@@ -240,7 +184,7 @@ end
 --- Loads a whole file, or rows, as many jobs as it takes. Each record is handed over in at most one job that can ever be closed: with
 --- a `journal`, also when the program or the machine is stopped at any moment, and the same call is made again.
 ---@param given bulkjob.LoadOptions
----@return bulkjob.Report|nil report
+---@return bulkjob.LoadReport|nil report
 ---@return bulkjob.Error|nil err err.jobs: { id =, state = } of each job that the call knows; err.parts, when the journal is of something
 ---  else: what of that is committed
 function client_methods:load(given)

@@ -8,18 +8,10 @@ local luv = require "bulkjob.loop.luv"
 local ngx_wait = require "bulkjob.loop.ngx"
 local yieldable = require "bulkjob.yieldable"
 
----@class bulkjob.Waiting what a loop is given: it returns when there may be news, or the time has passed, and lets others run even
----  when that is at once
----@field pollfd fun(self, timed: boolean|nil): integer|nil, string|nil a descriptor that is readable when there is news; with
----  `timed` also when the time has passed. `nil, why` when there is none left: a loop answers `false, why` then
----@field events fun(self): string what to watch the descriptor for: "r"
----@field timeout fun(self): number|nil seconds after which to return even without news; nil: no limit
----@field sleep fun(self): boolean|nil, string|nil blocks the thread until then; `nil, why` when it cannot
-
 local loop = {}
 
 --- The loops, by name.
----@type table<string, fun(waiting: bulkjob.Waiting, pause: boolean|nil)> `pause`: there can be no news, only the time can pass
+---@type table<string, bulkjob.Loop>
 loop.known = {
   block = block, copas = copas_wait, cqueues = cqueues_wait, haproxy = haproxy.wait, luv = luv.wait, ngx = ngx_wait,
 }

@@ -1,6 +1,10 @@
 --- The one check of an option table, for all public calls.
 local options = {}
 
+--- What the service takes (the guide, create_job).
+options.DELIMITERS = { "BACKQUOTE", "CARET", "COMMA", "PIPE", "SEMICOLON", "TAB" }
+options.LINE_ENDINGS = { "LF", "CRLF" }
+
 -- Kinds of values that are no types of Lua: their type, what they are called, and which values of the type they are.
 local KINDS = {
   text = { "string", "a string", function(value)

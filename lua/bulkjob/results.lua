@@ -10,7 +10,6 @@ local types = require "bulkjob.types"
 local wait = require "bulkjob.wait"
 local yieldable = require "bulkjob.yieldable"
 
----@class bulkjob.ResultSet
 local methods = {}
 
 local results = {}
@@ -425,11 +424,12 @@ function results.header_of(path)
 end
 
 --- Saves the page at the locator of the set, the header of which must be that of the pages before.
+---@param self bulkjob.ResultSet
 ---@param target string|userdata the path of a file of our own, or an output (core.begin_output)
 ---@param append boolean|nil without its header, behind what the file holds, if there is one
 ---@return { rows: integer, next: string|false, header: string }|nil facts `next`: the locator of the page behind it
 ---@return bulkjob.Error|nil err
-function methods:save_page(target, append)
+function results.save_page(self, target, append)
   local facts, locator, err
   local ok = true
   if append then
@@ -463,7 +463,7 @@ end
 
 local function save_pages(self, out, append)
   repeat
-    local saved, err = self:save_page(out, append)
+    local saved, err = results.save_page(self, out, append)
     if not saved then
       return nil, err
     end

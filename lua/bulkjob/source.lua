@@ -11,21 +11,6 @@ local CHUNK = 16 * 1024
 -- As many rows are looked at, or written, between two yields: some microseconds.
 local NAMED_ROWS, WRITTEN_ROWS = 100, 8
 
----@alias bulkjob.Source string|fun(): string|nil|bulkjob.FileSource|bulkjob.RowSource
-
----@class bulkjob.FileSource
----@field file string
----@field first integer|nil the first byte, counted from 1 as in string.sub
----@field last integer|nil the last byte, included
----@field header string|nil text to send before it
----@field digest string|nil what the checksum of header and bytes has to be, from `csv.check`: bytes that were changed since then are
----  not sent to their end, and the error has the code "CONTENT_CHANGED"
-
----@class bulkjob.RowSource
----@field rows table[]|fun(): table|nil, any an array without holes, or an iterator; `nil, err` from it is a failure
----@field columns string[]|nil which fields, in this order; an array needs none (the union of all names, sorted), an iterator
----  then takes those of its first row and refuses any other
-
 -- Up to here a number of Lua is a whole number.
 local MOST = 2 ^ 53
 
@@ -35,7 +20,7 @@ local FORMS = {
 }
 
 local function check_fields(s, form)
-  options.check("source", s, FORMS[form], nil, 0)
+  options.check("source", s, FORMS[form], { form }, 0)
   for _, key in ipairs { "first", "last" } do
     local value = s[key] or 1
     if not (value % 1 == 0 and math.abs(value) <= MOST) then

@@ -19,7 +19,7 @@ local queue = require "bulkjob.queue"
 local raise = require "bulkjob.raise"
 local yieldable = require "bulkjob.yieldable"
 
----@class bulkjob.Task every field is there from the start, so that setting one needs no memory
+---@class bulkjob.ScheduledTask: bulkjob.Task every field is there from the start, so that setting one needs no memory
 ---@field package scheduler table
 ---@field package thread thread
 ---@field package number integer the tag of its news

@@ -110,7 +110,7 @@ function file.fetch(extract, page)
   set.header = extract.header
   -- The page whose turn it is needs no copy.
   local path = page.number > extract.head and path_of(extract, page.number) or nil
-  local facts, err = set:save_page(path or extract.part, page.number > 1)
+  local facts, err = results.save_page(set, path or extract.part, page.number > 1)
   if not facts then
     set:close()
     return nil, err

@@ -332,7 +332,7 @@ local function assemble(load)
 end
 
 --- The report of a load whose parts are all at their end, with the result files that its options ask for.
----@return bulkjob.Report report
+---@return bulkjob.LoadReport report
 function outcome.report(load)
   local sums
   if load.asked.results then
