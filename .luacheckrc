@@ -20,5 +20,7 @@ files["spec"] = { std = "+busted", max_line_length = false }
 -- Run by lua5.4, and by nothing else.
 files["examples/demo.lua"] = { std = "lua54" }
 files["examples/love"] = { globals = { "love" } }
+files["examples/haproxy.lua"] = { read_globals = { "core" } }
+files["examples/in_neovim.lua"] = { read_globals = { "vim" } }
 files["tools"] = { std = "lua54" }
 files["spec/oom"] = { globals = { "arm", "disarm" } }

@@ -5,6 +5,7 @@
 ---   ```lua run            a complete program. Languages: lua, sh, c, nginx (a whole nginx.conf)
 ---   ```lua run love       a program for another host: love, nvim
 ---   ```csv accounts.csv   a file of that name. Together: ```lua run first.lua
+---   ```lua examples/luv.lua  the text of that file of this project. spec/examples_spec.lua runs it, too
 ---   ```text output        what the program before it prints: these lines, in this order; "…" stands for anything
 ---
 --- All others are only shown. The blocks of a guide run one after the other, in one directory, with SF_INSTANCE_URL and
@@ -15,7 +16,7 @@ local control = require "sandbox.control"
 local core = require "bulkjob.core"
 local helper = require "spec.helper"
 local lfs = require "lfs"
-local server = require "spec.server"
+local programs = require "spec.programs"
 
 local ROOT = lfs.currentdir()
 local LUA = assert(os.getenv "LUA", "this is run by make test")
@@ -72,61 +73,34 @@ local function write(path, text)
   file:close()
 end
 
--- What a server of a guide listens on, in its text.
-local ADDRESS = "127.0.0.1:8080"
-
--- Can this block be run here? Hosts with LuaJIT need the core for that, without a sanitizer; what asks a server needs it; and
--- `<close>` needs Lua 5.4.
+-- Can this block be run here? A sanitizer's core needs its runtime in the program; what asks a server needs it; and `<close>` needs
+-- Lua 5.4.
 local function is_for_us(guide, block)
-  if block.language == "nginx" or block.words.nvim or block.words.love then
-    return jit and not helper.SANITIZED
-  elseif block.language == "c" then
+  if block.language == "c" then
     return not helper.SANITIZED
   elseif block.language == "sh" then
-    return guide.nginx or not block.text:find(ADDRESS, 1, true)
+    return guide.nginx or not programs.asks_server(block.text)
   end
   return not block.text:find "<close>" or _VERSION == "Lua 5.4"
-end
-
--- The text with a port that is free in the place of the one that all may try.
-local function with_port(guide, text)
-  return (text:gsub((ADDRESS:gsub("%p", "%%%0")), "127.0.0.1:" .. (guide.port or "")))
-end
-
--- With the modules of this tree, on a free port. An nginx that has its Lua built in loads no module.
-local function start_nginx(guide, block)
-  guide.port = server.free_port()
-  local search = ("http {\n  lua_package_path %q;\n  lua_package_cpath %q;"):format(ROOT .. "/lua/?.lua;;", ROOT .. "/build/luajit/?.so;;")
-  local text = with_port(guide, block.text):gsub("http {", (search:gsub("%%", "%%%%")), 1)
-  text = text:gsub("load_module (%S+);\n", function(path)
-    return not lfs.attributes(path) and "" or nil
-  end)
-  -- The workers of a root would be another user, who may not read here.
-  local _, status = helper.shell "test $(id -u) = 0"
-  write(guide.dir .. "/nginx.conf", (status == 0 and "user root;\n" or "") .. text)
-  local command = ("env PATH=$PATH:/usr/sbin %s nginx -p %s -e error.log -c nginx.conf -g 'daemon off;'"):format(guide.environment,
-    quote(guide.dir .. "/"))
-  guide.nginx = server.start(command, guide.port)
-  return ""
 end
 
 local RUN = {}
 
 function RUN.lua(_, block, path)
   if block.words.nvim then
-    return "nvim --headless -u NONE -i NONE -n -c " .. quote("luafile " .. path)
+    return programs.nvim(path)
   elseif block.words.love then
     local game = path:gsub("[^/]*$", "game")
     assert(lfs.mkdir(game))
     write(game .. "/main.lua", block.text)
     write(game .. "/conf.lua", "function love.conf(t)\n  t.modules.window, t.modules.graphics, t.modules.audio = false, false, false\nend\n")
-    return "love " .. quote(game)
+    return programs.love(game)
   end
-  return LUA .. " " .. quote(path)
+  return programs.lua(path)
 end
 
 function RUN.sh(guide, _, path)
-  write(path, with_port(guide, helper.content(path)))
+  write(path, programs.with_port(helper.content(path), guide.nginx and guide.nginx.port))
   return "sh -e " .. quote(path)
 end
 
@@ -141,9 +115,10 @@ end
 -- Runs a block; raises what it said when it fails. Answers what it printed.
 local function run(guide, number, block)
   if block.language == "nginx" then
-    return start_nginx(guide, block)
+    guide.nginx = programs.start_nginx(block.text, guide.dir, guide.environment)
+    return ""
   end
-  local path = guide.dir .. "/" .. (block.file or ("block%d.%s"):format(number, block.language))
+  local path = guide.dir .. "/" .. (block.file and block.file:match "[^/]*$" or ("block%d.%s"):format(number, block.language))
   write(path, block.text)
   local command = assert(RUN[block.language], "no way to run " .. block.language)(guide, block, path)
   local out, status = helper.shell(("cd %s && %s && %s"):format(quote(guide.dir), "export " .. guide.environment, command))
@@ -174,19 +149,15 @@ local function take_certificate(guide, org)
   end
 end
 
-local function environment(org, dir)
-  -- Debian has some modules for Lua 5.1 only, which run on all.
-  local search = package.path .. ";" .. package.path:gsub("/5%.%d/", "/5.1/")
-  local values = {
-    SF_INSTANCE_URL = org.url, SF_ACCESS_TOKEN = org.token, SF_LOGIN_URL = org.url, SF_CLIENT_ID = "3MVG9.sandbox.app",
-    SF_CLIENT_SECRET = "the.secret.of.the.app", SF_USERNAME = "integration@sandbox.example",
-    SF_REFRESH_TOKEN = "5Aep861.the.refresh.token", LUA_PATH = search, LUA_CPATH = package.cpath, TMPDIR = dir .. "/tmp",
-  }
-  local words = { ("PATH=%s:$PATH"):format(quote(dir .. "/bin")) }
-  for name, value in pairs(values) do
-    words[#words + 1] = name .. "=" .. quote(value)
+-- Is it the text of an example?
+local function is_example(block)
+  return block.file ~= nil and block.file:find "^examples/" ~= nil
+end
+
+local function check_example(guide, block)
+  if is_example(block) and helper.content(block.file) ~= block.text then
+    error(("doc/%s, line %d: it differs from %s"):format(guide.name, block.line, block.file), 0)
   end
-  return table.concat(words, " ")
 end
 
 describe("the guides:", function()
@@ -208,7 +179,7 @@ describe("the guides:", function()
     assert(core.make_directory(guide.dir .. "/tmp"))
     write(guide.dir .. "/bin/bulkjob", ("#!/bin/sh\nexec %s %s \"$@\"\n"):format(LUA, quote(ROOT .. "/bin/bulkjob")))
     os.execute("chmod +x " .. quote(guide.dir .. "/bin/bulkjob"))
-    guide.environment = environment(org, guide.dir)
+    guide.environment = programs.environment(org, guide.dir)
   end)
   after_each(function()
     if guide.nginx then
@@ -219,26 +190,28 @@ describe("the guides:", function()
   for _, name in ipairs(guides()) do
     it("doc/" .. name .. " holds what it shows", function()
       guide.name = name
-      local blocks, programs, ran, out = blocks_of("doc/" .. name), 0, 0, nil
+      local blocks, count, out = blocks_of("doc/" .. name), 0, nil
       for number, block in ipairs(blocks) do
-        if block.words.run then
-          programs = programs + 1
+        check_example(guide, block)
+        if block.words.run or is_example(block) then
+          count = count + 1
           out = nil
+        end
+        if block.words.run then
           if is_for_us(guide, block) then
             out = run(guide, number, block)
-            ran = ran + 1
             take_certificate(guide, org)
           end
         elseif block.words.output then
-          assert(programs > 0, ("doc/%s, line %d: no program before it"):format(name, block.line))
+          assert(count > 0, ("doc/%s, line %d: no program before it"):format(name, block.line))
           if out then
             check_output(guide, block, out)
           end
-        elseif block.file then
+        elseif block.file and not is_example(block) then
           write(guide.dir .. "/" .. block.file, block.text)
         end
       end
-      assert(programs > 0, "doc/" .. name .. " has no program that is run")
+      assert(count > 0, "doc/" .. name .. " has no program that is run")
     end)
   end
 

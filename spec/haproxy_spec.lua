@@ -97,18 +97,24 @@ describe("in HAProxy", function()
     return (helper.shell(curl(path)))
   end
 
+  -- Starts it with this configuration, and waits until `is_ready` says so. `environment`: what stands before the command.
+  local function launch(config, is_ready, environment)
+    log = helper.file ""
+    -- HAProxy ends with `timeout`, and that by its own number, or when nobody is left to do so.
+    pid = helper.shell(("%s timeout -k 1 %d haproxy -db -f %s >%s 2>&1 & echo $!"):format(environment or "", helper.NEVER_SECONDS,
+      helper.quote(helper.file(config)), helper.quote(log)))
+    helper.wait_until(is_ready, function()
+      return helper.content(log)
+    end)
+  end
+
   local function start(global)
-    socket_path, log = helper.file "", helper.file ""
+    socket_path = helper.file ""
     local ca = helper.file(helper.content(org.ca_file)) -- the org's directory is for its own user only
     helper.shell("chmod 644 " .. ca)
     local script = helper.file(helper.names(org) .. ("CA_FILE = %q "):format(ca) .. SCRIPT)
-    local config = helper.file(CONFIG:format(USER .. "\n  " .. global, script, socket_path))
-    -- HAProxy ends with `timeout`, and that by its own number, or when nobody is left to do so.
-    pid = helper.shell(("timeout -k 1 %d haproxy -db -f %s >%s 2>&1 & echo $!"):format(helper.NEVER_SECONDS, helper.quote(config), helper.quote(log)))
-    helper.wait_until(function()
+    launch(CONFIG:format(USER .. "\n  " .. global, script, socket_path), function()
       return get "/ping" == "pong"
-    end, function()
-      return helper.content(log)
     end)
   end
 
@@ -185,6 +191,31 @@ describe("in HAProxy", function()
       return descriptors() <= before + 8 -- connections that may be used again
     end, function()
       return descriptors() .. " descriptors, and " .. before .. " before"
+    end)
+  end)
+
+  describe("examples/haproxy.cfg", function()
+    -- In the place of the one of this spec, with its socket, and the paths of this tree.
+    local function start_example(token)
+      stop()
+      socket_path = helper.file ""
+      local config = helper.content "examples/haproxy.cfg":gsub("bind [%d.:]+", "bind unix@" .. socket_path)
+        :gsub("lua%-load ", USER .. "\n  lua-load " .. lfs.currentdir() .. "/examples/")
+      launch(config, function()
+        return helper.shell(curl("/", "-w '%{http_code}'")) == "405"
+      end, ("SF_INSTANCE_URL=%s SF_ACCESS_TOKEN=%s"):format(org.url, helper.quote(token)))
+    end
+
+    it("takes CSV", function()
+      start_example(org.token)
+      assert.are.equal("1 rows stored, 1 failed\n", (helper.shell(curl("/", "--data-binary 'Name\nOne\n\"\"\n'"))))
+      assert.are.equal(1, org:count "Account")
+    end)
+
+    it("says what went wrong", function()
+      start_example "00D000000000001!none"
+      assert.are.equal("INVALID_SESSION_ID\n502", (helper.shell(curl("/", "--data-binary Name -w '%{http_code}'"))))
+      assert.matches("auth error INVALID_SESSION_ID: ", helper.content(log))
     end)
   end)
 end)
