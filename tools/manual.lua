@@ -6,9 +6,13 @@ package.preload["bulkjob"] = function()
 end
 local parser = require("bulkjob.cli.parser")()
 
+local function escape_characters(text)
+  return (text:gsub("\\", "\\e"):gsub("%-", "\\-"))
+end
+
+-- A line that begins with blanks stays a line.
 local function escape(text)
-  text = text:gsub("\\", "\\e"):gsub("%-", "\\-"):gsub("\n *\n", "\n.PP\n")
-  return (text:gsub("\n +", "\n"))
+  return (escape_characters(text):gsub("\n *\n", "\n.PP\n"):gsub("\n +", "\n.br\n"))
 end
 
 local function print_element(element, name)
@@ -54,5 +58,5 @@ for _, command in ipairs(parser._commands) do
 end
 print ".SH EXAMPLE"
 print ".nf"
-print(escape(parser._epilog:match "Example:\n%s*(.*)"))
+print(escape_characters(parser._epilog:match "Example:\n%s*(.*)"))
 print ".fi"
