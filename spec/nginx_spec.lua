@@ -573,7 +573,7 @@ describe("in nginx", function()
         stall(0.5) -- so that it has to wait
         for spare = 0, 1 do
           local said = get_with(spare)
-          assert.truthy(said:lower():find("io error: nothing to wait on: too many open files", 1, true), said)
+          assert.truthy(said:lower():find("io error: the call cannot wait: too many open files", 1, true), said)
         end
         org:clear_faults()
         assert.are.equal(LIMIT, (server:get "/limits"))
@@ -662,6 +662,6 @@ describe("in nginx", function()
       end
       return not there
     end))
-    assert.are.equal(1, #server:log "it ended: io error: nothing to wait on: nginx ends")
+    assert.are.equal(1, #server:log "it ended: io error: the call cannot wait: nginx ends")
   end)
 end)

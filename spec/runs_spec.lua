@@ -565,7 +565,7 @@ describe("a run", function()
       broken_off(1, { file = write("a.csv", csv(1, 20)) })
       local text = helper.content(path "journal/log")
       for what, new in pairs {
-        ["line 2 is damaged"] = text:gsub("\n", "\nno JSON\n", 1), ["makes no sense"] = text .. '{"part":99,"step":"created"}\n',
+        ["line 2 is damaged"] = text:gsub("\n", "\nno JSON\n", 1), ["is not valid here"] = text .. '{"part":99,"step":"created"}\n',
         ["not made by this version"] = text:gsub('"format":1', '"format":2'),
       } do
         write("journal/log", new)

@@ -176,7 +176,7 @@ char *csv_reader_space(struct csv_reader *r, size_t want)
         return NULL;
     }
     if (!want)
-        want = 1; /* even nobody's room has an address */
+        want = 1; /* the answer is not NULL, which stands for an error */
     if (r->cap - r->end >= want)
         return r->data + r->end;
     if (r->start) {

@@ -436,7 +436,7 @@ static int on_timer(CURLM *multi, long ms, void *user)
     return 0;
 }
 
-/* Calls libcurl for each socket that is ready. The array changes under its feet, so nothing is kept across a call but
+/* Calls libcurl for each socket that is ready. The calls change the array, so nothing is kept across a call but
  * an index, and an index visited twice or too early only finds nothing to do. */
 static void serve_sockets(struct engine *e, int ready)
 {
@@ -506,7 +506,7 @@ static void *engine_main(void *arg)
     return NULL;
 }
 
-/* ---- life and death ---- */
+/* ---- start and end ---- */
 
 static void global_init(void)
 {
@@ -514,8 +514,8 @@ static void global_init(void)
     transfer_global_init();
 }
 
-/* A program may leave by exit() while the thread is busy in OpenSSL, whose own exit handler would pull the ground from
- * under it. Ours was registered later, so it runs earlier. */
+/* A program may leave by exit() while the thread is busy in OpenSSL, whose own exit handler frees what
+ * the thread uses. Ours was registered later, so it runs earlier. */
 static void stop_thread(struct engine *e)
 {
     if (atomic_exchange(&e->stopping, true))

@@ -31,8 +31,9 @@ void file_sync_directory(const char *path);
 /* Gives the last line of a file the line end of its first when it has none: more lines are to follow. 0, or why not. */
 int file_end_last_line(int fd);
 
-/* A file under way to its name. It is written under another one beside it, so that whoever looks sees the old file or
- * the finished new one. A path that is no regular file (a pipe, a terminal, a device) is written to directly. */
+/* A file that is being written. It has another name, beside its own, until it is finished, so that whoever looks sees
+ * the old file or the finished new one. A path that is no regular file (a pipe, a terminal, a device) is written to
+ * directly. */
 struct output {
     int fd;       /* of the part; when direct, of the path, and then never blocking */
     char *target; /* owned; the path, with symbolic links at its end followed */

@@ -33,7 +33,8 @@ void bj_call_login(lua_State *L, int i);
 /* It creates a job as the table on top of the stack says, which it takes. */
 void bj_call_spec(lua_State *L, int i);
 
-/* Its response is a page of results, whose rows are counted; those of a query are held against what its headers say. */
+/* Its response is a page of results, whose rows are counted; those of a query are compared with what its headers say.
+ */
 void bj_call_count(struct call *c, bool query);
 
 /* What goes to the file has to have the first line on top of the stack, which is taken. */

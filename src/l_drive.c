@@ -31,7 +31,7 @@ static const struct csv_count *rows_of(const struct call *c)
     return c->piece ? &c->count : c->request.expect == EXPECT_FILE ? &c->transfer->sink.count : NULL;
 }
 
-/* Counts the rows of a page of results, and holds one of a query against what its headers say. What is read row by row
+/* Counts the rows of a page of results, and compares one of a query with what its headers say. What is read row by row
  * is counted there. */
 static void check_page(const struct call *c, struct reply *r)
 {

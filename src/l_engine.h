@@ -6,7 +6,7 @@
 #include "l_class.h"
 
 /* The engine of this Lua state and process, started now if it does not run yet, with a reference for the caller. NULL,
- * with a reason, when it cannot be started for want of threads, descriptors or memory. */
+ * with a reason, when it cannot be started: no thread, descriptor or memory is left. */
 struct engine *bj_engine(lua_State *L, int nice, const char **why);
 
 /* Raises when the process forked since the engine was started: its thread is not in the new process. */

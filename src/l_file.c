@@ -149,7 +149,8 @@ static int fail_output(lua_State *L, int i, int why)
     return fail(L, lua_tostring(L, -1), why);
 }
 
-/* core.begin_output(path) -> output | nil, err: a file under way to its name (files.h); collected, it is discarded */
+/* core.begin_output(path) -> output | nil, err: a file that is being written (files.h); when it is collected, it is
+ * discarded */
 static int begin_output(lua_State *L)
 {
     const char *path = luaL_checkstring(L, 1);

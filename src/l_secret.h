@@ -24,7 +24,7 @@ void bj_secret_unref(struct secret *s);
 void bj_secret_put(struct secret **slot, struct secret *s);
 
 /* Pushes `text` with every occurrence of a secret, and credentials in an echoed header, struck out, and then cut to
- * `most` bytes: half a secret is one, too.
+ * `most` bytes: a part of a secret must not be shown either.
  */
 void bj_push_masked(lua_State *L, const char *text, size_t len, size_t most);
 

@@ -88,8 +88,8 @@ static ssize_t read_line(int fd, char *out)
     return -1;
 }
 
-/* core.ask_secret(prompt) -> what was typed | nil: there is no terminal, or the user has had enough. Nothing is shown
- * of it. */
+/* core.ask_secret(prompt) -> what was typed | nil: there is no terminal, or the user has interrupted it. Nothing is
+ * shown of it. */
 static int ask_secret(lua_State *L)
 {
     size_t prompt_len;

@@ -180,7 +180,7 @@ local function go(extract)
   return sums
 end
 
--- Without a journal nobody goes on: the job would run for nothing.
+-- Without a journal no later call can use the job.
 local function clean_up(extract, err)
   if extract.run then
     extract.run:close()

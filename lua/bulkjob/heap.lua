@@ -1,5 +1,5 @@
---- A heap of tables with a moment `at`: the soonest is heap[1]. An error that is raised in the midst of it, by a hook of the host or for
---- want of memory, may leave an entry in two places, and never loses one.
+--- A heap of tables with a moment `at`: the soonest is heap[1]. An error that is raised in the middle of it, by a hook of the host or
+--- when memory runs out, may leave an entry in two places, and never loses one.
 local heap = {}
 
 --- Adds an entry.

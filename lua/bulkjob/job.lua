@@ -210,7 +210,7 @@ methods.upload = verb(function(self, src)
   return ok, err
 end)
 
---- Commits: the service begins to process. So it is no way to let go of a job: what calls `close` on every way out, such as Fennel's
+--- Commits: the service begins to process. So it is not the way to release a job: what calls `close` on every way out, such as Fennel's
 --- `with-open`, would commit after an error. `bulkjob.with` rolls back. Safe to repeat. Refused here as long as no upload was
 --- acknowledged, unless the handle was made from an id; and once this handle has sent an abort.
 ---@return table|nil info state "UploadComplete", or a later one if the job has moved on since
@@ -282,7 +282,7 @@ function methods:wait(given)
       return nil, core.error("timeout", "the job is still " .. info.state .. " after " .. given.timeout
         .. " seconds; it goes on without us", { job_id = self.id, state = info.state })
     end
-    -- Jitter, so that many waiters do not ask in step.
+    -- Jitter, so that many waiters do not ask at the same time.
     local ok
     ok, err = call.sleep(facts.client, math.min(pause * (0.8 + 0.4 * math.random()), left))
     if not ok then

@@ -84,7 +84,7 @@ function loop.wait(way, waiting, pause)
   local ok, why = way(waiting, pause)
   slice_ends = core.now() + TIME_SLICE
   if ok == false and type(why) == "string" then
-    return core.error("io", "nothing to wait on: " .. why)
+    return core.error("io", "the call cannot wait: " .. why)
   end
 end
 

@@ -1,4 +1,4 @@
---- Files under way to their names (core.begin_output): a path that is a regular file, or nothing yet, gets a finished file in one step;
+--- Files that are being written (core.begin_output): a path that is a regular file, or nothing yet, gets a finished file in one step;
 --- anything else, such as a pipe, is written to as the text comes.
 local call = require "bulkjob.call"
 local core = require "bulkjob.core"

@@ -1,4 +1,4 @@
---- One page of a result set: asked for, and held against what the service says of it. The results of an ingest job are one page.
+--- One page of a result set: asked for, and compared with what the service says of it. The results of an ingest job are one page.
 local call = require "bulkjob.call"
 local core = require "bulkjob.core"
 local task = require "bulkjob.task"
@@ -134,7 +134,7 @@ local TOTALS = {
   end,
 }
 
---- Holds the rows of a whole resource against what the complete job says of them. A handle that does not know asks the service, and
+--- Compares the number of rows of a whole resource with what the complete job says. A handle that does not know asks the service, and
 --- so does one that knows something else: that may be older than the rows.
 ---@param job bulkjob.Job
 ---@param tail string "/results" and so on; of the records that were not processed there is no counter

@@ -1,5 +1,5 @@
---- A queue, first in, first out, that no error can break which is raised in the midst of it: by a hook of the host after any
---- instruction, or for want of memory. An item is in the queue while it stands in its slot, and one assignment puts it there or
+--- A queue, first in, first out. No error that is raised in the middle of it can break it: by a hook of the host after any
+--- instruction, or when memory runs out. An item is in the queue while it stands in its slot, and one assignment puts it there or
 --- removes it. `from` and `to` only say where to look, and may be behind: no item is before `from`, and each one is before `to`, or
 --- every slot from there up to the item is taken.
 local queue = {}

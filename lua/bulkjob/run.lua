@@ -1,4 +1,4 @@
---- A run: a load or an extract that can be taken on after whatever has stopped it. This module alone makes, reads and removes the
+--- A run: a load or an extract that can be resumed after whatever has stopped it. This module alone makes, reads and removes the
 --- files of one.
 ---
 --- A run lives in a directory of its own, the `journal` of the options:
@@ -85,7 +85,7 @@ local function check_directory(path)
   end
   if log and not has_mark(path .. "/log") or other and not log then
     local why = log and "the log in it was not made by bulkjob" or "'" .. other .. "' is in it"
-    return io_error(path, "this is no directory of a run: " .. why .. ". Nothing in it was touched")
+    return io_error(path, "this is not the journal of a load or extract: " .. why .. ". Nothing in it was touched")
   end
   return true
 end
@@ -100,7 +100,7 @@ local function take_directory(self)
   for _ = 1, TRIES do
     ok, err = core.make_directory(path)
     if not ok and (core.stat(path) or core.is_direct(path)) then
-      return io_error(path, "a run has a directory, and this is a file. Nothing was done to it")
+      return io_error(path, "a journal is a directory, and this is a file. Nothing was done to it")
     elseif not ok then
       return nil, err
     end
@@ -177,7 +177,7 @@ local function read_log(self)
       end
       self.head, self.left_open = value, value.left_open or {}
     elseif not makes_sense(self, value) then
-      return io_error(path, "line " .. count .. " makes no sense")
+      return io_error(path, "line " .. count .. " is not valid here")
     else
       take_in(self, value)
     end

@@ -72,7 +72,7 @@ end
 -- As many entries of an array are looked at between two yields.
 local SEEN_ROWS = 1000
 
--- What would be left out in silence: rows behind a hole, and what is no array of rows at all.
+-- What would be left out without an error: rows behind a hole, and what is no array of rows at all.
 local function check_array(rows, yield)
   local count, last, name = 0, 0, nil
   for key in pairs(rows) do

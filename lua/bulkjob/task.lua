@@ -224,7 +224,7 @@ local function error_of(self)
     if self.why then
       self.err = core.error("cancelled", self.why)
     elseif self.raised == NOTHING then
-      self.err = core.error("task", "the task raised an error, which was lost to another one that came from outside")
+      self.err = core.error("task", "the error that the task raised was lost, as another one came from outside, such as from a hook")
     else
       self.err = as_error(self.thread, self.raised)
     end
@@ -404,7 +404,7 @@ local function is_polled(scheduler, me)
   return scheduler.sleepers[1] ~= nil
 end
 
--- Who polls must be nobody's task, and the only one to do so.
+-- Whoever polls must not be a task, and must be the only one to do so.
 local function check_caller(scheduler, name)
   local me = yieldable.running() or MAIN
   if by_thread[me] then

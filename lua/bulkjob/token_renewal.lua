@@ -200,7 +200,7 @@ local function renew(client, auth, way, asking)
         return ask(this, auth)
       end
     elseif this.by == me then
-      error("bulkjob: the auth source uses the client that it is to sign in", 0)
+      error("bulkjob: the auth source uses the client that it has to sign in", 0)
     end
     if this.call then
       go_on(this, auth, client)

@@ -38,7 +38,7 @@ local function run(options, words)
   if not answer then
     return fail("no JSON came from 'sf " .. words .. "'")
   elseif answer.status ~= 0 or type(answer.result) ~= "table" then
-    return fail(tostring(answer.message or "it failed without a word"):sub(1, SHOWN), type(answer.name) == "string" and answer.name or nil)
+    return fail(tostring(answer.message or "no message came"):sub(1, SHOWN), type(answer.name) == "string" and answer.name or nil)
   end
   return answer.result
 end

@@ -102,9 +102,9 @@ local function print_report(report, options)
   end
   for what, there in pairs {
     ["all of it was done by an earlier call, and nothing was sent"] = report.repeated, ["an earlier call had begun it"] = report.resumed,
-    [output.number(report.unknown) .. " of them nobody knows about: their jobs or results are gone"] = report.unknown > 0,
+    [output.number(report.unknown) .. " of them have an unknown outcome: their jobs or results are gone"] = report.unknown > 0,
     ["a create without an answer may have left an empty open job; bulkjob jobs --state Open shows it"] = report.strays > 0,
-    ["left open, and not ours to close: " .. table.concat(report.left_open or {}, ", ")] = report.left_open ~= nil,
+    ["jobs left open, as they could not be aborted: " .. table.concat(report.left_open or {}, ", ")] = report.left_open ~= nil,
   } do
     if there then
       output.line(what)

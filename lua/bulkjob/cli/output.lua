@@ -54,7 +54,7 @@ local function write(text)
   return not failure
 end
 
--- Whoever read it has seen enough: that ends what is written, and is no error.
+-- The reader has closed the pipe, as `head` does: that ends what is written, and is no error.
 local function reader_has_gone()
   return failure == "Broken pipe"
 end
@@ -105,7 +105,7 @@ function output.loss(what)
   end
 end
 
---- Writes what the iterator gives to the standard output. Whoever reads it may have seen enough: that ends it, and is no error.
+--- Writes what the iterator gives to the standard output. The reader may close the pipe: that ends it, and is no error.
 ---@param ... any an iterator, as for takes it
 ---@return true|nil ok, bulkjob.Error|nil err
 function output.pieces(...)

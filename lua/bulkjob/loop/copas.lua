@@ -24,7 +24,7 @@ return function(waiting)
   if not fd then
     return false, why
   elseif most and fd >= most then
-    -- LuaSocket would refuse it too, but in the midst of copas, and end the loop of everybody.
+    -- LuaSocket would refuse it too, but inside of copas, and that would end the loop of all threads.
     return false, ("copas cannot watch descriptor %d, as the select of LuaSocket takes those below %d"):format(fd, most)
   end
   -- With `waiting` in it, so that the descriptor stays open for as long as copas has it, even if the coroutine is closed.
