@@ -94,7 +94,7 @@ function programs.start_nginx(text, dir, environment)
   local file = assert(io.open(dir .. "/nginx.conf", "wb"))
   assert(file:write(status == 0 and "user root;\n" or "", text))
   file:close()
-  local command = ("env %s %s nginx -p %s -e error.log -c nginx.conf -g 'daemon off;'"):format(environment,
+  local command = ("env %s %s nginx -p %s -c nginx.conf -g 'daemon off;'"):format(environment,
     programs.luajit_environment(), quote(dir .. "/"))
   return server.start(command, port)
 end
