@@ -410,6 +410,25 @@ describe("the command", function()
     assert.matches("^bulkjob %d", select(2, run "--version"))
   end)
 
+  it("has help that fills lines of 80 characters", function()
+    local commands = { "" }
+    for name in select(2, run "--help"):match "\nCommands:\n(.-)\n\n":gmatch "\n?   (%l+) " do
+      commands[#commands + 1] = name
+    end
+    assert.is_true(#commands > 12)
+    for _, name in ipairs(commands) do
+      local _, out = run(name .. " --help")
+      local before = ""
+      for line in out:gmatch "([^\n]*)\n" do
+        assert.is_true(#line <= 80, line)
+        -- Within a paragraph a line ends where the next word does not fit.
+        local word = before:find "^%S" and line:match "^%S+"
+        assert.is_true(not word or #before + 1 + #word > 80, before)
+        before = line
+      end
+    end
+  end)
+
   it("says what is wrong with what the environment holds, wherever the program is", function()
     local elsewhere = path "a directory"
     helper.shell(("mkdir %s; cp -r bin lua %s"):format(helper.quote(elsewhere), helper.quote(elsewhere)))
