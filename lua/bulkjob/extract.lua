@@ -42,7 +42,7 @@ local function begin_job(extract, id)
 end
 
 -- A job that an earlier call had made, if it is of use: its results are kept for seven days (the guide, Limits).
-local function take_up_job(extract, id)
+local function reuse_job(extract, id)
   local earlier = extract.client:job(id, "query")
   local info, err = earlier:info()
   check(info or err.status == 404, err)
@@ -60,7 +60,7 @@ end
 -- Waits for the job to be complete.
 local function await_job(extract)
   if extract.run.parts[1] then
-    take_up_job(extract, extract.run.parts[1].job)
+    reuse_job(extract, extract.run.parts[1].job)
   end
   if not extract.job then
     create_job(extract)
@@ -105,7 +105,7 @@ local function size(path)
 end
 
 -- Takes over the pages that an earlier call has noted. True when all is there, and at most the name of the file is missing.
-local function take_on(extract)
+local function resume(extract)
   local this = extract.run
   local last = this.pages[#this.pages]
   extract.parallel = this.head.plan.parallel
@@ -168,7 +168,7 @@ end
 
 local function go(extract)
   begin(extract)
-  if not extract.resumed or not take_on(extract) then
+  if not extract.resumed or not resume(extract) then
     fetch_all(extract)
   end
   if size(extract.part) then

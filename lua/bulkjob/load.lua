@@ -85,7 +85,7 @@ local function progress(load)
 end
 
 -- The parts as the plan and the notes have them.
-local function lay_out(load)
+local function set_parts(load)
   load.plan, load.parts = load.run.head.plan, {}
   for i, cut in ipairs(load.run:cuts()) do
     local noted = load.run.parts[cut.number] or {}
@@ -97,7 +97,7 @@ local function lay_out(load)
 end
 
 -- Cuts parts that are longer than the parts of this call may be, if they were never asked to close: their jobs are taken back first.
-local function cut_anew(load)
+local function cut_again(load)
   for _, part in ipairs(load.parts) do
     local action = part.bytes + #load.header > load.part_bytes and next_step.of(part, false)
     while action == "read" or action == "abort" or action == "note left" do
@@ -109,7 +109,7 @@ local function cut_anew(load)
       files.check(load.run:note { cut = part.number, into = into })
     end
   end
-  lay_out(load)
+  set_parts(load)
 end
 
 -- All that can be refused is refused before something changes at the service.
@@ -126,12 +126,12 @@ local function begin(load)
   end, load.asked, not load.file))
   load.resumed = situation == "resumed"
   load.file = load.is_spooled and load.run:file "rows.csv" or load.file
-  lay_out(load)
+  set_parts(load)
   if load.file then
     load.header = files.check(file.read(load.file, load.plan.header_first, load.plan.header_last))
   end
   if load.resumed and load.file then
-    cut_anew(load)
+    cut_again(load)
   end
   return situation
 end

@@ -391,7 +391,7 @@ local function replace(self, identity, make_plan, replaced)
 end
 
 -- What was written for this call is what the run has already.
-local function take_on(self)
+local function resume(self)
   for _, name in ipairs(core.list_directory(self.directory)) do
     if name:sub(1, 17) == self.id .. "." then
       os.rename(self.directory .. "/" .. name, self.directory .. "/" .. self.head.run .. name:sub(17))
@@ -445,13 +445,13 @@ function methods:begin(identity, make_plan, asked, no_input)
     ok, err = replace(self, identity, make_plan)
   elseif finished and covers(finished, asked) then
     situation = "finished"
-    ok = take_on(self)
+    ok = resume(self)
   elseif not why then
     if no_input and not self:is_closed() then
       return io_error(self.directory, "not all of it is closed yet, so the input is needed: either file or rows expected")
     end
     situation = "resumed"
-    ok = take_on(self)
+    ok = resume(self)
   elseif #parts > 0 then
     return refuse(self, why)
   else

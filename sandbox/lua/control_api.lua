@@ -196,11 +196,11 @@ command("synthetic_query", "make up the result of a query job, or of all (id tru
 }, function(args)
   local job = optional_job(args.id)
   if not job then
-    query_run.make_up_all(args.result)
+    query_run.synthesize_all(args.result)
   elseif job.kind ~= "query" or not args.result then
     error("a query job and its result are needed", 0)
   else
-    query_run.make_up(job, args.result)
+    query_run.synthesize(job, args.result)
   end
 end)
 

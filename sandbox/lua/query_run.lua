@@ -1,12 +1,12 @@
 --- Runs the query of a job. Its rows go to a file as CSV, and the end of each row to a second file of numbers, so that a page
--- that starts anywhere is a range of bytes. Or they are made up.
+-- that starts anywhere is a range of bytes. Or they are synthetic.
 
 local clock = require "clock"
 local csv = require "csv"
 local ffi = require "ffi"
 local hold = require "hold"
 local jobs = require "jobs"
-local made_up = require "made_up"
+local synthetic = require "synthetic"
 local plain_coroutine = require "plain_coroutine"
 local records = require "records"
 local results = require "results"
@@ -18,7 +18,7 @@ local M = {}
 
 local SLICE = 500
 
-local all_made_up -- what the control command "synthetic_query" said of all queries
+local all_synthetic -- what the control command "synthetic_query" said of all queries
 
 local writers = {}
 
@@ -119,19 +119,19 @@ local function work(job)
   end
   job.started = clock.now()
   local rows = settings.values.query_rows
-  local options = all_made_up or rows > 0 and { rows = rows, row_bytes = settings.values.query_row_bytes }
-  if options and not job.made_up then
-    local ok, err = pcall(M.make_up, job, options)
+  local options = all_synthetic or rows > 0 and { rows = rows, row_bytes = settings.values.query_row_bytes }
+  if options and not job.synthetic then
+    local ok, err = pcall(M.synthesize, job, options)
     if not ok then
       job.error_message = err
       return finish(job, "Failed")
     end
-  elseif not job.made_up then
+  elseif not job.synthetic then
     find(job)
   end
   hold.wait(job, "InProgress")
   plain_coroutine.yield(job.started + settings.values.processing_seconds - clock.now())
-  job.processed = job.made_up and job.made_up.rows or job.processed
+  job.processed = job.synthetic and job.synthetic.rows or job.processed
   finish(job, "JobComplete")
 end
 
@@ -145,8 +145,8 @@ end
 
 --- A job from before the org's last start: its result is found again if it was not whole.
 function M.restore(job)
-  if job.made_up_options then
-    job.made_up = made_up.new(job.made_up_options, format_of(job))
+  if job.synthetic_options then
+    job.synthetic = synthetic.new(job.synthetic_options, format_of(job))
   end
   if job.state == "UploadComplete" or job.state == "InProgress" then
     job.plan = assert(M.compile(job.query_text, job.operation, job.api_version))
@@ -163,8 +163,8 @@ end
 
 --- The first rows of a result, or of what there is of it so far, as CSV. write answers false when it has enough.
 function M.preview(job, write)
-  if job.made_up then
-    job.made_up:stream(0, math.min(job.made_up.rows, 100), write)
+  if job.synthetic then
+    job.synthetic:stream(0, math.min(job.synthetic.rows, 100), write)
   elseif job.header and write(job.header) then
     results.copy(jobs.path(job, "rows"), 0, nil, write)
   end
@@ -177,15 +177,15 @@ function M.stop(job)
   job.finished = clock.now()
 end
 
---- Make up the result of a job; see made_up.lua. Raises a text for options that cannot be.
-function M.make_up(job, options)
-  job.made_up, job.made_up_options = made_up.new(options, format_of(job)), options
-  job.processed = job.made_up.rows
+--- Makes the result of a job; see synthetic.lua. Raises a text for options that cannot be.
+function M.synthesize(job, options)
+  job.synthetic, job.synthetic_options = synthetic.new(options, format_of(job)), options
+  job.processed = job.synthetic.rows
 end
 
---- Make up the results of all queries that begin from now on; nil ends that.
-function M.make_up_all(options)
-  all_made_up = options and made_up.new(options, ",", "\n") and options
+--- Makes the results of all queries that begin from now on; nil ends that.
+function M.synthesize_all(options)
+  all_synthetic = options and synthetic.new(options, ",", "\n") and options
 end
 
 --- Where in the rows file the row of that number (from 0) begins.
@@ -205,7 +205,7 @@ end
 --- The page of the rows from number `from` on (from 0) up to that of number `to`, under a header: how many bytes, and a function that
 -- streams it.
 function M.page(job, from, to)
-  local source = job.made_up
+  local source = job.synthetic
   if source then
     return source:size(from, to), function(write)
       source:stream(from, to, write)

@@ -195,7 +195,7 @@ local function layout(kind, bytes)
   return head, row, count, filler, math.max(last, 0)
 end
 
-local function made_up(kind, bytes)
+local function synthetic_answer(kind, bytes)
   local head, row, count, filler, last = layout(kind, bytes)
   return {
     size = bytes,
@@ -252,7 +252,7 @@ function M.answer(job, kind)
   end
   local answer
   if bytes then
-    answer = made_up(kind, bytes)
+    answer = synthetic_answer(kind, bytes)
   elseif kind == "unprocessed" then
     answer = unprocessed(job)
   else

@@ -12,7 +12,7 @@ local JOB_FIELDS = {
   "id", "kind", "job_type", "operation", "object", "external_id_field", "assignment_rule_id", "content_type", "column_delimiter",
   "line_ending", "api_version", "concurrency_mode", "pk_chunking", "pk_chunking_supported", "created", "modified", "created_by", "state",
   "processed", "failed", "seeded", "uploads", "bytes", "rows", "good_rows", "late_failure", "columns", "header_end", "next_offset",
-  "started", "finished", "error_message", "result_files", "sizes", "transitions", "query_text", "header", "made_up_options", "last_row", "history",
+  "started", "finished", "error_message", "result_files", "sizes", "transitions", "query_text", "header", "synthetic_options", "last_row", "history",
   "discard", "number",
 }
 

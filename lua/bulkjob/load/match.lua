@@ -170,7 +170,7 @@ local function are_the_same(rows)
   return true
 end
 
-local function settle(rows, outcomes, steps, at)
+local function assign(rows, outcomes, steps, at)
   local step = steps[at]
   if are_the_same(rows) then -- these are all outcomes that can be theirs
     for i = 1, #outcomes <= #rows and #outcomes or 0 do
@@ -183,10 +183,10 @@ local function settle(rows, outcomes, steps, at)
   local groups, order = group(rows, step.by)
   local theirs = group(outcomes, step.by)
   if step.balanced and not is_balanced(groups, theirs) then
-    return settle(rows, outcomes, steps, at + 1)
+    return assign(rows, outcomes, steps, at + 1)
   end
   for _, name in ipairs(order) do
-    settle(groups[name], theirs[name] or {}, steps, at + 1)
+    assign(groups[name], theirs[name] or {}, steps, at + 1)
   end
 end
 
@@ -197,7 +197,7 @@ end
 ---@param exact_columns fun(): boolean[]|nil which values the service gives back as they were sent, if that is known; asked for only
 ---  where the values alone do not tell
 function match.run(rows, outcomes, key, exact_columns)
-  settle(rows, outcomes, new_steps(key, exact_columns), 1)
+  assign(rows, outcomes, new_steps(key, exact_columns), 1)
 end
 
 return match

@@ -1,12 +1,12 @@
---- Made-up query results of any size: nothing is stored, and each page is made when it is asked for. The rows have their numbers in
+--- Synthetic query results of any size: nothing is stored, and each page is made when it is asked for. The rows have their numbers in
 -- them and one length (or one byte more, where a length for all of them is wished), so that where a row begins can be computed.
 
 local ffi = require "ffi"
 
 local M = {}
 
-local MadeUp = {}
-MadeUp.__index = MadeUp
+local Synthetic = {}
+Synthetic.__index = Synthetic
 
 local CHUNK = 65536
 local MOST_ROW_BYTES = 16777216
@@ -52,7 +52,7 @@ end
 -- false if pages end without one. Raises a text for options that cannot be.
 function M.new(options, delimiter, line_end)
   check(options)
-  local self = setmetatable({ rows = options.rows, line_end = line_end, open_end = options.last_line_end == false }, MadeUp)
+  local self = setmetatable({ rows = options.rows, line_end = line_end, open_end = options.last_line_end == false }, Synthetic)
   self.header = '"Number"' .. delimiter .. '"Text"' .. line_end
   self.before = '"' .. ("0"):rep(DIGITS) .. '"' .. delimiter .. '"' .. TEXT
   self.after = '"' .. line_end
@@ -73,18 +73,18 @@ function M.new(options, delimiter, line_end)
 end
 
 --- Where the row of that number (from 0) begins, behind the header.
-function MadeUp:offset(row)
+function Synthetic:offset(row)
   return row * self.row_bytes + math.min(row, self.longer)
 end
 
 --- How many bytes the page of these rows has: those from number `from` on (from 0), up to that of number `to`.
-function MadeUp:size(from, to)
+function Synthetic:size(from, to)
   return #self.header + self:offset(to) - self:offset(from) - (self.open_end and to > from and #self.line_end or 0)
 end
 
 --- Rows of one length. Numbers are written over those in a block of rows that is used again and again. The row before number `open_at`
 -- has no line end.
-function MadeUp:stream_alike(from, to, length, open_at, write)
+function Synthetic:stream_alike(from, to, length, open_at, write)
   if from >= to then
     return true
   end
@@ -111,7 +111,7 @@ function MadeUp:stream_alike(from, to, length, open_at, write)
 end
 
 --- Pass the page of these rows to write, in pieces.
-function MadeUp:stream(from, to, write)
+function Synthetic:stream(from, to, write)
   local open_at = self.open_end and to
   return write(self.header)
     and self:stream_alike(from, math.min(to, self.longer), self.row_bytes + 1, open_at, write)
