@@ -114,6 +114,54 @@ describe("the page of the sandbox", function()
     has(get "/records?object=Nothing", "Account")
   end)
 
+  it("finds records in all parts of a large object", function()
+    local rows = { "Name,Ext__c,Industry" }
+    for i = 1, 6500 do
+      rows[#rows + 1] = ("N%d,E%d,%s"):format(i, i, i % 2000 == 1 and "Rare" or "Tech")
+    end
+    load(table.concat(rows, "\n") .. "\n")
+    has(get "/records", "More than 1000 records of Account in all; here are the first 100.")
+    local function names(path)
+      local list = {}
+      for name in get(path):gmatch ">(N%d+)</td>" do
+        list[#list + 1] = name
+      end
+      return table.concat(list, " ")
+    end
+    assert.are.equal("N1 N2001 N4001 N6001", names "/records?where=Industry+%3D+%27Rare%27")
+    assert.are.equal("N6001 N4001 N2001 N1", names "/records?where=Industry+%3D+%27Rare%27+ORDER+BY+Name+DESC")
+    has(get "/records?where=Industry+%3D+%27Tech%27", "here are the first 100.")
+    has(get "/records?where=Industry+%3D+%27None%27", "here are 0.")
+    assert.are.equal("", org:errors())
+  end)
+
+  it("lists the requests about a job, that which made it too, as far as the log goes", function()
+    local id = create()
+    local other = create()
+    upload(id, "Name\nA\n")
+    calls.call("GET", calls.INGEST .. "/" .. id:sub(1, 15))
+    local function listed(job)
+      local list = {}
+      for method in get("/jobs/" .. job):gmatch 'data%-label="Method">(%u+)<' do
+        list[#list + 1] = method
+      end
+      return table.concat(list, " ")
+    end
+    assert.are.equal("GET PUT POST", listed(id))
+    assert.are.equal("POST", listed(other))
+    assert.are.equal("POST", listed(run_query "SELECT Id FROM Account"):match "%u+$")
+    org:set { log_size = 2 }
+    for _ = 1, 5 do
+      calls.call("GET", calls.INGEST .. "/" .. other)
+    end
+    org:set { log_size = 100 }
+    assert.are.equal("GET GET", listed(other))
+    org:clear_requests()
+    has(get("/jobs/" .. id), "None that the log remembers.")
+    patch(id, "Aborted")
+    assert.are.equal("PATCH", listed(id))
+  end)
+
   it("adds and removes faults", function()
     has(get "/faults", "No fault is active.")
     local status, location = post("/faults", "method=GET&path=%2Flimits&status=503&reset=stays&effect=as+usual&seconds=&count=2")

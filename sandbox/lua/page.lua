@@ -16,6 +16,8 @@ local soql = require "soql"
 
 local M = {}
 
+local MOST_COUNTED = 1000 -- of the records of an object
+local RECORDS_AT_ONCE = 2000 -- that a filter looks through before requests get their turn
 local JOBS_PER_PAGE, RECORDS, PREVIEW_LINES, PREVIEW_BYTES, LOG_LINES = 50, 100, 20, 20000, 100
 
 local ENTITIES = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;", ["'"] = "&#39;" }
@@ -302,6 +304,29 @@ local SYSTEM = {
   IsDeleted = true, CreatedDate = true, CreatedById = true, LastModifiedDate = true, LastModifiedById = true, SystemModstamp = true, OwnerId = true,
 }
 
+--- The first records that a plan finds. They are looked for piece after piece of the object, so that a filter that finds little in many
+-- does not hold up everybody; sorted ones, and those without a filter, all at once.
+local function find_records(plan, filtered)
+  local found, bound, from = {}, #plan.params, ""
+  repeat
+    local to = filtered and not plan.sorted and records.id_after(plan.object.name, from, RECORDS_AT_ONCE) or nil
+    plan.params[bound + 1], plan.params[bound + 2] = from, to or "~" -- which comes after all ids
+    local rows, finish = records.db:rows(plan.sql, plan.params)
+    for row in rows do
+      found[#found + 1] = row
+      if #found == RECORDS then
+        finish()
+        return found
+      end
+    end
+    if to then
+      ngx.sleep(0.001)
+    end
+    from = to
+  until not to
+  return found
+end
+
 local function record_list(args)
   local names, fields = {}, {}
   for _, object in pairs(schema.objects) do
@@ -324,14 +349,13 @@ local function record_list(args)
     "<button>Show</button></form>",
   }
   local plan, err = soql.compile(("SELECT %s FROM %s%s LIMIT %d"):format(table.concat(fields, ","), object.name,
-    where ~= "" and " WHERE " .. where or "", RECORDS), { rest = true })
+    where ~= "" and " WHERE " .. where or "", RECORDS), { rest = true, between = true })
   if not plan then
     parts[#parts + 1] = '<p class="bad" role="alert">' .. text(err.message) .. "</p>"
     return send("Records", "/records", parts, 400)
   end
-  local rows, used = {}, {}
-  for row in records.db:rows(plan.sql, plan.params) do
-    rows[#rows + 1] = row
+  local rows, used = find_records(plan, where ~= ""), {}
+  for _, row in ipairs(rows) do
     for i, value in pairs(row) do
       if plan.fields[i].type == "boolean" then
         row[i] = value ~= 0
@@ -350,8 +374,9 @@ local function record_list(args)
       cells[r][#cells[r] + 1] = used[i] and text(row[i] ~= nil and tostring(row[i]):sub(1, 200) or "") or nil
     end
   end
-  parts[#parts + 1] = ("<p>%d records of %s in all; here are %s%d.</p>"):format(records.count(object.name), text(object.name),
-    #rows == RECORDS and "the first " or "", #rows)
+  local all = records.count(object.name, MOST_COUNTED + 1)
+  parts[#parts + 1] = ("<p>%s%d records of %s in all; here are %s%d.</p>"):format(all > MOST_COUNTED and "More than " or "",
+    math.min(all, MOST_COUNTED), text(object.name), #rows == RECORDS and "the first " or "", #rows)
   parts[#parts + 1] = #rows > 0 and grid("Records", head, cells) or ""
   return send("Records", "/records", parts)
 end

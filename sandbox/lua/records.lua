@@ -122,9 +122,15 @@ local function find_object(name)
   return object or error("no such object: " .. tostring(name), 0)
 end
 
-function M.count(name)
+--- How many living records an object has. most: count no further than that.
+function M.count(name, most)
   local object = find_object(name)
-  return db:first(("SELECT count(*) FROM %s WHERE IsDeleted = 0"):format(q(object.name)))
+  return db:first(("SELECT count(*) FROM (SELECT 1 FROM %s WHERE IsDeleted = 0 LIMIT %d)"):format(q(object.name), most or -1))
+end
+
+--- The Id that stands so many records after that one; nil when there are fewer.
+function M.id_after(name, id, count)
+  return (db:first(("SELECT Id FROM %s WHERE Id > ? ORDER BY Id LIMIT 1 OFFSET %d"):format(q(find_object(name).name), count - 1), { id }))
 end
 
 --- How often rows were written, by the value of one field.

@@ -61,7 +61,7 @@ function M.begin(method, uri)
   if id then
     M.about(entry, id)
   end
-  if last - first >= settings.values.log_size then
+  while last - first >= settings.values.log_size do
     drop_first()
   end
   return entry

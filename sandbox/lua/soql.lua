@@ -592,6 +592,9 @@ function compile_query(query, options)
   if query.condition then
     conditions[2] = compile_condition(object, query, query.condition, params, options)
   end
+  if options.between then
+    conditions[#conditions + 1] = "base.Id > ? AND base.Id <= ?"
+  end
   local sql = ('SELECT %s FROM "%s" AS base WHERE %s'):format(query.counts and "count(*)" or table.concat(expressions, ", "), object.name,
     table.concat(conditions, " AND "))
   local order = {}
@@ -605,16 +608,18 @@ function compile_query(query, options)
   if query.limit or query.offset then
     sql = sql .. (" LIMIT %d OFFSET %d"):format(query.limit or -1, query.offset or 0)
   end
-  return { object = object, sql = sql, params = params, names = names, fields = fields, counts = query.counts }
+  return { object = object, sql = sql, params = params, names = names, fields = fields, counts = query.counts,
+    sorted = #order > 0 }
 end
 
 --- Compile a query. Returns { object =, sql =, params =, names =, fields = } or nil and an error. options: all_rows (queryAll),
--- sorted_names (columns in alphabetical order, before v50.0), rest (the query resource of REST; the plan may have counts = true).
+-- sorted_names (columns in alphabetical order, before v50.0), rest (the query resource of REST; the plan may have counts = true),
+-- between (two more parameters at the end: only records with an Id after the one, up to the other).
 function M.compile(text, options)
   local ok, result = pcall(function()
     local query = setmetatable({ list = tokens(text), at = 1, depth = 0, rest = options.rest }, Parser):query()
     return compile_query(query, {
-      all_rows = options.all_rows, sorted_names = options.sorted_names, rest = options.rest, params = {},
+      all_rows = options.all_rows, sorted_names = options.sorted_names, rest = options.rest, between = options.between, params = {},
     })
   end)
   if ok then
