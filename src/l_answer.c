@@ -441,6 +441,9 @@ void bj_push_fault(lua_State *L, enum fault fault, const struct transfer *t, boo
     case FAULT_UNEXPECTED:
         push_reads(L, "an empty response was expected, and this one", t, login, reply);
         break;
+    case FAULT_EARLY:
+        protocol_error(L, "the response came before all of the request had been sent");
+        break;
     case FAULT_DIFFERS:
         protocol_error(L, "the download broke, and what came at the second try is not the same as at the first");
         break;
