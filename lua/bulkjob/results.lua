@@ -222,7 +222,7 @@ local function leave_page(self)
     local ok
     ok, err = alone(self, check_total)
     if not ok then
-      error(err, 0)
+      raise.error(err)
     end
     self:close()
   end
