@@ -197,7 +197,8 @@ void bj_push_reply(lua_State *L, const struct transfer *t, enum expect expect, b
     size_t len = in_memory ? t->sink.memory.len : 0;
     size_t n;
     const char *after = transfer_header(t, "Retry-After", &n);
-    r->retry_after = after ? retry_after_seconds(after, n, time(NULL)) : -1;
+    double now = response_date(t); /* a moment that it names is one on its own clock */
+    r->retry_after = after ? retry_after_seconds(after, n, now < 0 ? time(NULL) : (time_t)now) : -1;
     while (len && isspace((unsigned char)*text)) {
         text++;
         len--;
