@@ -369,6 +369,36 @@ describe("the engine", function()
     assert.are.equal(1, err.attempts)
   end)
 
+  describe("does not take an upload for done that was answered before it was whole:", function()
+    local PIECE, PIECES = (("x"):rep(99) .. "\n"):rep(10000), 60 -- more than all buffers on the way hold
+    local sources = {}
+
+    function sources.text()
+      return "Name\n" .. PIECE:rep(PIECES)
+    end
+
+    sources["function"] = function()
+      local given = 0
+      return function()
+        given = given + 1
+        return given <= PIECES and PIECE or nil
+      end
+    end
+
+    for name, source in pairs(sources) do
+      it("a " .. name, function()
+        local port = server.free_port()
+        running = server.start(("%s spec/odd_server.lua %d early"):format(os.getenv "LUA", port), port)
+        local mine = helper.client(org, { instance_url = "http://127.0.0.1:" .. port, retry = ONCE })
+        local ok, err = mine:job("750000000000001AAA", "ingest"):upload(source())
+        assert.is_nil(ok)
+        assert.are.equal("protocol", err.kind)
+        assert.are.equal(201, err.status)
+        assert.truthy(err.message:find("the response came before all of the request had been sent", 1, true), err.message)
+      end)
+    end
+  end)
+
   describe("measures silence at the peer:", function()
     local DATA = "Name\n" .. (("x"):rep(99) .. "\n"):rep(30000)
 

@@ -360,6 +360,15 @@ describe("errors", function()
       end)
     end
 
+    it("says where to, also when a page comes with it", function()
+      local err = look { status = 302, body = "<html><title>Moved</title></html>", headers = { Location = "https://elsewhere.example/x" } }
+      assert.are.equal("redirected to https://elsewhere.example/x, which is not followed: is instance_url right?", err.message)
+    end)
+
+    it("says nothing of a redirection when it is none", function()
+      assert.are.equal("refused without any explanation", look({ status = 304, body = "" }).message)
+    end)
+
     it("without Location is an error too", function()
       local err = look { status = 302 }
       assert.are.equal(302, err.status)

@@ -617,8 +617,16 @@ describe("in nginx", function()
   end)
 
   it("shows the line of an error, which is a string there, and gives its table", function()
-    asked_for = "NOT_FOUND"
+    asked_for = "lua entry thread aborted: runtime error: "
+    org:synthetic_query(true, { rows = 9, row_bytes = 200 })
+    org:fault { path = "/results", headers = { ["Sforce-Locator"] = "null" } }
+    org:set { query_page_records = 5 }
     serve [[
+      location = /short { content_by_lua_block {
+        local job = assert(client():create { operation = "query", query = "SELECT Id FROM Account" })
+        assert(job:wait())
+        for _ in job:results() do end
+      } }
       location = /iterate { content_by_lua_block { for _ in client():job("7508d00000Kq3XbAAJ"):failed_results() do end } }
       location = /assert { content_by_lua_block { bulkjob.assert(client():job("7508d00000Kq3XbAAJ"):info()) } }
       location = /caught { content_by_lua_block {
@@ -636,6 +644,8 @@ describe("in nginx", function()
     assert.are.equal("NOT_FOUND Aborted", (server:get "/with"))
     server:get "/iterate"
     server:get "/assert"
+    server:get "/short"
+    assert.are.equal(1, #server:log "runtime error: protocol error: the pages hold 5 rows, and the job says that it found 9")
     assert.are.equal(1, #server:log "runtime error: api error NOT_FOUND")
     assert.are.equal(1, #server:log "runtime error: content_by_lua%(nginx.conf:%d+%):1: api error NOT_FOUND")
     assert.are.equal(0, #server:log "unknown reason")

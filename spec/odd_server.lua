@@ -74,6 +74,12 @@ function kinds.deaf()
   socket.sleep(60)
 end
 
+--- Says that all is well before it has taken any of the body, and that it will take no more.
+function kinds.early(connection)
+  connection:send "HTTP/1.1 201 Created\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+  socket.sleep(60)
+end
+
 --- Answers the first request of a connection, and breaks it in the body of the second.
 function kinds.broken_later(connection)
   connection:send(HEAD:format("200 OK", "Content-Length: 2\r\n") .. "{}")

@@ -401,6 +401,31 @@ describe("query jobs", function()
       each_way_fails(set, protocol)
     end)
 
+    for name, read in pairs {
+      rows = function()
+        return nil, (fails(set()))
+      end,
+      text = function()
+        return set():read()
+      end,
+      file = function()
+        return set():save(path())
+      end,
+      pipe = function()
+        return set():save "/dev/null"
+      end,
+    } do
+      it("a page with other columns, asked for a few times: " .. name, function()
+        org:fault { path = "locator=", status = 200, count = 9, body = '"Other"\n"1"\n', headers = {
+          ["Content-Type"] = "text/csv", ["Sforce-Locator"] = "null", ["Sforce-NumberOfRecords"] = "1" } }
+        local ok, err = read()
+        assert.is_nil(ok)
+        protocol(err)
+        assert.truthy(err.message:find("other columns", 1, true), err.message)
+        assert.is_true(#org:requests { path = "/results" } <= 1 + 4)
+      end)
+    end
+
     it("a page that is cut each time", function()
       org:fault { path = "locator=", cut = 20, count = -1 }
       each_way_fails(set, function(err)

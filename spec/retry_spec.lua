@@ -81,6 +81,18 @@ describe("retries", function()
       assert.is_true(retries()[1].delay > 0 and retries()[1].delay <= 4)
     end)
 
+    for name, ahead in pairs { ["goes three hours fast"] = 10800, ["goes three hours slow"] = -10800 } do
+      it("understands a date of a service whose clock " .. name, function()
+        local function date(seconds)
+          return os.date("!%a, %d %b %Y %H:%M:%S GMT", os.time() + ahead + seconds)
+        end
+        local job = assert(create())
+        org:fault { method = "GET", status = 503, headers = { ["Retry-After"] = date(2), Date = date(0) } }
+        assert(job:info())
+        assert.are.equal(2, retries()[1].error.retry_after)
+      end)
+    end
+
     it("does not wait for hours: the error says for how long", function()
       local job = assert(create())
       org:fault { method = "GET", status = 503, headers = { ["Retry-After"] = "7200" } }

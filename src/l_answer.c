@@ -197,7 +197,8 @@ void bj_push_reply(lua_State *L, const struct transfer *t, enum expect expect, b
     size_t len = in_memory ? t->sink.memory.len : 0;
     size_t n;
     const char *after = transfer_header(t, "Retry-After", &n);
-    r->retry_after = after ? retry_after_seconds(after, n, time(NULL)) : -1;
+    double now = response_date(t); /* a moment that it names is one on its own clock */
+    r->retry_after = after ? retry_after_seconds(after, n, now < 0 ? time(NULL) : (time_t)now) : -1;
     while (len && isspace((unsigned char)*text)) {
         text++;
         len--;
@@ -345,32 +346,34 @@ static void push_failure(lua_State *L, const struct transfer *t)
     lua_remove(L, -2);
 }
 
-/* Pushes a message for a refusal that brought none. */
-static void push_own_words(lua_State *L, const struct transfer *t)
+/* Pushes where a response redirects to, and answers true; or pushes nothing. */
+static bool push_redirection(lua_State *L, const struct transfer *t)
 {
     size_t n;
-    if (t->status / 100 != 3) {
-        lua_pushliteral(L, "refused without any explanation");
-        return;
-    }
-    const char *to = transfer_header(t, "Location", &n);
+    const char *to = t->status / 100 == 3 ? transfer_header(t, "Location", &n) : NULL;
+    if (!to)
+        return false;
     /* Behind the question mark a token may stand in some other spelling. */
-    for (size_t i = 0; to && i < n; i++)
+    for (size_t i = 0; i < n; i++)
         if (to[i] == '?' || to[i] == '#')
             n = i;
-    bj_push_masked(L, to ? to : "", to ? n : 0, SHORT_TEXT);
+    bj_push_masked(L, to, n, SHORT_TEXT);
     lua_pushfstring(L, "redirected to %s, which is not followed: is instance_url right?", lua_tostring(L, -1));
     lua_remove(L, -2);
+    return true;
 }
 
 static void push_refusal(lua_State *L, const struct transfer *t, const struct reply *r, int reply)
 {
     const char *code = lua_tostring(L, reply + 1);
     bj_push_error(L, is_auth_refusal(t->status, code) ? BJ_ERR_AUTH : BJ_ERR_API, NULL, "");
-    if (lua_isnil(L, reply + 2))
-        push_own_words(L, t);
-    else
-        lua_pushvalue(L, reply + 2);
+    /* A page that comes with a redirection says no more than "moved". */
+    if (r->form == FORM_ERROR || !push_redirection(L, t)) {
+        if (lua_isnil(L, reply + 2))
+            lua_pushliteral(L, "refused without any explanation");
+        else
+            lua_pushvalue(L, reply + 2);
+    }
     bj_mask_top(L, MESSAGE);
     lua_setfield(L, -2, "message");
     lua_pushvalue(L, reply + 1);
@@ -439,7 +442,14 @@ void bj_push_fault(lua_State *L, enum fault fault, const struct transfer *t, boo
         lua_remove(L, -2);
         break;
     case FAULT_UNEXPECTED:
+        if (t->status == 206) {
+            protocol_error(L, "the response is a part, and nobody asked for parts");
+            break;
+        }
         push_reads(L, "an empty response was expected, and this one", t, login, reply);
+        break;
+    case FAULT_EARLY:
+        protocol_error(L, "the response came before all of the request had been sent");
         break;
     case FAULT_DIFFERS:
         protocol_error(L, "the download broke, and what came at the second try is not the same as at the first");

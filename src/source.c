@@ -73,6 +73,11 @@ off_t source_size(const struct source *s)
     return -1;
 }
 
+bool source_is_whole(const struct source *s)
+{
+    return s->whole_sent || source_size(s) == 0;
+}
+
 static size_t read_bytes(const struct source *s, char *out, size_t n)
 {
     size_t got = s->len - (size_t)s->sent < n ? s->len - (size_t)s->sent : n;

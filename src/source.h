@@ -61,6 +61,9 @@ void source_expect(struct source *s, const char *digest);
 /* Bytes in all; -1 when nobody knows yet. */
 off_t source_size(const struct source *s);
 
+/* Was it read to its end? One without a byte need not be read for that. */
+bool source_is_whole(const struct source *s);
+
 /* Reads up to `n` bytes. SOURCE_WAIT: none yet, the host has to put some in. *wake: the host waits for room, and there
  * is. */
 enum source_event source_read(struct source *s, char *out, size_t n, size_t *got, bool *wake);

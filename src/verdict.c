@@ -189,12 +189,21 @@ static enum fault judge_csv(const struct transfer *t, const struct reply *reply)
     return reply->rows_differ ? FAULT_ROWS_DIFFER : FAULT_NONE;
 }
 
+/* HTTP allows a response before the request is out, and libcurl sends no more then if the response ends the connection.
+ * But nobody can have done what he was not told to the end. */
+static bool is_early(const struct transfer *t)
+{
+    return !source_is_whole(&t->source) || t->bytes_out < t->source.sent;
+}
+
 static enum fault judge_success(const struct transfer *t, enum verb verb, enum step step, enum expect expect,
                                 const struct reply *reply, struct answer *a)
 {
     /* A 1xx is no last word, and 206 is a part of something: nobody asked for parts. */
     if (t->status / 100 != 2 || t->status == 206)
         return FAULT_UNEXPECTED;
+    if (is_early(t))
+        return FAULT_EARLY;
     switch (expect) {
     case EXPECT_NOTHING:
         return reply->form == FORM_EMPTY ? FAULT_NONE : FAULT_UNEXPECTED;

@@ -54,6 +54,7 @@ enum fault {
     FAULT_OTHER_STATE, /* the job is not in the state that was asked for */
     FAULT_NO_CSV,      /* another body where CSV has to be */
     FAULT_UNEXPECTED,  /* a body where none has to be, or a part of one */
+    FAULT_EARLY,       /* it came before the body of the request was out */
     FAULT_DIFFERS,
     FAULT_CORRUPT,
     FAULT_NO_LOCATOR,

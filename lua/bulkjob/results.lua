@@ -221,7 +221,7 @@ local function leave_page(self)
     local ok
     ok, err = alone(self, check_total)
     if not ok then
-      error(err, 0)
+      raise.error(err)
     end
     self:close()
   end
@@ -353,6 +353,16 @@ local function next_piece(self)
   return piece
 end
 
+-- The first piece of a page that holds something; "" when the page has ended without one; nil, err. Whether the page is a wrong one
+-- is known by then, and not before: a try of page.try that ended earlier would count for nothing.
+local function first_piece(self)
+  local piece, err
+  repeat
+    piece, err = next_piece(self)
+  until piece ~= "" or not self.call
+  return piece, err
+end
+
 -- The next piece of the text; false at the end; nil, err.
 local function next_chunk(self)
   local piece, err = "", nil
@@ -364,7 +374,7 @@ local function next_chunk(self)
     elseif self.page_begun and self.call then -- what of this page has come cannot be taken back
       piece, err = next_piece(self)
     else
-      piece, err = page.try(self, next_piece, close_page)
+      piece, err = page.try(self, first_piece, close_page)
     end
   end
   return piece ~= "" and piece, err

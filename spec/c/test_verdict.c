@@ -348,6 +348,25 @@ static void test_failures(void)
     transfer->proxy_refused = false;
 }
 
+static void test_early(void)
+{
+    struct source *s = &transfer->source;
+    set_reply(FORM_EMPTY, NULL);
+    source_init_bytes(s, "hello", 5);
+    CHECK(given(201, VERB_UPLOAD, STEP_SEND, EXPECT_NOTHING).outcome == OUTCOME_RETRY);
+    CHECK(fault == FAULT_EARLY && answer.lost);
+    s->sent = 5;
+    s->whole_sent = true;
+    transfer->bytes_out = 4; /* libcurl has read all, and kept some */
+    CHECK(given(201, VERB_UPLOAD, STEP_SEND, EXPECT_NOTHING).lost && fault == FAULT_EARLY);
+    transfer->bytes_out = 5;
+    CHECK(given(201, VERB_UPLOAD, STEP_SEND, EXPECT_NOTHING).outcome == OUTCOME_OK && fault == FAULT_NONE);
+    source_init_bytes(s, "", 0);
+    CHECK(given(201, VERB_UPLOAD, STEP_SEND, EXPECT_NOTHING).outcome == OUTCOME_OK);
+    source_init(s);
+    transfer->bytes_out = 0;
+}
+
 static void test_downloads(void)
 {
     set_reply(FORM_EMPTY, NULL);
@@ -391,6 +410,7 @@ int main(void)
         return 2;
     test_refusals();
     test_failures();
+    test_early();
     test_downloads();
     test_words();
     test_all();
