@@ -554,8 +554,10 @@ describe("a run", function()
       write("mine/log", "a log of something else")
       assert(core.make_directory(path "yours"))
       write("yours/thing", "x")
+      helper.shell(("mkdir -p %s/log %s; mkfifo %s/log"):format(path "no_file", path "pipe", path "pipe"))
       local file = write("a.csv", csv(1, 3))
-      for name, what in pairs { notes = "this is a file", ["a.csv"] = "this is a file", mine = "not made by bulkjob", yours = "'thing' is in it" } do
+      for name, what in pairs { notes = "this is a file", ["a.csv"] = "this is a file", mine = "not made by bulkjob", yours = "'thing' is in it",
+        pipe = "not made by bulkjob", no_file = "Is a directory" } do
         local report, err = load { file = file, journal = path(name) }
         assert.is_nil(report)
         assert.matches(what, err.message)

@@ -62,13 +62,21 @@ local function sweep(directory, id)
   end
 end
 
-local function has_mark(path)
-  local opened = io.open(path, "rb")
-  local text = opened and opened:read(#MARK)
-  if opened then
-    opened:close()
+-- The text of the log in a directory, or its beginning; false where there is none. A log that cannot be read is there all the same:
+-- nil, err.
+local function read_text(directory, last)
+  local text, why = file.read(directory .. "/log", 1, last)
+  if text then
+    return text
   end
-  return text == MARK
+  local names, err = core.list_directory(directory)
+  for _, name in ipairs(names or {}) do
+    err = name == "log" and core.error("io", why) or err
+  end
+  if err then
+    return nil, err
+  end
+  return false
 end
 
 -- Refuses a directory that was not made here, before anything in it is touched.
@@ -77,13 +85,18 @@ local function check_directory(path)
   if not names then
     return nil, err
   end
-  local log, other
+  local other
   for _, name in ipairs(names) do
-    log = log or name == "log"
     other = other or not is_ours(name) and name
   end
-  if log and not has_mark(path .. "/log") or other and not log then
-    local why = log and "the log in it was not made by bulkjob" or "'" .. other .. "' is in it"
+  local mark = "" -- of what is no file, such as a pipe, nothing is read
+  if not core.is_direct(path .. "/log") then
+    mark, err = read_text(path, #MARK)
+  end
+  if mark == nil then
+    return nil, err
+  elseif mark and mark ~= MARK or other and not mark then
+    local why = mark and "the log in it was not made by bulkjob" or "'" .. other .. "' is in it"
     return io_error(path, "this is no directory of a run: " .. why .. ". Nothing in it was touched")
   end
   return true
@@ -188,12 +201,12 @@ end
 
 local function read_log(self)
   local path = self.directory .. "/log"
-  local text = file.read(path)
+  local text, err = read_text(self.directory)
   if not text then
-    return true
+    return text == false or nil, err
   end
-  local ok
-  local size, err = read_lines(self, path, text)
+  local ok, size
+  size, err = read_lines(self, path, text)
   if size then
     self.log, err = core.open_log(path)
     ok = self.log ~= nil
@@ -360,18 +373,19 @@ local function start(self, identity, plan, more)
   end
   local path = self.directory .. "/log"
   local log, err = core.open_log(path .. ".new")
-  local ok = log and true
-  if ok then
-    ok, err = log:cut(0)
+  if not log then
+    return nil, err
   end
+  local ok, line
+  ok, err = log:cut(0)
   if ok then
-    local line
     line, self.sum = seal(MARK .. core.json_encode(self.head):sub(2), "")
     ok, err = log:append(line)
   end
-  if ok then
-    ok, err = core.publish(path .. ".new", path)
+  if not ok then
+    return io_error(path .. ".new", err.message)
   end
+  ok, err = core.publish(path .. ".new", path)
   if not ok then
     return nil, err
   end
@@ -569,7 +583,13 @@ end
 function run.is_committed(path)
   local self = setmetatable({ directory = path }, run_meta)
   forget(self)
-  local _, err = read_lines(self, path .. "/log", file.read(path .. "/log") or "")
+  local text, err = false, nil
+  if core.list_directory(path) then
+    text, err = read_text(path)
+  end
+  if text then
+    err = select(2, read_lines(self, path .. "/log", text))
+  end
   if err then
     return nil, err
   end
