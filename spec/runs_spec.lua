@@ -158,7 +158,12 @@ describe("a run", function()
       -- Leave one job open, as a kill does.
       local text = helper.content(path "journal/log")
       local open = assert(client:create { object = "Account", operation = "insert" })
-      write("journal/log", text .. ('{"part":2,"step":"created","job":"%s"}\n{"part":2,"step":"closing","job":"%s"}\n'):format(open.id, open.id))
+      local lines = text
+      for _, step in ipairs { "created", "closing" } do
+        local line = ('{"part":2,"step":"%s","job":"%s"'):format(step, open.id)
+        lines = ('%s%s,"sum":%.0f}\n'):format(lines, line, core.crc32(lines:match '"sum":(%d+)}\n$' .. line))
+      end
+      write("journal/log", lines)
       org:fault { method = "PATCH", count = -1, status = 500 }
       local report = load(helper.with(other, { restart = true }))
       assert.is_nil(report)
@@ -549,8 +554,10 @@ describe("a run", function()
       write("mine/log", "a log of something else")
       assert(core.make_directory(path "yours"))
       write("yours/thing", "x")
+      helper.shell(("mkdir -p %s/log %s; mkfifo %s/log"):format(path "no_file", path "pipe", path "pipe"))
       local file = write("a.csv", csv(1, 3))
-      for name, what in pairs { notes = "this is a file", ["a.csv"] = "this is a file", mine = "not made by bulkjob", yours = "'thing' is in it" } do
+      for name, what in pairs { notes = "this is a file", ["a.csv"] = "this is a file", mine = "not made by bulkjob", yours = "'thing' is in it",
+        pipe = "not made by bulkjob", no_file = "Is a directory" } do
         local report, err = load { file = file, journal = path(name) }
         assert.is_nil(report)
         assert.matches(what, err.message)
@@ -564,15 +571,32 @@ describe("a run", function()
     it("and refuses a log that is damaged, but not one whose last line is torn", function()
       broken_off(1, { file = write("a.csv", csv(1, 20)) })
       local text = helper.content(path "journal/log")
-      for what, new in pairs {
-        ["line 2 is damaged"] = text:gsub("\n", "\nno JSON\n", 1), ["is not valid here"] = text .. '{"part":99,"step":"created"}\n',
-        ["not made by this version"] = text:gsub('"format":1', '"format":2'),
-      } do
+      local lines = {}
+      for line in text:gmatch "[^\n]*\n" do
+        lines[#lines + 1] = line
+      end
+      assert.is_true(#lines > 5)
+      local function refuses(new, what)
         write("journal/log", new)
         local report, err = load { file = path "a.csv" }
         assert.is_nil(report)
         assert.matches(what, err.message)
       end
+      for i = 1, #lines do
+        local before, behind = table.concat(lines, "", 1, i - 1), table.concat(lines, "", i + 1)
+        local number = "line " .. i .. " is damaged"
+        refuses(before .. lines[i]:gsub("(750%w*)(%w)", "%11%2"):gsub('records":%d', 'records":7') .. behind, number)
+        if i > 1 then
+          refuses(before .. "no JSON\n" .. lines[i] .. behind, number)
+          refuses(before .. lines[i] .. lines[i] .. behind, "line " .. i + 1 .. " is damaged")
+          refuses(before .. lines[i]:gsub(',"sum":%d+', "") .. behind, number)
+        end
+        if i > 1 and i < #lines then
+          refuses(before .. behind, number)
+        end
+      end
+      refuses(lines[1]:sub(1, -2), "line 1 is damaged")
+      refuses((text:gsub('"format":%d', '"format":1')), "not made by this version")
       write("journal/log", text .. '{"part":2,"st')
       assert.are.equal(20, assert(load { file = path "a.csv" }).processed)
     end)

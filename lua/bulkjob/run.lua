@@ -5,7 +5,8 @@
 ---
 ---   lock        held (flock) while somebody works on the run; never replaced
 ---   log         JSON lines, each on the disk before what depends on it. The first has a mark, the run's id, what it is about (its
----               identity) and how it is cut; a new run replaces the log by a rename
+---               identity) and how it is cut; a new run replaces the log by a rename. Each ends with a checksum, `sum`, of itself and
+---               of the sum of the line before, so that one that was changed, lost or doubled shows
 ---   ID.NAME     any other file, such as rows, pages and results; ID is that of the run
 ---
 --- Without a journal there is no log, and the files are in a temporary directory that goes at the end.
@@ -25,7 +26,7 @@ local run_meta = { __index = methods }
 
 local run = {}
 
-local FORMAT = 1
+local FORMAT = 2
 local MARK = '{"bulkjob":"run",'
 
 -- The service changes nothing more in these states.
@@ -33,8 +34,6 @@ local FINAL = { JobComplete = true, Failed = true, Aborted = true }
 
 --- What the last note of a part says about its rows: a part of which the note "closing" was made may have been committed.
 run.COMMITTED = { closing = "perhaps committed", closed = "committed", done = "committed" }
-
-local STEPS = { created = true, closing = true, void = true, closed = true, done = true, left = true }
 
 local function io_error(path, message, fields)
   return nil, core.error("io", path .. ": " .. message, fields)
@@ -63,13 +62,21 @@ local function sweep(directory, id)
   end
 end
 
-local function has_mark(path)
-  local opened = io.open(path, "rb")
-  local text = opened and opened:read(#MARK)
-  if opened then
-    opened:close()
+-- The text of the log in a directory, or its beginning; false where there is none. A log that cannot be read is there all the same:
+-- nil, err.
+local function read_text(directory, last)
+  local text, why = file.read(directory .. "/log", 1, last)
+  if text then
+    return text
   end
-  return text == MARK
+  local names, err = core.list_directory(directory)
+  for _, name in ipairs(names or {}) do
+    err = name == "log" and core.error("io", why) or err
+  end
+  if err then
+    return nil, err
+  end
+  return false
 end
 
 -- Refuses a directory that was not made here, before anything in it is touched.
@@ -78,13 +85,18 @@ local function check_directory(path)
   if not names then
     return nil, err
   end
-  local log, other
+  local other
   for _, name in ipairs(names) do
-    log = log or name == "log"
     other = other or not is_ours(name) and name
   end
-  if log and not has_mark(path .. "/log") or other and not log then
-    local why = log and "the log in it was not made by bulkjob" or "'" .. other .. "' is in it"
+  local mark = "" -- of what is no file, such as a pipe, nothing is read
+  if not core.is_direct(path .. "/log") then
+    mark, err = read_text(path, #MARK)
+  end
+  if mark == nil then
+    return nil, err
+  elseif mark and mark ~= MARK or other and not mark then
+    local why = mark and "the log in it was not made by bulkjob" or "'" .. other .. "' is in it"
     return io_error(path, "this is not the journal of a load or extract: " .. why .. ". Nothing in it was touched")
   end
   return true
@@ -117,6 +129,18 @@ local function take_directory(self)
   return nil, err
 end
 
+-- The checksum of a line, whose text goes as far as its own sum, behind a line with the sum `before`.
+local function sum_of(text, before)
+  return ("%.0f"):format(core.crc32(before .. text))
+end
+
+-- A line of the log, and its sum.
+local function seal(json, before)
+  local text = json:sub(1, -2)
+  local sum = sum_of(text, before)
+  return text .. ',"sum":' .. sum .. "}\n", sum
+end
+
 local function take_in(self, line)
   self.strays = self.strays + (line.lost or 0)
   if line.part then
@@ -146,45 +170,47 @@ local function take_in(self, line)
   end
 end
 
-local function makes_sense(self, line)
-  if line.part then
-    local cuts = self.head.plan.parts
-    return STEPS[line.step] and (not cuts or cuts[line.part] ~= nil)
-  end
-  return (line.page == nil or line.page == #self.pages + 1) and (line.cut == nil or self.head.plan.parts[line.cut] ~= nil)
-end
-
 local function forget(self)
   self.parts, self.said, self.pages, self.strays, self.left_open = {}, {}, {}, 0, {}
 end
 
--- Reads the log. A last line without its end was cut off by a crash: it never counted, and is cut off.
-local function read_log(self)
-  local path = self.directory .. "/log"
-  local text = file.read(path)
-  if not text then
-    return true
-  end
+-- Takes in the lines of the log. A last line without its end was cut off by a crash: it never counted. Answers how many bytes count.
+local function read_lines(self, path, text)
   local size, count = 0, 0
+  self.sum = ""
   for line in text:gmatch "([^\n]*)\n" do
     local value = core.json_decode(line)
+    local sealed, sum = line:match '^(.*),"sum":(%d+)}$'
     count, size = count + 1, size + #line + 1
-    if type(value) ~= "table" then
+    if type(value) == "table" and count == 1 and value.format ~= FORMAT then
+      return io_error(path, "it was not made by this version of bulkjob")
+    elseif type(value) ~= "table" or not sealed or sum ~= sum_of(sealed, self.sum) then
       return io_error(path, "line " .. count .. " is damaged")
     elseif count == 1 then
-      if value.format ~= FORMAT or type(value.identity) ~= "table" or type(value.plan) ~= "table" then
-        return io_error(path, "it was not made by this version of bulkjob")
-      end
       self.head, self.left_open = value, value.left_open or {}
-    elseif not makes_sense(self, value) then
-      return io_error(path, "line " .. count .. " is not valid here")
     else
       take_in(self, value)
     end
+    self.sum = sum
   end
-  local ok, err
-  self.log, err = core.open_log(path)
-  ok = self.log ~= nil
+  if count == 0 and text ~= "" then -- the first line was whole before it got its name
+    return io_error(path, "line 1 is damaged")
+  end
+  return size
+end
+
+local function read_log(self)
+  local path = self.directory .. "/log"
+  local text, err = read_text(self.directory)
+  if not text then
+    return text == false or nil, err
+  end
+  local ok, size
+  size, err = read_lines(self, path, text)
+  if size then
+    self.log, err = core.open_log(path)
+    ok = self.log ~= nil
+  end
   if ok and size < #text then
     ok, err = self.log:cut(size)
   end
@@ -347,16 +373,19 @@ local function start(self, identity, plan, more)
   end
   local path = self.directory .. "/log"
   local log, err = core.open_log(path .. ".new")
-  local ok = log and true
-  if ok then
-    ok, err = log:cut(0)
+  if not log then
+    return nil, err
   end
+  local ok, line
+  ok, err = log:cut(0)
   if ok then
-    ok, err = log:append(MARK .. core.json_encode(self.head):sub(2) .. "\n")
+    line, self.sum = seal(MARK .. core.json_encode(self.head):sub(2), "")
+    ok, err = log:append(line)
   end
-  if ok then
-    ok, err = core.publish(path .. ".new", path)
+  if not ok then
+    return io_error(path .. ".new", err.message)
   end
+  ok, err = core.publish(path .. ".new", path)
   if not ok then
     return nil, err
   end
@@ -481,7 +510,9 @@ function methods:note(line)
   if self.log and self.broken then
     return io_error(self.directory, "nothing is noted any more: " .. self.broken)
   elseif self.log then
-    local ok, err = self.log:append(core.json_encode(line) .. "\n")
+    local text, sum = seal(core.json_encode(line), self.sum)
+    local ok, err = self.log:append(text)
+    self.sum = sum
     if not ok then
       self.broken = err.message
       return io_error(self.directory .. "/log", err.message)
@@ -548,16 +579,19 @@ end
 
 --- May something of the run at this path have been committed? Nil when there is none.
 ---@return boolean|nil
+---@return bulkjob.Error|nil err of a log that is damaged: nobody can say
 function run.is_committed(path)
   local self = setmetatable({ directory = path }, run_meta)
   forget(self)
-  for line in (file.read(path .. "/log") or ""):gmatch "([^\n]*)\n" do
-    local value = core.json_decode(line)
-    if not self.head then
-      self.head = value
-    elseif type(value) == "table" then
-      take_in(self, value)
-    end
+  local text, err = false, nil
+  if core.list_directory(path) then
+    text, err = read_text(path)
+  end
+  if text then
+    err = select(2, read_lines(self, path .. "/log", text))
+  end
+  if err then
+    return nil, err
   end
   return self.head and #committed(self) > 0
 end

@@ -11,9 +11,11 @@ local function say_how_to_go_on(options, arguments, journal, err)
   if core.is_error(err) and (err.parts or err.code == "LOCKED") then
     return -- that is a run of somebody else, and the error says all
   end
-  local committed = run.is_committed(journal)
+  local committed, damaged = run.is_committed(journal)
   local line = shell.command(arguments)
-  if committed == nil then
+  if damaged then
+    return -- and err says so
+  elseif committed == nil then
     io.stderr:write "bulkjob: nothing was done\n"
   elseif committed then
     io.stderr:write("bulkjob: what was committed is kept; to go on: ", line, "\n")
