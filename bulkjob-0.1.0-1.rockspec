@@ -148,7 +148,7 @@ build = {
         "src/verdict.c",
         "src/wakeup.c",
       },
-      defines = { "_GNU_SOURCE", "_FILE_OFFSET_BITS=64" },
+      defines = { "BULKJOB_VERSION=0.1.0", "_GNU_SOURCE", "_FILE_OFFSET_BITS=64" },
       libraries = { "curl", "crypto", "z", "m", "pthread" },
       incdirs = { "$(CURL_INCDIR)", "$(ZLIB_INCDIR)", "$(XXHASH_INCDIR)" },
       libdirs = { "$(CURL_LIBDIR)", "$(ZLIB_LIBDIR)" },

@@ -65,7 +65,7 @@ build = {
       sources = {
 @SOURCES@
       },
-      defines = { "_GNU_SOURCE", "_FILE_OFFSET_BITS=64" },
+      defines = { "BULKJOB_VERSION=@VERSION@", "_GNU_SOURCE", "_FILE_OFFSET_BITS=64" },
       libraries = { "curl", "crypto", "z", "m", "pthread" },
       incdirs = { "$(CURL_INCDIR)", "$(ZLIB_INCDIR)", "$(XXHASH_INCDIR)" },
       libdirs = { "$(CURL_LIBDIR)", "$(ZLIB_LIBDIR)" },
