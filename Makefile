@@ -127,13 +127,14 @@ lint: ## style, grammar, versions, the line
 format: ## rewrite the C by .clang-format
 	clang-format -i $(C_FILES)
 
-rockspec: ## write the rockspec anew from the tree
+rockspec: ## write the rockspecs anew from the tree
 	lua5.4 tools/rockspec.lua $(VERSION) > bulkjob-$(VERSION)-1.rockspec
+	lua5.4 tools/rockspec.lua $(VERSION) scm > bulkjob-scm-1.rockspec
 
 manual: ## write the manual page anew from the parser of the command
 	lua5.4 tools/manual.lua $(VERSION) > doc/bulkjob.1
 
-rock-check: ## is the rockspec true, and does its rock work
+rock-check: ## are the rockspecs true, and does the rock work
 	@tools/rock-check $(VERSION)
 
 bench: all ## how fast it is beside others: a table, build/bench.json and doc/bench.svg
