@@ -19,4 +19,5 @@ files["spec"] = { std = "+busted", max_line_length = false }
 files["examples/demo.lua"] = { std = "lua54" }
 files["examples/love"] = { globals = { "love" } }
 files["tools"] = { std = "lua54" }
+files["standalone"] = { std = "lua54" }
 files["spec/oom"] = { globals = { "arm", "disarm" } }
