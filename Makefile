@@ -75,7 +75,7 @@ STANDALONE_LICENSES ?= $(wildcard $(addprefix /usr/share/doc/,$(addsuffix /copyr
 all: $(CORE) ## build for $(LUA): lua5.4 lua5.3 lua5.2 lua5.1 luajit
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' Makefile
 
 lib: $(LIB) ## build/$(LUA)/libbulkjob.a: the core for C programs that host Lua
 
