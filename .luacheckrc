@@ -23,4 +23,5 @@ files["examples/love"] = { globals = { "love" } }
 files["examples/haproxy.lua"] = { read_globals = { "core" } }
 files["examples/in_neovim.lua"] = { read_globals = { "vim" } }
 files["tools"] = { std = "lua54" }
+files["standalone"] = { std = "lua54" }
 files["spec/oom"] = { globals = { "arm", "disarm" } }

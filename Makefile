@@ -2,6 +2,8 @@
 
 LUA ?= lua5.4
 PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+ZSH_COMPLETIONS ?= zsh/site-functions
 OBJCOPY ?= objcopy
 CFLAGS ?= -O2 -g
 FUZZ_SECONDS ?= 20
@@ -12,7 +14,8 @@ SAN ?=
 LUA_CFLAGS ?= $(shell pkg-config --cflags $(LUA))
 LUA_LIBS ?= $(shell pkg-config --libs $(LUA))
 V ?= $(shell $(LUA) -e 'io.write((_VERSION:match "%d+%.%d+"))')
-VERSION = $(shell sed -n 's/.*BULKJOB_VERSION "\(.*\)"/\1/p' src/version.h)
+# It stands there and nowhere else; files that are written by make and have it, too, are held against it by tools/lint.
+VERSION := $(shell sed -n 's/^ *_VERSION = "bulkjob \(.*\)",$$/\1/p' lua/bulkjob.lua)
 
 WARNINGS = -Wall -Wextra -Wshadow -Wconversion -Wpedantic -Wstrict-prototypes -Wmissing-prototypes \
   -Wwrite-strings -Wcast-align -Wvla -Wformat=2 -Wundef
@@ -35,7 +38,7 @@ ifeq ($(SAN),fuzz)
 override CC = clang
 endif
 
-ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 $(WARNINGS) -fPIC -fvisibility=hidden $(HARDEN) $(CFLAGS) $(SANITIZE) $(CPPFLAGS)
+ALL_CFLAGS = -std=c11 -DBULKJOB_VERSION=$(VERSION) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 $(WARNINGS) -fPIC -fvisibility=hidden $(HARDEN) $(CFLAGS) $(SANITIZE) $(CPPFLAGS)
 LDLIBS = -lcurl -lcrypto -lz -lm -pthread
 
 # Below the line: plain C, built once for all Lua versions, and without a way to find lua.h.
@@ -57,16 +60,22 @@ C_TESTS = $(patsubst spec/c/%.c,$(PLAIN)/%,$(wildcard spec/c/test_*.c))
 FUZZERS = $(patsubst spec/c/%.c,$(PLAIN)/%,$(wildcard spec/c/fuzz_*.c))
 # C programs that host $(LUA): the example, and those that open and close states, with the core linked in and loading it.
 HOSTS = $(addprefix $(BINDING)/,example-host states states-shared)
-C_FILES = $(wildcard src/*.[ch] spec/c/*.[ch] examples/*.[ch] bench/hosts/*.c)
+C_FILES = $(wildcard src/*.[ch] spec/c/*.[ch] standalone/*.[ch] examples/*.[ch] bench/hosts/*.c)
 # SHELL:FILE, below share/
-COMPLETIONS = bash:bash-completion/completions/bulkjob zsh:zsh/site-functions/_bulkjob \
+COMPLETIONS = bash:bash-completion/completions/bulkjob zsh:$(ZSH_COMPLETIONS)/_bulkjob \
   fish:fish/vendor_completions.d/bulkjob.fish
 LUA_MODULES = $(shell cd lua && find . -name '*.lua')
+
+# The command with Lua inside. By Debian's names for what is linked in; elsewhere say where they are.
+STANDALONE = build/standalone
+STANDALONE_LIBS ?= -Wl,-Bstatic $(shell pkg-config --libs lua5.4-cjson lua5.4) -Wl,-Bdynamic -ldl
+STANDALONE_ARGPARSE ?=
+STANDALONE_LICENSES ?= $(wildcard $(addprefix /usr/share/doc/,$(addsuffix /copyright,liblua5.4-dev lua-cjson-dev lua-argparse)))
 
 all: $(CORE) ## build for $(LUA): lua5.4 lua5.3 lua5.2 lua5.1 luajit
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' Makefile
 
 lib: $(LIB) ## build/$(LUA)/libbulkjob.a: the core for C programs that host Lua
 
@@ -130,8 +139,20 @@ lint: ## style, grammar, versions, the line
 format: ## rewrite the C by .clang-format
 	clang-format -i $(C_FILES)
 
-rockspec: ## write the rockspec anew from the tree
+dist: ## build/bulkjob-VERSION.tar.gz: the sources of the last commit
+	@tools/dist $(VERSION)
+
+deb: dist ## build/deb/*.deb: Debian packages of the last commit
+	@tools/deps deb
+	@tools/deb $(VERSION)
+
+rockspec: ## write the rockspecs anew from the tree
 	lua5.4 tools/rockspec.lua $(VERSION) > bulkjob-$(VERSION)-1.rockspec
+	lua5.4 tools/rockspec.lua $(VERSION) scm > bulkjob-scm-1.rockspec
+
+standalone: ## build/standalone/bulkjob: the command as one program, with Lua 5.4 inside
+	@tools/deps standalone
+	@$(MAKE) --no-print-directory LUA=lua5.4 SAN= $(STANDALONE)/bulkjob $(STANDALONE)/LICENSES
 
 manual: ## write the manual page anew from the parser of the command
 	lua5.4 tools/manual.lua $(VERSION) > doc/bulkjob.1
@@ -139,8 +160,11 @@ manual: ## write the manual page anew from the parser of the command
 reference: ## write the reference page anew from the annotations for editors
 	lua5.4 tools/reference.lua > doc/reference.md
 
-rock-check: ## is the rockspec true, and does its rock work
+rock-check: ## are the rockspecs true, and does the rock work
 	@tools/rock-check $(VERSION)
+
+package-check: ## the program with Lua inside, make install for C programs, and the tarball
+	@tools/package-check $(VERSION)
 
 bench: all ## how fast it is beside others: a table, build/bench.json and doc/bench.svg
 	@$(MAKE) --no-print-directory LUA=luajit all
@@ -153,26 +177,40 @@ bench-hosts: all $(HUNG_DNS) ## the same, of the programs that host Lua
 	@tools/deps bench
 	@for script in bench/hosts/*.lua; do echo "== $$script"; tools/run-lua $(BINDING) $(LUA) $$script || exit 1; done
 
-install: all lib ## with DESTDIR and PREFIX, for $(LUA); the command runs on it, too
+install: install-module install-dev install-command install-sandbox ## with DESTDIR and PREFIX, for $(LUA); the command runs on it, too
+
+install-module: all
 	cd lua && for f in $(LUA_MODULES); do \
 	  install -D -m 644 $$f $(DESTDIR)$(PREFIX)/share/lua/$(V)/$$f || exit 1; done
-	install -D -m 755 $(CORE) $(DESTDIR)$(PREFIX)/lib/lua/$(V)/bulkjob/core.so
-	install -D -m 644 $(LIB) $(DESTDIR)$(PREFIX)/lib/lua/$(V)/bulkjob/libbulkjob.a
+	install -D -m 755 $(CORE) $(DESTDIR)$(LIBDIR)/lua/$(V)/bulkjob/core.so
+
+# For C programs; bulkjob.pc is that of the last Lua for which this was run.
+install-dev: lib
+	install -D -m 644 $(LIB) $(DESTDIR)$(LIBDIR)/lua/$(V)/bulkjob/libbulkjob.a
 	install -D -m 644 src/bulkjob.h $(DESTDIR)$(PREFIX)/include/bulkjob.h
+	mkdir -p $(DESTDIR)$(LIBDIR)/pkgconfig
+	sed 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(VERSION)|; s|@LUA@|$(LUA)|g; s|@V@|$(V)|g' \
+	  tools/bulkjob.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/$(LUA)-bulkjob.pc
+	cp $(DESTDIR)$(LIBDIR)/pkgconfig/$(LUA)-bulkjob.pc $(DESTDIR)$(LIBDIR)/pkgconfig/bulkjob.pc
+
+install-command: all
 	install -D -m 755 bin/bulkjob $(DESTDIR)$(PREFIX)/bin/bulkjob
 	sed -i '1s/lua5.4/$(LUA)/' $(DESTDIR)$(PREFIX)/bin/bulkjob
 	install -D -m 644 doc/bulkjob.1 $(DESTDIR)$(PREFIX)/share/man/man1/bulkjob.1
-	mkdir -p $(DESTDIR)$(PREFIX)/share/bulkjob
-	cp -r sandbox $(DESTDIR)$(PREFIX)/share/bulkjob/
 	for shell in $(COMPLETIONS); do \
 	  file=$(DESTDIR)$(PREFIX)/share/$${shell#*:}; mkdir -p "$$(dirname $$file)" && \
 	  tools/run-lua $(BINDING) $(LUA) bin/bulkjob completion $${shell%%:*} > $$file || exit 1; done
 
+install-sandbox:
+	mkdir -p $(DESTDIR)$(PREFIX)/share/bulkjob
+	cp -r sandbox $(DESTDIR)$(PREFIX)/share/bulkjob/
+
 uninstall: ## undo install
-	rm -rf $(DESTDIR)$(PREFIX)/share/lua/$(V)/bulkjob $(DESTDIR)$(PREFIX)/lib/lua/$(V)/bulkjob
+	rm -rf $(DESTDIR)$(PREFIX)/share/lua/$(V)/bulkjob $(DESTDIR)$(LIBDIR)/lua/$(V)/bulkjob
 	rm -rf $(DESTDIR)$(PREFIX)/share/bulkjob
 	rm -f $(DESTDIR)$(PREFIX)/share/lua/$(V)/bulkjob.lua $(DESTDIR)$(PREFIX)/include/bulkjob.h \
 	  $(DESTDIR)$(PREFIX)/bin/bulkjob $(DESTDIR)$(PREFIX)/share/man/man1/bulkjob.1 \
+	  $(addprefix $(DESTDIR)$(LIBDIR)/pkgconfig/,bulkjob.pc $(LUA)-bulkjob.pc) \
 	  $(foreach c,$(COMPLETIONS),$(DESTDIR)$(PREFIX)/share/$(lastword $(subst :, ,$c)))
 
 clean: ## remove build/
@@ -215,6 +253,18 @@ $(BINDING)/libbulkjob.o: $(PLAIN_OBJECTS) $(BINDING_OBJECTS)
 $(LIB): $(BINDING)/libbulkjob.o
 	@rm -f $@
 	$(AR) rcs $@ $^
+
+$(STANDALONE)/modules.c: standalone/embed.lua $(addprefix lua/,$(LUA_MODULES:./%=%))
+	@mkdir -p $(@D)
+	lua5.4 standalone/embed.lua "$(STANDALONE_ARGPARSE)" $(wordlist 2,999,$^) > $@
+
+$(STANDALONE)/bulkjob: standalone/main.c standalone/modules.h $(STANDALONE)/modules.c $(LIB)
+	$(CC) $(LDHARDEN) $(ALL_CFLAGS) $(LUA_CFLAGS) -Isrc -Istandalone -o $@ $(filter %.c %.a,$^) $(LDFLAGS) $(STANDALONE_LIBS) $(LDLIBS)
+
+# What has to be given on with the program.
+$(STANDALONE)/LICENSES: LICENSE $(STANDALONE_LICENSES)
+	@mkdir -p $(@D)
+	for file in $^; do echo "== $$file"; cat $$file; echo; done > $@
 
 LINK_HOST = $(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -Isrc -MMD -MP -rdynamic -o $@ $< $(LDFLAGS)
 
@@ -267,6 +317,6 @@ $(BINDING)/bulkjob $(OOM)/bulkjob:
 
 -include $(wildcard $(PLAIN)/*.d $(BINDING)/*.d)
 
-.PHONY: check-peers check-page all help lib deps demo example-host example-love check check-all ready oom-programs test asan tsan c-test fuzz oom check-unit lint format rockspec manual reference rock-check \
-  bench bench-large bench-hosts install uninstall clean syntax run-c-tests run-fuzzers run-oom FORCE
+.PHONY: check-peers check-page all help lib deps demo example-host example-love check check-all ready oom-programs test asan tsan c-test fuzz oom check-unit lint format rockspec standalone manual reference rock-check package-check \
+  bench bench-large bench-hosts dist deb install install-module install-dev install-command install-sandbox uninstall clean syntax run-c-tests run-fuzzers run-oom FORCE
 .DELETE_ON_ERROR:

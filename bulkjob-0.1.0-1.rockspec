@@ -3,15 +3,21 @@ rockspec_format = "3.0"
 package = "bulkjob"
 version = "0.1.0-1"
 source = {
-  url = "git+https://example.org/bulkjob.git",
+  url = "git+https://github.com/bulkjob/bulkjob.git",
   tag = "v0.1.0",
 }
 description = {
-  summary = "Salesforce Bulk API 2.0, where a bulk job is a transaction",
-  detailed = "Create a job, upload CSV, close it or abort it, watch it and read its results; and the same for queries. "
-    .. "For plain scripts, nginx with Lua, and programs that must never be blocked.",
+  summary = "Salesforce Bulk API 2.0: load CSV files of any size, each row once, and extract the rows of queries",
+  detailed = [[
+A module with a C core over libcurl, and the command bulkjob for the shell. Creates bulk jobs, uploads CSV, closes or aborts them,
+waits for them and reads their results, and the same for queries. Whole loads and extracts go on where they were after a crash.
+For plain scripts, nginx and OpenResty, HAProxy, Neovim, event loops, games and C programs: a call never blocks its host.
+Brings a local org to test against (bulkjob sandbox; needs nginx with its Lua module).]],
+  homepage = "https://github.com/bulkjob/bulkjob",
+  issues_url = "https://github.com/bulkjob/bulkjob/issues",
+  maintainer = "the bulkjob contributors",
   license = "MIT",
-  labels = { "salesforce", "csv", "http", "client" },
+  labels = { "salesforce", "bulk", "csv", "http", "client", "commandline" },
 }
 dependencies = {
   "lua >= 5.1, < 5.5",
@@ -24,6 +30,7 @@ test_dependencies = {
 external_dependencies = {
   -- By its library: Debian keeps the header where luarocks does not look, and the compiler does.
   CURL = { library = "curl" },
+  OPENSSL = { header = "openssl/evp.h" },
   ZLIB = { header = "zlib.h" },
   XXHASH = { header = "xxhash.h" },
 }
@@ -149,10 +156,10 @@ build = {
         "src/verdict.c",
         "src/wakeup.c",
       },
-      defines = { "_GNU_SOURCE", "_FILE_OFFSET_BITS=64" },
+      defines = { "BULKJOB_VERSION=0.1.0", "_GNU_SOURCE", "_FILE_OFFSET_BITS=64" },
       libraries = { "curl", "crypto", "z", "m", "pthread" },
-      incdirs = { "$(CURL_INCDIR)", "$(ZLIB_INCDIR)", "$(XXHASH_INCDIR)" },
-      libdirs = { "$(CURL_LIBDIR)", "$(ZLIB_LIBDIR)" },
+      incdirs = { "$(CURL_INCDIR)", "$(OPENSSL_INCDIR)", "$(ZLIB_INCDIR)", "$(XXHASH_INCDIR)" },
+      libdirs = { "$(CURL_LIBDIR)", "$(OPENSSL_LIBDIR)", "$(ZLIB_LIBDIR)" },
     },
   },
   install = {
@@ -160,6 +167,8 @@ build = {
       "bin/bulkjob",
     },
   },
+  -- The command finds the sandbox beside itself.
+  copy_directories = { "doc", "sandbox" },
 }
 test = {
   type = "busted",

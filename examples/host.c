@@ -6,11 +6,10 @@
  * tasks move whenever they can, beside a heartbeat that stands for whatever else this program does. It ends with the
  * last task, or after so many BEATS, and then closes the state whatever is under way.
  *
- *   cc -std=c11 -D_GNU_SOURCE -I$P/include $(pkg-config --cflags lua5.4) -DBULKJOB_LUA="\"$P/share/lua/5.4/?.lua\"" \
- *     -o host host.c $P/lib/lua/5.4/bulkjob/libbulkjob.a $(pkg-config --libs lua5.4 libcurl libcrypto zlib) -lm
- * -pthread
+ *   cc -std=c11 -D_GNU_SOURCE -DBULKJOB_LUA="\"$(pkg-config --variable=luadir bulkjob)/?.lua\"" \
+ *     -o host host.c $(pkg-config --cflags --libs bulkjob)
  *
- * where P is the PREFIX of `make install`. lua-cjson is found where the system has it, in package.cpath. */
+ * after `make install`. lua-cjson is found where the system has it, in package.cpath. */
 #include <bulkjob.h>
 
 #include <errno.h>

@@ -296,7 +296,7 @@ static void set_options(lua_State *L, struct client *c)
         lua_pop(L, 1);
     }
     if (!c->settings->user_agent)
-        copy(L, &c->settings->user_agent, "bulkjob/" BULKJOB_VERSION);
+        copy(L, &c->settings->user_agent, "bulkjob/" BJ_VERSION);
     set_others(L, c);
 }
 

@@ -49,7 +49,7 @@ __attribute__((visibility("default"))) int luaopen_bulkjob_core(lua_State *L)
     bj_open_verbs(L);
     bj_open_auth(L);
     bj_open_terminal(L);
-    lua_pushliteral(L, BULKJOB_VERSION);
+    lua_pushliteral(L, BJ_VERSION);
     lua_setfield(L, -2, "version");
     return 1;
 }

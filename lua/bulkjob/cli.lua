@@ -29,7 +29,7 @@ local function sandbox_command(place, options)
   return table.concat(words, " ")
 end
 
--- The sandbox is in the tree, or where `make install` put it.
+-- The sandbox is in the tree, in the rock, or where `make install` and the Debian package put it.
 local function run_sandbox(options, program)
   local here = program:match "^(.*)/[^/]*$" or "."
   for _, place in ipairs { here .. "/../sandbox/run", here .. "/../share/bulkjob/sandbox/run" } do
@@ -41,7 +41,7 @@ local function run_sandbox(options, program)
       return how == "exit" and code or 0
     end
   end
-  io.stderr:write "bulkjob: the sandbox is not installed\n"
+  io.stderr:write "bulkjob: the sandbox is not installed. It comes with the sources, the rock and the Debian package bulkjob-sandbox\n"
   return status.REFUSED
 end
 

@@ -1538,5 +1538,5 @@ See [sandbox/README.md](../sandbox/README.md), [sandbox/TESTING.md](../sandbox/T
 
 At run time: libcurl (7.87 or newer), OpenSSL's libcrypto (3.0 or newer), zlib and lua-cjson. The command also needs lua-argparse, and the
 sandbox nginx with its Lua module and SQLite. To build: their headers, and those of xxHash (`libxxhash-dev`), of which nothing is linked.
-Lua 5.1 to 5.4 and LuaJIT pass the same suite.
+Lua 5.1 (not LuaJIT) needs coxpcall for loads and extracts. Lua 5.1 to 5.4 and LuaJIT pass the same suite.
 ]]

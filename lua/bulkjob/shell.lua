@@ -12,6 +12,9 @@ end
 
 -- The program as it can be called from here: by its name, where that leads to it.
 local function name_of(program)
+  -- A rock's program is called by a wrapper, which luarocks puts into the bin of the tree.
+  local tree = program:match "^(.*)/lib/luarocks/rocks[^/]*/"
+  program = tree and tree .. "/bin/bulkjob" or program
   for directory in (os.getenv "PATH" or ""):gmatch "[^:]+" do
     if core.same_file(directory .. "/bulkjob", program) then
       return "bulkjob"
