@@ -138,7 +138,8 @@ bool engine_start(struct engine *e, struct transfer *t)
 
 void engine_cancel(struct engine *e, struct transfer *t)
 {
-    command(e, t, TRANSFER_CANCEL);
+    if (!atomic_load_explicit(&t->done, memory_order_acquire)) /* else the thread would be woken for nothing */
+        command(e, t, TRANSFER_CANCEL);
 }
 
 void engine_unpause(struct engine *e, struct transfer *t)
@@ -414,7 +415,8 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *s
     if (t)
         t->socket = fd;
     if (!index) {
-        fcntl(fd, F_SETFD, FD_CLOEXEC); /* one that libcurl made to hear from its resolver */
+        if (!(t && t->connected))
+            fcntl(fd, F_SETFD, FD_CLOEXEC); /* one that libcurl made to hear from its resolver */
         index = add_pollfd(e, fd);
     }
     if (!index) {
@@ -480,6 +482,11 @@ static void *engine_main(void *arg)
 #endif
     pthread_mutex_lock(&e->busy);
     while (take_commands(e)) {
+        /* Before the sleep: a transfer that was just added is due at once. */
+        if (e->timer >= 0 && e->timer <= clock_now()) {
+            e->timer = -1;
+            curl_multi_socket_action(e->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+        }
         collect(e);
         /* Each of these may change what the next one reads, the timer as well. */
         double at = check_channels(e);
@@ -495,10 +502,6 @@ static void *engine_main(void *arg)
         }
         if (ready > 0)
             serve_sockets(e, ready);
-        if (e->timer >= 0 && e->timer <= clock_now()) {
-            e->timer = -1;
-            curl_multi_socket_action(e->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-        }
     }
     while (e->transfers)
         cancel(e, e->transfers);

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define READER_CLASS "bulkjob.csv_reader"
-#define WRITER_CLASS "bulkjob.csv_writer"
+static const char READER_CLASS[] = "bulkjob.csv_reader";
+static const char WRITER_CLASS[] = "bulkjob.csv_writer";
 
 /* A user reads what was written long before this. */
 #define WRITER_MAX ((size_t)1 << 30)

@@ -181,6 +181,10 @@ static int on_connected(void *user, char *to_ip, char *from_ip, int to_port, int
     }
     t->connected = true;
     t->last_byte = clock_now();
+    if (t->source.kind == SOURCE_TEXT) {
+        t->source.sent = source_size(&t->source);
+        t->source.whole_sent = true;
+    }
     return CURL_PREREQFUNC_OK;
 }
 
@@ -372,8 +376,13 @@ static void setup_body(struct setup *o, struct transfer *t)
             SET(o, CURLOPT_CUSTOMREQUEST, t->method);
         return;
     }
-    SET(o, CURLOPT_UPLOAD, 1L);
     SET(o, CURLOPT_CUSTOMREQUEST, t->method);
+    if (t->source.kind == SOURCE_TEXT) {
+        SET(o, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)source_size(&t->source));
+        SET(o, CURLOPT_POSTFIELDS, t->source.text);
+        return;
+    }
+    SET(o, CURLOPT_UPLOAD, 1L);
     SET(o, CURLOPT_INFILESIZE_LARGE, (curl_off_t)source_size(&t->source));
     SET(o, CURLOPT_READFUNCTION, on_read);
     SET(o, CURLOPT_READDATA, t);
