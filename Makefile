@@ -57,7 +57,7 @@ C_TESTS = $(patsubst spec/c/%.c,$(PLAIN)/%,$(wildcard spec/c/test_*.c))
 FUZZERS = $(patsubst spec/c/%.c,$(PLAIN)/%,$(wildcard spec/c/fuzz_*.c))
 # C programs that host $(LUA): the example, and those that open and close states, with the core linked in and loading it.
 HOSTS = $(addprefix $(BINDING)/,example-host states states-shared)
-C_FILES = $(wildcard src/*.[ch] spec/c/*.[ch] examples/*.[ch] bench/hosts/*.c)
+C_FILES = $(wildcard src/*.[ch] spec/c/*.[ch] examples/*.[ch] bench/hosts/*.c bench/peers/*.c)
 # SHELL:FILE, below share/
 COMPLETIONS = bash:bash-completion/completions/bulkjob zsh:zsh/site-functions/_bulkjob \
   fish:fish/vendor_completions.d/bulkjob.fish
@@ -142,9 +142,9 @@ reference: ## write the reference page anew from the annotations for editors
 rock-check: ## is the rockspec true, and does its rock work
 	@tools/rock-check $(VERSION)
 
-bench: all ## how fast it is beside others: a table, build/bench.json and doc/bench.svg
+bench: all $(PLAIN)/calls ## how fast it is beside others: a table, build/bench.json and doc/bench.svg
 	@$(MAKE) --no-print-directory LUA=luajit all
-	@tools/run-lua $(BINDING) $(LUA) bench/speed.lua
+	@tools/run-lua $(BINDING) $(LUA) bench/speed.lua $(ONLY)
 
 bench-large: all ## memory, and every byte of large transfers, loads and extracts
 	@for script in $(filter-out bench/speed.lua,$(wildcard bench/*.lua)); do echo "== $$script"; tools/run-lua $(BINDING) $(LUA) $$script || exit 1; done
@@ -246,6 +246,9 @@ $(FUZZERS): $(PLAIN)/%: spec/c/%.c $(PLAIN)/plain.a
 
 $(PLAIN)/probe: bench/hosts/probe.c $(PLAIN)/flags
 	$(CC) $(ALL_CFLAGS) -o $@ $<
+
+$(PLAIN)/calls: bench/peers/calls.c $(PLAIN)/flags
+	$(CC) $(ALL_CFLAGS) -o $@ $< -lcurl
 
 # The stock interpreter with the sanitizer's runtime loaded first, taking the same arguments.
 $(BINDING)/lua: tools/sanitized-lua $(BINDING)/sanitized.so
