@@ -147,7 +147,10 @@ bench: all $(PLAIN)/calls ## how fast it is beside others: a table, build/bench.
 	@tools/run-lua $(BINDING) $(LUA) bench/speed.lua $(ONLY)
 
 bench-large: all ## memory, and every byte of large transfers, loads and extracts
-	@for script in $(filter-out bench/speed.lua,$(wildcard bench/*.lua)); do echo "== $$script"; tools/run-lua $(BINDING) $(LUA) $$script || exit 1; done
+	@for script in $(filter-out bench/speed.lua bench/growth.lua,$(wildcard bench/*.lua)); do echo "== $$script"; tools/run-lua $(BINDING) $(LUA) $$script || exit 1; done
+
+bench-growth: all ## how the cost grows with records and jobs
+	@tools/run-lua $(BINDING) $(LUA) bench/growth.lua
 
 bench-hosts: all $(HUNG_DNS) ## the same, of the programs that host Lua
 	@tools/deps bench
@@ -271,5 +274,5 @@ $(BINDING)/bulkjob $(OOM)/bulkjob:
 -include $(wildcard $(PLAIN)/*.d $(BINDING)/*.d)
 
 .PHONY: check-peers check-page all help lib deps demo example-host example-love check check-all ready oom-programs test asan tsan c-test fuzz oom check-unit lint format rockspec manual reference rock-check \
-  bench bench-large bench-hosts install uninstall clean syntax run-c-tests run-fuzzers run-oom FORCE
+  bench bench-large bench-growth bench-hosts install uninstall clean syntax run-c-tests run-fuzzers run-oom FORCE
 .DELETE_ON_ERROR:

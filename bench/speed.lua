@@ -61,7 +61,7 @@ local environment = "" -- of what runs in it: where the sandbox is
 -- A program that prints seconds of processor and of the clock, and how much it was.
 local function run_timed(command)
   local text = output_of(command)
-  local cpu, seconds, amount = text:match "^(%S+)%s+(%S+)%s+(%S+)\n$"
+  local cpu, seconds, amount = text:match "^(%S+)%s+(%S+)%s+(%S+)%s*%S*\n$"
   if not cpu then
     error(text, 0)
   end
