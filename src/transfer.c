@@ -269,7 +269,8 @@ static bool begin_body(struct transfer *t)
     }
     if (t->status / 100 == 2) {
         atomic_store_explicit(&t->begun, true, memory_order_release);
-        t->news(t);
+        if (t->sink.kind == SINK_QUEUE) /* of any other the host wants to know the end only */
+            t->news(t);
     }
     return true;
 }
