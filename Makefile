@@ -60,7 +60,7 @@ C_TESTS = $(patsubst spec/c/%.c,$(PLAIN)/%,$(wildcard spec/c/test_*.c))
 FUZZERS = $(patsubst spec/c/%.c,$(PLAIN)/%,$(wildcard spec/c/fuzz_*.c))
 # C programs that host $(LUA): the example, and those that open and close states, with the core linked in and loading it.
 HOSTS = $(addprefix $(BINDING)/,example-host states states-shared)
-C_FILES = $(wildcard src/*.[ch] spec/c/*.[ch] standalone/*.[ch] examples/*.[ch] bench/hosts/*.c)
+C_FILES = $(wildcard src/*.[ch] spec/c/*.[ch] standalone/*.[ch] examples/*.[ch] bench/hosts/*.c bench/peers/*.c)
 # SHELL:FILE, below share/
 COMPLETIONS = bash:bash-completion/completions/bulkjob zsh:$(ZSH_COMPLETIONS)/_bulkjob \
   fish:fish/vendor_completions.d/bulkjob.fish
@@ -166,12 +166,15 @@ rock-check: ## are the rockspecs true, and does the rock work
 package-check: ## the program with Lua inside, make install for C programs, and the tarball
 	@tools/package-check $(VERSION)
 
-bench: all ## how fast it is beside others: a table, build/bench.json and doc/bench.svg
+bench: all $(PLAIN)/calls ## how fast it is beside others: a table, build/bench.json and doc/bench.svg
 	@$(MAKE) --no-print-directory LUA=luajit all
-	@tools/run-lua $(BINDING) $(LUA) bench/speed.lua
+	@tools/run-lua $(BINDING) $(LUA) bench/speed.lua $(ONLY)
 
 bench-large: all ## memory, and every byte of large transfers, loads and extracts
-	@for script in $(filter-out bench/speed.lua,$(wildcard bench/*.lua)); do echo "== $$script"; tools/run-lua $(BINDING) $(LUA) $$script || exit 1; done
+	@for script in $(filter-out bench/speed.lua bench/growth.lua,$(wildcard bench/*.lua)); do echo "== $$script"; tools/run-lua $(BINDING) $(LUA) $$script || exit 1; done
+
+bench-growth: all ## how the cost grows with records and jobs
+	@tools/run-lua $(BINDING) $(LUA) bench/growth.lua
 
 bench-hosts: all $(HUNG_DNS) ## the same, of the programs that host Lua
 	@tools/deps bench
@@ -297,6 +300,9 @@ $(FUZZERS): $(PLAIN)/%: spec/c/%.c $(PLAIN)/plain.a
 $(PLAIN)/probe: bench/hosts/probe.c $(PLAIN)/flags
 	$(CC) $(ALL_CFLAGS) -o $@ $<
 
+$(PLAIN)/calls: bench/peers/calls.c $(PLAIN)/flags
+	$(CC) $(ALL_CFLAGS) -o $@ $< -lcurl
+
 # The stock interpreter with the sanitizer's runtime loaded first, taking the same arguments.
 $(BINDING)/lua: tools/sanitized-lua $(BINDING)/sanitized.so
 	sed 's|@LUA@|$(LUA)|; s|@ROOT@|$(CURDIR)|; s|@BUILD@|$(CURDIR)/$(BINDING)|; s|@RUNTIME@|$(shell $(CC) -print-file-name=lib$(SAN).so)|' $< > $@
@@ -318,5 +324,5 @@ $(BINDING)/bulkjob $(OOM)/bulkjob:
 -include $(wildcard $(PLAIN)/*.d $(BINDING)/*.d)
 
 .PHONY: check-peers check-page all help lib deps demo example-host example-love check check-all ready oom-programs test asan tsan c-test fuzz oom check-unit lint format rockspec standalone manual reference rock-check package-check \
-  bench bench-large bench-hosts dist deb install install-module install-dev install-command install-sandbox uninstall clean syntax run-c-tests run-fuzzers run-oom FORCE
+  bench bench-large bench-growth bench-hosts dist deb install install-module install-dev install-command install-sandbox uninstall clean syntax run-c-tests run-fuzzers run-oom FORCE
 .DELETE_ON_ERROR:

@@ -7,20 +7,28 @@
 -- of processor, which other programs on the machine change little; transfers by the clock as well. A line that falls short of what it
 -- should be says so. The same goes to build/bench.json, and as a picture to doc/bench.svg if gnuplot is there.
 --
--- Peers: curl; plain Lua; the Rust crate csv (librust-csv-dev and cargo; left out without them). Transfers go over plain HTTP to a
--- sandbox on this machine.
+-- Peers: curl; libcurl in a program of bench/peers; plain Lua; the Rust crate csv (librust-csv-dev and cargo) and jsforce (from npm,
+-- where JSFORCE says), which are left out when they are not there. Transfers go over plain HTTP to a sandbox on this machine. Where it
+-- takes part, two of the peer at once are held against one: as long as they are faster than one after the other, the server could do
+-- more than it is asked for.
 local cjson = require "cjson"
 local core = require "bulkjob.core"
 
-local PAIRS = 5
+local PAIRS = tonumber(os.getenv "PAIRS") or 5
 local RECORDS = 200000 -- of a CSV file of 30 MB
 local TIMES = 3 -- so often they are in the large one, 91 MB, near to the most that one upload may have: both stay in memory
 local TRANSFER_BYTES = 300e6
 local ROW_BYTES = 100
+local WHOLE = 5 -- so often they are in the file of a whole load: a million records, 152 MB
+local PARTS = 4
+local JOBS = 1000
+local INFOS = 10 -- of each job
+local WAIT_SECONDS = 10
 
 local LINE = '001%015d,Account %07d,A-%07d,City %d,%s,%d.50,2026-01-%02dT10:00:00Z,%s,+49 30 %07d,"The quick brown fox, ""jumps"" %d"\n'
 
 local only = arg[1]
+local unpack = table.unpack or unpack -- luacheck: ignore
 local root = assert(os.getenv "BUILD"):match "^(.*)/build/[^/]*$"
 
 local function quote(text)
@@ -50,18 +58,28 @@ end
 
 local environment = "" -- of what runs in it: where the sandbox is
 
+-- A program that prints seconds of processor and of the clock, and how much it was.
+local function run_timed(command)
+  local text = output_of(command)
+  local cpu, seconds, amount = text:match "^(%S+)%s+(%S+)%s+(%S+)%s*%S*\n$"
+  if not cpu then
+    error(text, 0)
+  end
+  return { cpu = tonumber(cpu), seconds = tonumber(seconds), amount = tonumber(amount) }
+end
+
+-- Two commands at the same time.
+local function both(one, other)
+  return run("bash -c " .. quote(one .. " & " .. (other or one) .. " & wait"))
+end
+
 -- bench/lib/work.lua in one of the Luas.
 local function work(lua, ...)
   local words = { root .. "/tools/run-lua", root .. "/build/" .. lua, lua, root .. "/bench/lib/work.lua", ... }
   for i, word in ipairs(words) do
     words[i] = quote(word)
   end
-  local text = output_of(environment .. table.concat(words, " "))
-  local cpu, seconds, amount = text:match "^(%S+)%s+(%S+)%s+(%S+)\n$"
-  if not cpu then
-    error(text, 0)
-  end
-  return { cpu = tonumber(cpu), seconds = tonumber(seconds), amount = tonumber(amount) }
+  return run_timed(environment .. table.concat(words, " "))
 end
 
 ---- The data ----
@@ -98,7 +116,7 @@ end
 
 ---- The lines: work, peer, what the ratio is of and should be ----
 
-local csv_path, large_path, out_path = os.tmpname(), os.tmpname(), os.tmpname()
+local csv_path, large_path, whole_path, out_path = os.tmpname(), os.tmpname(), os.tmpname(), os.tmpname()
 
 local function ratio_of(field)
   return function(ours, peer)
@@ -161,14 +179,18 @@ local function start_lines()
   }
 end
 
+-- A sandbox, to which all that is measured goes from now on, and a client of it.
+local function start_org(settings)
+  local org = require("sandbox.control").start(settings)
+  environment = ("SF_INSTANCE_URL=%s SF_ACCESS_TOKEN=%s "):format(quote(org.url), quote(org.token))
+  return org, require("bulkjob").client { instance_url = org.url, access_token = org.token }
+end
+
 local function transfer_lines()
-  local control = require "sandbox.control"
   local rows = TRANSFER_BYTES / ROW_BYTES
-  local org = control.start {
+  local org, client = start_org {
     discard = true, queue_seconds = 0, processing_seconds = 0, query_rows = rows, query_row_bytes = ROW_BYTES, query_page_records = rows,
   }
-  local client = require("bulkjob").client { instance_url = org.url, access_token = org.token }
-  environment = ("SF_INSTANCE_URL=%s SF_ACCESS_TOKEN=%s "):format(quote(org.url), quote(org.token))
   local function new_job()
     return assert(client:create { object = "Account", operation = "insert" }).id
   end
@@ -189,7 +211,7 @@ local function transfer_lines()
     local one = ("curl -sSf -H %s -H %s -o /dev/null %s"):format(quote("Authorization: Bearer " .. org.token), quote "Accept: text/csv",
       quote(org.url .. "/services/data/v66.0/jobs/" .. path))
     return function()
-      return run("bash -c " .. quote(one .. " & " .. one .. "; wait"))
+      return both(one)
     end
   end
   local function save(kind, id)
@@ -209,13 +231,148 @@ local function transfer_lines()
       beside = function()
         return curl("ingest/" .. new_job() .. "/batches", "-H 'Content-Type: text/csv' -H Expect: -T " .. quote(large_path))
       end },
-  }, org
+  }, function()
+    org:stop()
+  end
+end
+
+-- Small calls.
+local function call_lines()
+  -- What is closed stays in the queue, so that nothing is processed beside what is measured.
+  local org, client = start_org { https = false, discard = true, queue_seconds = 1e6, log_size = 100 }
+  local peer = ("%s/build/plain/calls %%s %s %s %%s <%%s"):format(root, quote(org.url), quote(org.token))
+  local paths = {}
+  -- The ids of new jobs, in a file.
+  local function new_jobs()
+    local path = os.tmpname()
+    paths[#paths + 1] = path
+    local file = assert(io.open(path, "w"))
+    for _ = 1, JOBS do
+      client:spawn(function()
+        file:write(assert(client:create { object = "Account", operation = "insert" }).id, "\n")
+      end)
+    end
+    assert(client:run())
+    file:close()
+    return path
+  end
+  local function calls(what, path, number)
+    return peer:format(what, number or "", path)
+  end
+  local closed = new_jobs()
+  run_timed(calls("closes", closed))
+  local function peer_of(what, number)
+    return function()
+      return run_timed(calls(what, closed, number))
+    end, function()
+      return both(calls(what, closed, number))
+    end
+  end
+  local infos, two_infos = peer_of("infos", INFOS)
+  local waits, two_waits = peer_of("waits", WAIT_SECONDS)
+  local reason = "a call crosses from Lua to the thread that has libcurl and back: two more wake-ups, and a table is made of the response"
+  return {
+    { name = JOBS .. " closes, one after another", peer = "libcurl, one connection", of = "its time", ratio = ratio_of "seconds",
+      most = 1.15, also = { most = 1.6 }, reason = reason,
+      ours = function() return work("lua5.4", "closes", new_jobs()) end,
+      beside = function() return run_timed(calls("closes", new_jobs())) end,
+      twice = function() return both(calls("closes", new_jobs()), calls("closes", new_jobs())) end },
+    { name = ("%d infos of %d jobs at once"):format(JOBS * INFOS, JOBS), peer = "curl_multi, 8 connections", of = "its time",
+      ratio = ratio_of "seconds", most = 1.15, also = { most = 1.6 }, reason = reason,
+      ours = function() return work("lua5.4", "infos", closed, INFOS) end, beside = infos, twice = two_infos },
+    { name = ("%d jobs waited for, %d s"):format(JOBS, WAIT_SECONDS), peer = "the same looks by curl_multi", of = "its processor time",
+      ratio = ratio_of "cpu", most = 1.3, reason = reason,
+      ours = function() return work("lua5.4", "waits", closed, WAIT_SECONDS) end, beside = waits, twice = two_waits },
+  }, function()
+    org:stop()
+    for _, path in ipairs(paths) do
+      os.remove(path)
+    end
+  end
+end
+
+-- The whole file in PARTS, each with its header. No value in it holds a line feed.
+local function cut_file(bytes)
+  local file = assert(io.open(whole_path, "rb"))
+  local header, paths = file:read "*L", {}
+  for i = 1, PARTS do
+    paths[i] = whole_path .. "." .. i
+    local part = assert(io.open(paths[i], "wb"))
+    part:write(header)
+    while file:seek() < bytes * i / PARTS do
+      part:write(file:read(math.max(1, math.floor(bytes * i / PARTS) - file:seek())), file:read "*L" or "")
+    end
+    part:close()
+  end
+  file:close()
+  return paths
+end
+
+-- Whole loads.
+local function load_lines()
+  -- What is loaded stays in the queue: what the service does with it is not measured.
+  local org = start_org { https = false, discard = true, queue_seconds = 1e6 }
+  local bytes = write_csv(whole_path, WHOLE)
+  local parts = cut_file(bytes)
+  local function peer(program)
+    return ("%s %s %s %s"):format(program, quote(org.url), quote(org.token), table.concat(parts, " "))
+  end
+  local script = peer(quote(root .. "/bench/peers/load.sh"))
+  local function our_load()
+    return work("lua5.4", "load", whole_path, math.ceil(bytes / PARTS) + 1000)
+  end
+  local lines = {
+    { name = "a whole load up to its closes, a million records", peer = "curl, parts cut beforehand", of = "its time",
+      ratio = ratio_of "seconds", most = 1, ours = our_load, beside = function() return run(script) end,
+      twice = function() return both(script) end,
+      reason = "the file is checked, cut and its checksums are taken before the first upload, and curl has its parts" },
+  }
+  local jsforce = os.getenv "JSFORCE"
+  if jsforce then
+    local node = jsforce .. "/node_modules/.bin/node"
+    local command = peer((core.stat(node) and quote(node) or "node") .. " " .. quote(root .. "/bench/peers/jsforce.mjs"))
+    lines[2] = { name = "the same", peer = "jsforce, parts cut beforehand", of = "its time", ratio = ratio_of "seconds", most = 1,
+      also = { most = 1 }, ours = our_load, beside = function() return run(command) end }
+  else
+    print "jsforce is left out: JSFORCE does not say where it is"
+  end
+  return lines, function()
+    org:stop()
+    for _, path in ipairs(parts) do
+      os.remove(path)
+    end
+  end
+end
+
+-- Whole extracts.
+local function extract_lines()
+  local records = RECORDS * WHOLE
+  local org = start_org {
+    https = false, queue_seconds = 0, processing_seconds = 0, query_rows = records, query_row_bytes = ROW_BYTES,
+    query_page_records = records / PARTS,
+  }
+  local function curl(path)
+    return ("%s %s %s %s"):format(quote(root .. "/bench/peers/extract.sh"), quote(org.url), quote(org.token), quote(path))
+  end
+  local other = out_path .. ".other"
+  return {
+    { name = "a whole extract, a million records, 4 pages", peer = "curl, a file for each page", of = "its time",
+      ratio = ratio_of "seconds", most = 1, ours = function() return work("lua5.4", "extract", out_path) end,
+      beside = function() return run(curl(out_path)) end, twice = function() return both(curl(out_path), curl(other)) end,
+      reason = "the rows are counted, and the pages put together into one file" },
+  }, function()
+    org:stop()
+    for i = 0, PARTS - 1 do
+      os.remove(out_path .. "." .. i)
+      os.remove(other .. "." .. i)
+    end
+  end
 end
 
 ---- The table ----
 
 local function median(values)
-  local sorted = { (table.unpack or unpack)(values) }
+  local sorted = { unpack(values) }
   table.sort(sorted)
   return sorted[math.ceil(#sorted / 2)], sorted[1], sorted[#sorted]
 end
@@ -301,10 +458,12 @@ local large_bytes = write_csv(large_path, TIMES)
 print(("%d pairs of each: the median, and from the lowest to the highest"):format(PAIRS))
 measure_all(csv_lines(large_bytes))
 measure_all(start_lines())
-local lines, org = transfer_lines()
-measure_all(lines)
-org:stop()
+for _, group in ipairs { transfer_lines, call_lines, load_lines, extract_lines } do
+  local lines, clean_up = group()
+  measure_all(lines)
+  clean_up()
+end
 write_files()
-for _, path in ipairs { csv_path, large_path, out_path } do
+for _, path in ipairs { csv_path, large_path, whole_path, out_path } do
   os.remove(path)
 end

@@ -357,6 +357,13 @@ describe("the engine", function()
     end)
   end)
 
+  it("sends a short body in one piece with its headers", function()
+    local port = server.free_port()
+    running = server.start(("%s spec/odd_server.lua %d one_piece"):format(os.getenv "LUA", port), port)
+    local mine = helper.client(org, { instance_url = "http://127.0.0.1:" .. port, retry = ONCE })
+    assert(mine:job("750000000000001AAA", "ingest"):close())
+  end)
+
   it("says of a kept connection that breaks under an upload what happened, and sends nothing a second time", function()
     local port = server.free_port()
     running = server.start(("%s spec/odd_server.lua %d broken_later"):format(os.getenv "LUA", port), port)

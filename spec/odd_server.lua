@@ -37,6 +37,16 @@ function kinds.trailers(connection)
   repeat_for_ever(connection, "X-Trailer: " .. ("x"):rep(1000) .. "\r\n")
 end
 
+--- Closes a job, if the body of the request came with its headers.
+function kinds.one_piece(connection)
+  connection:settimeout(0)
+  local body = connection:receive(#'{"state":"UploadComplete"}')
+  connection:settimeout(5)
+  local text = body and '{"id":"750000000000001AAA","state":"UploadComplete"}'
+    or '[{"errorCode":"LATE","message":"the body came behind the headers"}]'
+  connection:send(HEAD:format(body and "200 OK" or "400 Bad Request", "Content-Length: " .. #text .. "\r\n") .. text)
+end
+
 function kinds.dribble(connection)
   connection:send(HEAD:format("200 OK", "Content-Length: 1000000\r\n"))
   repeat_for_ever(connection, " ", 0.05)

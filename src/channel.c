@@ -42,6 +42,20 @@ bool channel_is_foreign(const struct channel *c)
     return c->pid != getpid();
 }
 
+/* These two under the lock. One that was not sent is not read from: that would be a system call for each sleep. */
+static void send_wakeup(struct channel *c)
+{
+    wakeup_send(&c->wakeup);
+    c->sent = true;
+}
+
+static void clear_wakeup(struct channel *c)
+{
+    if (c->sent)
+        wakeup_clear(&c->wakeup);
+    c->sent = false;
+}
+
 static void append(struct channel *c, struct transfer *t)
 {
     t->listed = true;
@@ -49,7 +63,7 @@ static void append(struct channel *c, struct transfer *t)
     *c->last = transfer_ref(t);
     c->last = &t->listed_next;
     if (atomic_fetch_add(&c->news, 1) == 0 && c->wakeup.write_fd >= 0)
-        wakeup_send(&c->wakeup);
+        send_wakeup(c);
 }
 
 /* Takes out the one that *at points to; its reference goes to the caller. */
@@ -61,7 +75,7 @@ static struct transfer *take(struct channel *c, struct transfer **at)
         c->last = at;
     t->listed = false;
     if (atomic_fetch_sub(&c->news, 1) == 1 && !channel_is_foreign(c))
-        wakeup_clear(&c->wakeup);
+        clear_wakeup(c);
     return t;
 }
 
@@ -128,9 +142,9 @@ int channel_fd(struct channel *c)
     pthread_mutex_lock(&c->lock);
     bool news = atomic_load(&c->news) > 0;
     if (c->wakeup.write_fd >= 0 && !news)
-        wakeup_clear(&c->wakeup);
+        clear_wakeup(c);
     else if (c->wakeup.write_fd < 0 && wakeup_open(&c->wakeup) && (news || c->woken))
-        wakeup_send(&c->wakeup);
+        send_wakeup(c);
     c->woken = false;
     int fd = c->wakeup.read_fd;
     pthread_mutex_unlock(&c->lock);
@@ -144,7 +158,7 @@ void channel_attach(struct channel *c, int fd)
     wakeup_attach(&c->wakeup, fd);
     c->has_socket = true;
     if (atomic_load(&c->news) > 0 || c->woken)
-        wakeup_send(&c->wakeup);
+        send_wakeup(c);
     c->woken = false;
     pthread_mutex_unlock(&c->lock);
 }
@@ -162,7 +176,7 @@ void channel_wake(struct channel *c)
 {
     pthread_mutex_lock(&c->lock);
     if (c->wakeup.write_fd >= 0)
-        wakeup_send(&c->wakeup);
+        send_wakeup(c);
     else
         c->woken = true;
     pthread_mutex_unlock(&c->lock);

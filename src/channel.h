@@ -23,6 +23,7 @@ struct channel {
     struct transfer **last;
     struct wakeup wakeup; /* closed as long as nobody needs a descriptor */
     bool woken;           /* by the host, while it was closed */
+    bool sent;            /* the wakeup was sent since it was last cleared */
 
     /* Under the lock of the engine that has it in its list. */
     struct channel *engine_next;

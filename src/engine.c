@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -21,6 +22,14 @@ enum {
     KEPT_CONNECTIONS = 16, /* idle ones; libcurl's own default grows with the number of transfers */
     FIRST_SOCKETS = 4,
     WAKE_INDEX = 0, /* of the poll array */
+    KEPT_HANDLES = 8,
+};
+
+/* An easy handle that no transfer has. To make one takes as long as a tenth of a small call. */
+struct kept_handle {
+    CURL *easy;
+    struct settings *settings; /* that it was made for: a reference */
+    bool tls;
 };
 
 struct engine {
@@ -50,7 +59,9 @@ struct engine {
     struct transfer *transfers; /* a reference to each that was handed over and is not done, latest first */
     long running;               /* how many of them libcurl has */
     double check_at;            /* when to look which of them are over; negative: no need */
-    double look_at;             /* when to look whether somebody at the other end of a socket is gone */
+    struct kept_handle handles[KEPT_HANDLES];
+    int next_handle; /* whose place is taken next */
+    double look_at;  /* when to look whether somebody at the other end of a socket is gone */
 
     struct engine *next; /* in the list of all engines */
 };
@@ -138,7 +149,8 @@ bool engine_start(struct engine *e, struct transfer *t)
 
 void engine_cancel(struct engine *e, struct transfer *t)
 {
-    command(e, t, TRANSFER_CANCEL);
+    if (!atomic_load_explicit(&t->done, memory_order_acquire)) /* else the thread would be woken for nothing */
+        command(e, t, TRANSFER_CANCEL);
 }
 
 void engine_unpause(struct engine *e, struct transfer *t)
@@ -148,10 +160,50 @@ void engine_unpause(struct engine *e, struct transfer *t)
 
 /* ---- the engine's thread: transfers ---- */
 
-/* The end of every transfer. Gives up the reference that the list held. */
-static void finish(struct transfer *t, CURLcode code)
+static bool has_tls(const struct transfer *t)
 {
-    transfer_finish(t, code);
+    return strncasecmp(t->url, "https:", 6) == 0;
+}
+
+/* A handle for a transfer like this one, or NULL. */
+static CURL *take_handle(struct engine *e, const struct transfer *t)
+{
+    for (int i = 0; i < KEPT_HANDLES && transfer_may_share(t); i++) {
+        struct kept_handle *h = &e->handles[i];
+        if (!h->easy || h->settings != t->settings || h->tls != has_tls(t))
+            continue;
+        CURL *easy = h->easy;
+        h->easy = NULL;
+        settings_unref(h->settings);
+        e->next_handle = i;
+        return easy;
+    }
+    return NULL;
+}
+
+static void free_handle(struct kept_handle *h)
+{
+    if (!h->easy)
+        return;
+    curl_easy_cleanup(h->easy);
+    settings_unref(h->settings);
+    h->easy = NULL;
+}
+
+static void keep_handle(struct engine *e, const struct transfer *t, CURL *easy)
+{
+    struct kept_handle *h = &e->handles[e->next_handle];
+    e->next_handle = (e->next_handle + 1) % KEPT_HANDLES;
+    free_handle(h);
+    *h = (struct kept_handle){easy, settings_ref(t->settings), has_tls(t)};
+}
+
+/* The end of every transfer. Gives up the reference that the list held. */
+static void finish(struct engine *e, struct transfer *t, CURLcode code)
+{
+    CURL *easy = transfer_finish(t, code);
+    if (easy)
+        keep_handle(e, t, easy);
     atomic_store_explicit(&t->done, true, memory_order_release);
     tell_host(t);
     transfer_unref(t);
@@ -189,7 +241,7 @@ static void count_running(struct engine *e, long more)
 static void run(struct engine *e, struct transfer *t)
 {
     t->started = t->last_byte = clock_now();
-    CURLcode code = transfer_setup(t);
+    CURLcode code = transfer_setup(t, take_handle(e, t));
     if (code == CURLE_OK && curl_multi_add_handle(e->multi, t->easy) != CURLM_OK)
         code = CURLE_OUT_OF_MEMORY;
     if (t->easy)
@@ -218,7 +270,7 @@ static void end(struct engine *e, struct transfer *t, CURLcode code)
         t->next->at = t->at;
     t->at = NULL;
     struct origin *o = t->slot.origin ? slot_release(&e->origins, &t->slot) : NULL;
-    finish(t, code);
+    finish(e, t, code);
     run_waiting(e, o);
 }
 
@@ -414,7 +466,8 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *s
     if (t)
         t->socket = fd;
     if (!index) {
-        fcntl(fd, F_SETFD, FD_CLOEXEC); /* one that libcurl made to hear from its resolver */
+        if (!(t && t->connected))
+            fcntl(fd, F_SETFD, FD_CLOEXEC); /* one that libcurl made to hear from its resolver */
         index = add_pollfd(e, fd);
     }
     if (!index) {
@@ -480,6 +533,11 @@ static void *engine_main(void *arg)
 #endif
     pthread_mutex_lock(&e->busy);
     while (take_commands(e)) {
+        /* Before the sleep: a transfer that was just added is due at once. */
+        if (e->timer >= 0 && e->timer <= clock_now()) {
+            e->timer = -1;
+            curl_multi_socket_action(e->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+        }
         collect(e);
         /* Each of these may change what the next one reads, the timer as well. */
         double at = check_channels(e);
@@ -495,10 +553,6 @@ static void *engine_main(void *arg)
         }
         if (ready > 0)
             serve_sockets(e, ready);
-        if (e->timer >= 0 && e->timer <= clock_now()) {
-            e->timer = -1;
-            curl_multi_socket_action(e->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-        }
     }
     while (e->transfers)
         cancel(e, e->transfers);
@@ -576,6 +630,8 @@ static void release(struct engine *e)
         list = t->command_next;
         transfer_unref(t);
     }
+    for (int i = 0; i < KEPT_HANDLES; i++)
+        free_handle(&e->handles[i]);
     if (e->multi)
         curl_multi_cleanup(e->multi);
     wakeup_close(&e->wakeup);

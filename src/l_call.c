@@ -13,7 +13,7 @@ struct call *bj_push_call(lua_State *L, enum verb verb, int client, int job, con
 {
     client = lua_absindex(L, client);
     const struct client *cl = bj_check_client(L, client);
-    struct call *c = bj_new_object(L, CALL_CLASS, sizeof *c); /* path, call */
+    struct call *c = bj_new_object(L, bj_call_class, sizeof *c); /* path, call */
     double now = clock_now();
     c->request.fd = c->request.sink_fd = -1;
     c->request.method = method;

@@ -130,11 +130,10 @@ void bj_keep_result(lua_State *L, struct call *c, int ci)
             make_job(L, c, ci);
         }
         enum job_state before = bj_check_job(L, -1)->state;
-        bj_update_job(L, answer + 1, answer); /* answer, job, info */
+        bj_update_job(L, answer + 1, answer); /* answer, job */
         bj_report_state(L, c, ci, before, bj_check_job(L, answer + 1)->state);
         if (created)
-            lua_pop(L, 1); /* the result of a create is its job */
-        lua_replace(L, answer);
+            lua_replace(L, answer); /* the result of a create is its job */
         lua_settop(L, answer);
     } else if (c->run.verb == VERB_UPLOAD) {
         bj_kept(L, ci, "job");

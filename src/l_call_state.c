@@ -11,9 +11,11 @@
 /* Seconds: the Date header and createdDate both show whole ones. */
 static const double CLOCK_STEPS = 2;
 
+const char bj_call_class[] = "bulkjob.call";
+
 struct call *bj_check_call(lua_State *L, int i)
 {
-    return bj_check_object(L, i, CALL_CLASS);
+    return bj_check_object(L, i, bj_call_class);
 }
 
 static void close_fd(int *fd)

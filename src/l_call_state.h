@@ -6,7 +6,7 @@
 #include "download.h"
 #include "l_request.h"
 
-#define CALL_CLASS "bulkjob.call"
+extern const char bj_call_class[];
 
 enum phase {
     PHASE_SEND,    /* a request goes out at `resume_at` */

@@ -10,8 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define CHANNEL_CLASS "bulkjob.channel"
-#define LISTENER_CLASS "bulkjob.listener"
+static const char CHANNEL_CLASS[] = "bulkjob.channel";
+static const char LISTENER_CLASS[] = "bulkjob.listener";
 
 struct channel_box {
     struct channel *channel; /* NULL: closed */

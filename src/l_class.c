@@ -4,26 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The metatables by name, of this copy of the core alone: another one in the same state, after an upgrade or a reload,
- * has others, and objects that look otherwise. */
-static const char classes_key;
+/* Values that a call keeps: a table that grows is made anew, four times until then. */
+enum { KEPT = 8 };
 
-static void push_classes(lua_State *L)
-{
-    bj_rawgetp(L, LUA_REGISTRYINDEX, &classes_key);
-    if (!lua_isnil(L, -1))
-        return;
-    lua_pop(L, 1);
-    lua_newtable(L);
-    lua_pushvalue(L, -1);
-    bj_rawsetp(L, LUA_REGISTRYINDEX, &classes_key);
-}
-
+/* The metatable stands in the registry under the address of its name, which is that of this copy of the core alone:
+ * another one in the same state, after an upgrade or a reload, has others, and objects that look otherwise. */
 void bj_get_class(lua_State *L, const char *name)
 {
-    bj_rawgetp(L, LUA_REGISTRYINDEX, &classes_key);
-    lua_getfield(L, -1, name);
-    lua_remove(L, -2);
+    bj_rawgetp(L, LUA_REGISTRYINDEX, name);
 }
 
 void *bj_check_object(lua_State *L, int i, const char *name)
@@ -46,15 +34,13 @@ void *bj_check_object(lua_State *L, int i, const char *name)
 
 void bj_new_class(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta)
 {
-    push_classes(L);
-    lua_getfield(L, -1, name);
+    bj_get_class(L, name);
     if (lua_isnil(L, -1)) { /* else the module is opened once more, and its objects live on */
         lua_pop(L, 1);
         lua_newtable(L);
         lua_pushvalue(L, -1);
-        lua_setfield(L, -3, name);
+        bj_rawsetp(L, LUA_REGISTRYINDEX, name);
     }
-    lua_remove(L, -2); /* mt */
     lua_pushstring(L, name);
     lua_setfield(L, -2, "__name");
     lua_pushstring(L, name);
@@ -73,7 +59,7 @@ void *bj_new_object(lua_State *L, const char *name, size_t size)
 {
     void *p = lua_newuserdata(L, size);
     memset(p, 0, size);
-    lua_newtable(L);
+    lua_createtable(L, 0, KEPT);
     bj_setuservalue(L, -2);
     /* Last, so that __gc never sees an object whose maker had no chance to fill it in. */
     bj_get_class(L, name);

@@ -10,7 +10,9 @@
 /* Every whole number up to this one is a lua_Number; beyond it, numbers no longer tell whole ones apart. */
 #define BJ_WHOLE_MAX 9007199254740992.0
 
-/* Makes the metatable `name` with `methods` as __index, `meta` as metamethods, and a __metatable that hides it. Leaves
+/* A class is known by its name, always the same array: its address is the key.
+ *
+ * Makes the metatable `name` with `methods` as __index, `meta` as metamethods, and a __metatable that hides it. Leaves
  * the stack as it was. */
 void bj_new_class(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta);
 

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <strings.h>
 
-#define CLIENT_CLASS "bulkjob.client"
+static const char CLIENT_CLASS[] = "bulkjob.client";
 
 /* A real one has some hundred bytes, up to some thousand as a JWT; servers take no header of more than this. */
 enum { TOKEN_MAX = 32 * 1024 };
@@ -375,9 +375,9 @@ static int client_tostring(lua_State *L)
 {
     const struct client *c = to_client(L, 1);
     if (c->closed)
-        lua_pushliteral(L, CLIENT_CLASS " (closed)");
+        lua_pushfstring(L, "%s (closed)", CLIENT_CLASS);
     else
-        lua_pushfstring(L, CLIENT_CLASS " %s (API %s)", c->base ? c->base : "(not signed in)", c->version);
+        lua_pushfstring(L, "%s %s (API %s)", CLIENT_CLASS, c->base ? c->base : "(not signed in)", c->version);
     return 1;
 }
 

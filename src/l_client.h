@@ -19,6 +19,7 @@ struct client {
     int renewable;       /* there is an auth source to ask for a token */
     int wants_events;    /* there is an on_event */
     double service_time; /* what to add to clock_now() for the service's time of day; 0: not known yet */
+    char date[32];       /* the Date header that this was read from */
     int closed;
 
     struct channel *task_channel; /* a reference: where the news of its tasks come. NULL: it has none yet */

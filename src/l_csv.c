@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define READER_CLASS "bulkjob.csv_reader"
-#define WRITER_CLASS "bulkjob.csv_writer"
+static const char READER_CLASS[] = "bulkjob.csv_reader";
+static const char WRITER_CLASS[] = "bulkjob.csv_writer";
 
 /* A user reads what was written long before this. */
 #define WRITER_MAX ((size_t)1 << 30)
@@ -513,16 +513,18 @@ static const char *value_text(lua_State *L, int i, char number[CSV_NUMBER_MAX], 
     }
 }
 
-/* Looks for a key of the row at 2 that is no column (they are on top). Answers 0, or the results of a failure. */
+/* Where the methods that write rows have what they need; the writer is at 1. */
+enum { AT_ROW = 2, AT_COLUMNS, AT_RUN, AT_ROWS };
+
+/* Looks for a key of the row that is no column. Answers 0, or the results of a failure. */
 static int check_keys(lua_State *L, const struct csv_writer *w)
 {
-    int columns = lua_gettop(L);
     lua_pushnil(L);
-    while (lua_next(L, 2)) {
+    while (lua_next(L, AT_ROW)) {
         lua_pop(L, 1);
         lua_pushvalue(L, -1);
         if (lua_type(L, -1) == LUA_TSTRING)
-            lua_rawget(L, columns);
+            lua_rawget(L, AT_COLUMNS);
         else
             lua_pushnil(L);
         int known = !lua_isnil(L, -1);
@@ -535,21 +537,18 @@ static int check_keys(lua_State *L, const struct csv_writer *w)
     return 0;
 }
 
-/* Pushes the values of the row at 2, in the order of the columns, which are on top. A row may compute them. */
+/* Pushes the values of the row, in the order of the columns. A row may compute them. */
 static void push_values(lua_State *L, const struct csv_writer *w)
 {
     unsigned long long uses = w->uses;
-    int columns = lua_gettop(L);
-    luaL_checkstack(L, w->columns + LUA_MINSTACK, "too many columns");
-    bj_kept(L, 1, "run");
-    if (!lua_isnil(L, -1)) {
-        lua_pushvalue(L, 2);
+    if (!lua_isnil(L, AT_RUN)) {
+        lua_pushvalue(L, AT_RUN);
+        lua_pushvalue(L, AT_ROW);
         lua_call(L, 1, w->columns);
     } else {
-        lua_pop(L, 1);
         for (int i = 1; i <= w->columns; i++) {
-            lua_rawgeti(L, columns, i);
-            lua_gettable(L, 2);
+            lua_rawgeti(L, AT_COLUMNS, i);
+            lua_gettable(L, AT_ROW);
         }
     }
     if (w->uses != uses)
@@ -559,9 +558,7 @@ static void push_values(lua_State *L, const struct csv_writer *w)
 /* The value at `at`, of column `i`, cannot be written. */
 static int refuse_value(lua_State *L, const struct csv_writer *w, int i, int at)
 {
-    at = lua_absindex(L, at);
-    bj_kept(L, 1, "columns");
-    lua_rawgeti(L, -1, i);
+    lua_rawgeti(L, AT_COLUMNS, i);
     if (lua_istable(L, at)) {
         const char *column = lua_tostring(L, -1);
         lua_pushnil(L);
@@ -577,24 +574,23 @@ static int refuse_value(lua_State *L, const struct csv_writer *w, int i, int at)
                    lua_type(L, at) == LUA_TNUMBER ? "infinity or not-a-number" : luaL_typename(L, at));
 }
 
-/* writer:row(row [, strict]) -> bytes that wait to be taken | nil, err: appends a record, or nothing at all. `strict`:
- * a field that is no column is an error. */
-static int writer_row(lua_State *L)
+/* Pushes what rows are written with, from AT_COLUMNS on. */
+static void begin_rows(lua_State *L, const struct csv_writer *w)
 {
-    struct csv_writer *w = use_writer(L, 1);
-    int strict = lua_toboolean(L, 3);
-    bool empty = true;
-    lua_settop(L, 2);
-    if (!lua_istable(L, 2))
-        return bj_fail(L, BJ_ERR_CSV, NULL, "row %d: a table expected, got %s", (int)w->rows + 1, luaL_typename(L, 2));
+    luaL_checkstack(L, w->columns + LUA_MINSTACK, "too many columns");
     bj_kept(L, 1, "columns");
-    if (strict) {
-        int failed = check_keys(L, w);
-        if (failed)
-            return failed;
-    }
+    bj_kept(L, 1, "run");
+}
+
+/* Appends the row, or nothing at all. Answers 0, or the results of a failure. Leaves values on the stack. */
+static int append_row(lua_State *L, struct csv_writer *w)
+{
+    bool empty = true;
+    int first = lua_gettop(L);
+    if (!lua_istable(L, AT_ROW))
+        return bj_fail(L, BJ_ERR_CSV, NULL, "row %d: a table expected, got %s", (int)w->rows + 1,
+                       luaL_typename(L, AT_ROW));
     push_values(L, w);
-    int first = lua_gettop(L) - w->columns;
     for (int i = 1; i <= w->columns; i++) {
         char number[CSV_NUMBER_MAX];
         size_t len = 0;
@@ -607,8 +603,57 @@ static int writer_row(lua_State *L)
     need(L, csv_write_end(&w->out, &w->format, empty && w->columns == 1));
     w->whole = w->out.len;
     w->rows++;
+    return 0;
+}
+
+/* writer:row(row [, strict]) -> bytes that wait to be taken | nil, err: appends a record, or nothing at all. `strict`:
+ * a field that is no column is an error. */
+static int writer_row(lua_State *L)
+{
+    struct csv_writer *w = use_writer(L, 1);
+    int strict = lua_toboolean(L, 3);
+    lua_settop(L, AT_ROW);
+    begin_rows(L, w);
+    int failed = strict && lua_istable(L, AT_ROW) ? check_keys(L, w) : 0;
+    if (!failed)
+        failed = append_row(L, w);
+    if (failed)
+        return failed;
     lua_pushnumber(L, (lua_Number)w->whole);
     return 1;
+}
+
+/* writer:rows(rows, first, count, bytes) -> bytes that wait to be taken, the number of the next row or nil at the end |
+ * nil, err: appends so many rows of the array, fewer when so many bytes wait. */
+static int writer_rows(lua_State *L)
+{
+    struct csv_writer *w = use_writer(L, 1);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_Integer next = luaL_checkinteger(L, 3);
+    lua_Integer end = next + luaL_checkinteger(L, 4);
+    lua_Number bytes = luaL_checknumber(L, 5);
+    lua_settop(L, AT_ROW);
+    begin_rows(L, w);
+    lua_pushvalue(L, AT_ROW); /* the array */
+    bool more = true;
+    while (next < end && (lua_Number)w->whole < bytes) {
+        lua_pushinteger(L, next);
+        lua_gettable(L, AT_ROWS);
+        more = !lua_isnil(L, -1);
+        if (!more)
+            break;
+        lua_replace(L, AT_ROW);
+        int failed = append_row(L, w);
+        if (failed)
+            return failed;
+        lua_settop(L, AT_ROWS);
+        next++;
+    }
+    lua_pushnumber(L, (lua_Number)w->whole);
+    if (!more)
+        return 1;
+    lua_pushinteger(L, next);
+    return 2;
 }
 
 /* writer:size() -> bytes that wait to be taken */
@@ -735,7 +780,7 @@ void bj_open_csv(lua_State *L)
         {NULL, NULL},
     };
     static const luaL_Reg writer_methods[] = {
-        {"header", writer_header}, {"row", writer_row},     {"size", writer_size},
+        {"header", writer_header}, {"row", writer_row},     {"rows", writer_rows}, {"size", writer_size},
         {"take", writer_take},     {"close", writer_close}, {NULL, NULL},
     };
     static const luaL_Reg writer_meta[] = {

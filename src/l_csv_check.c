@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-#define CHECK_CLASS "bulkjob.csv_check"
+static const char CHECK_CLASS[] = "bulkjob.csv_check";
 
 struct check_box {
     struct csv_check *check; /* NULL: closed */

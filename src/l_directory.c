@@ -15,8 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LOCK_CLASS "bulkjob.lock"
-#define LISTING_CLASS "bulkjob.listing"
+static const char LOCK_CLASS[] = "bulkjob.lock";
+static const char LISTING_CLASS[] = "bulkjob.listing";
 
 struct lock {
     int fd; /* -1: released */

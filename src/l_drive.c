@@ -96,12 +96,22 @@ static void note_request(lua_State *L, struct call *c, int ci, struct answer *a)
 
 static void note_service_time(lua_State *L, const struct call *c, int ci)
 {
-    double date = response_date(c->transfer);
-    if (date < 0 || c->request.login)
+    size_t len;
+    const char *text = transfer_header(c->transfer, "Date", &len);
+    if (!text || c->request.login)
         return;
     bj_kept(L, ci, "client");
-    bj_check_client(L, -1)->service_time = date - clock_now();
+    struct client *cl = bj_check_client(L, -1);
     lua_pop(L, 1);
+    /* Within a second all responses have the same text, and to read it is slow. */
+    if (len >= sizeof cl->date || (memcmp(cl->date, text, len) == 0 && cl->date[len] == '\0'))
+        return;
+    double date = response_date(c->transfer);
+    if (date < 0)
+        return;
+    memcpy(cl->date, text, len);
+    cl->date[len] = '\0';
+    cl->service_time = date - clock_now();
 }
 
 /* ---- the driver ---- */
@@ -444,8 +454,12 @@ static int call_watch(lua_State *L)
 /* call:events() -> the events since the last time, or nil */
 static int call_events(lua_State *L)
 {
-    bj_check_call(L, 1);
+    const struct call *c = bj_check_call(L, 1);
+    if (!c->wants_events)
+        return 0;
     bj_kept(L, 1, "events");
+    if (lua_isnil(L, -1))
+        return 1;
     lua_pushnil(L);
     bj_keep(L, 1, "events");
     return 1;
@@ -495,5 +509,5 @@ void bj_open_drive(lua_State *L)
         {"__gc", call_gc},
         {NULL, NULL},
     };
-    bj_new_class(L, CALL_CLASS, methods, meta);
+    bj_new_class(L, bj_call_class, methods, meta);
 }

@@ -4,7 +4,7 @@
 #include "clock.h"
 #include "l_open.h"
 
-#define ENGINE_CLASS "bulkjob.engine"
+static const char ENGINE_CLASS[] = "bulkjob.engine";
 
 struct engine_box {
     struct engine *engine; /* NULL: none, or stopped */

@@ -5,9 +5,10 @@
 #include "l_secret.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <string.h>
 
-#define ERROR_CLASS "bulkjob.error"
+static const char ERROR_CLASS[] = "bulkjob.error";
 
 /* A line on a terminal, not a page of HTML; and what is kept of the service's text. */
 enum { MESSAGE_SHOWN = 1000, MESSAGE_KEPT = 64 * 1024 };
@@ -61,6 +62,26 @@ void bj_copy_fields(lua_State *L, int from, int to)
     to = lua_absindex(L, to);
     lua_pushnil(L);
     while (lua_next(L, from)) { /* key, value */
+        lua_pushvalue(L, -2);
+        lua_insert(L, -2);
+        lua_rawset(L, to);
+    }
+}
+
+void bj_add_fields(lua_State *L, int from, int to)
+{
+    from = lua_absindex(L, from);
+    to = lua_absindex(L, to);
+    lua_pushnil(L);
+    while (lua_next(L, from)) { /* key, value */
+        lua_pushvalue(L, -2);
+        lua_rawget(L, to);
+        bool there = !lua_isnil(L, -1);
+        lua_pop(L, 1);
+        if (there) {
+            lua_pop(L, 1);
+            continue;
+        }
         lua_pushvalue(L, -2);
         lua_insert(L, -2);
         lua_rawset(L, to);

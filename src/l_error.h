@@ -28,7 +28,8 @@ int bj_fail(lua_State *L, const char *kind, const char *code, const char *format
 /* Appends to the message of the error on top. */
 void bj_add_message(lua_State *L, const char *format, const char *value);
 
-/* Copies the fields of the table at `from` into the one at `to`. */
+/* Copies the fields of the table at `from` into the one at `to`; bj_add_fields only those that are not there. */
 void bj_copy_fields(lua_State *L, int from, int to);
+void bj_add_fields(lua_State *L, int from, int to);
 
 #endif

@@ -15,10 +15,10 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#define LOG_CLASS "bulkjob.log"
+static const char LOG_CLASS[] = "bulkjob.log";
 
-#define INPUT_CLASS "bulkjob.input"
-#define OUTPUT_CLASS "bulkjob.output"
+static const char INPUT_CLASS[] = "bulkjob.input";
+static const char OUTPUT_CLASS[] = "bulkjob.output";
 
 enum { COPY_BYTES = 256 * 1024 };
 

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#define JOB_CLASS "bulkjob.job"
+static const char JOB_CLASS[] = "bulkjob.job";
 
 static const char *const kind_names[] = {[JOB_INGEST] = "ingest", [JOB_QUERY] = "query"};
 
@@ -137,17 +137,18 @@ void bj_update_job(lua_State *L, int i, int info)
     if (lua_type(L, -1) == LUA_TSTRING)
         j->state = job_state_from(lua_tostring(L, -1));
     lua_pop(L, 1);
-    if (j->state != STATE_OPEN) {
-        lua_pushnil(L);
-        lua_setfield(L, known, "contentUrl");
-    }
     lua_getfield(L, known, "operation");
     if (lua_type(L, -1) == LUA_TSTRING)
         j->kind = strncmp(lua_tostring(L, -1), "query", 5) == 0 ? JOB_QUERY : JOB_INGEST;
     lua_pop(L, 1);
-    lua_newtable(L); /* known, fresh */
-    bj_copy_fields(L, known, known + 1);
-    lua_remove(L, known);
+    if (j->state != STATE_OPEN) {
+        lua_pushnil(L);
+        lua_setfield(L, known, "contentUrl");
+        lua_pushnil(L);
+        lua_setfield(L, info, "contentUrl");
+    }
+    bj_add_fields(L, known, info); /* what an answer to a PATCH does not tell */
+    lua_pop(L, 1);
 }
 
 /* Ids go into paths. */
@@ -216,7 +217,7 @@ static int job_tostring(lua_State *L)
     const struct job *j = bj_check_job(L, 1);
     const char *state = job_state_name(j->state);
     bj_kept(L, 1, "id");
-    lua_pushfstring(L, JOB_CLASS " %s (%s%s%s)", lua_tostring(L, -1),
+    lua_pushfstring(L, "%s %s (%s%s%s)", JOB_CLASS, lua_tostring(L, -1),
                     j->kind == JOB_UNKNOWN ? "kind not known" : kind_names[j->kind], state ? ", " : "",
                     state ? state : "");
     return 1;
@@ -226,6 +227,14 @@ static void set_flag(lua_State *L, const char *name, int flag)
 {
     lua_pushboolean(L, flag);
     lua_setfield(L, -2, name);
+}
+
+/* core.job_client(job) -> its client */
+static int job_client(lua_State *L)
+{
+    bj_check_job(L, 1);
+    bj_job_client(L, 1);
+    return 1;
 }
 
 /* core.job_facts(job) -> { client, info, upload, ours, uploaded, lost, surely_open, aborting }: what the Lua half asks
@@ -257,10 +266,7 @@ void bj_open_job(lua_State *L)
         {NULL, NULL},
     };
     static const luaL_Reg functions[] = {
-        {"job", open_job},
-        {"set_kind", set_kind},
-        {"job_facts", job_facts},
-        {NULL, NULL},
+        {"job", open_job}, {"set_kind", set_kind}, {"job_client", job_client}, {"job_facts", job_facts}, {NULL, NULL},
     };
     bj_new_class(L, JOB_CLASS, NULL, meta);
     bj_setfuncs(L, functions);

@@ -47,8 +47,7 @@ struct job *bj_closer(lua_State *L, int i);
 /* Takes the value on top as its upload under way. */
 void bj_set_job_upload(lua_State *L, int i);
 
-/* Takes over what the info table at `info` tells about the job at `i`, and pushes a fresh table of all that is known.
- */
+/* Takes over what the info table at `info` tells about the job at `i`, and adds to it what else is known of that. */
 void bj_update_job(lua_State *L, int i, int info);
 
 #endif

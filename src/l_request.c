@@ -5,6 +5,9 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Of a body that goes out in one piece with the headers. */
+enum { TEXT_MAX = 16 * 1024 };
+
 static void add_header(lua_State *L, struct transfer *t, const char *name, const char *value)
 {
     if (!transfer_add_header(t, name, value))
@@ -45,7 +48,10 @@ static int set_source(lua_State *L, const struct request *rq, struct transfer *t
     case BODY_NONE:
         break;
     case BODY_TEXT:
-        source_init_bytes(&t->source, rq->text, rq->len);
+        if (!rq->small || rq->len > TEXT_MAX)
+            source_init_bytes(&t->source, rq->text, rq->len);
+        else if (!source_init_text(&t->source, rq->text, rq->len))
+            bj_no_memory(L);
         break;
     case BODY_FILE:
         fd = fcntl(rq->fd, F_DUPFD_CLOEXEC, 0);

@@ -46,17 +46,30 @@ static int push_whole(lua_State *L, int i)
     return 1;
 }
 
+/* Sets the field whose key and value are on top to nil, which is allowed while the table at `i` is walked over. */
+static void remove_field(lua_State *L, int i)
+{
+    lua_pushvalue(L, -2);
+    lua_pushnil(L);
+    lua_rawset(L, i);
+}
+
 static void remove_nulls(lua_State *L, int i)
 {
     lua_pushnil(L);
     while (lua_next(L, i)) { /* key, value */
-        if (bj_is_null(L, -1)) {
-            lua_pushvalue(L, -2);
-            lua_pushnil(L);
-            lua_rawset(L, i); /* assigning nil to a field that is there is allowed while walking */
-        }
+        if (bj_is_null(L, -1))
+            remove_field(L, i);
         lua_pop(L, 1);
     }
+}
+
+static int is_string_field(const char *name)
+{
+    for (size_t f = 0; f < COUNT(string_fields); f++)
+        if (strcmp(name, string_fields[f]) == 0)
+            return 1;
+    return 0;
 }
 
 /* 66.0 on the wire, "66.0" in the schema. */
@@ -76,19 +89,22 @@ static void type_version(lua_State *L, int i)
 void bj_type_job_info(lua_State *L, int i)
 {
     i = lua_absindex(L, i);
-    remove_nulls(L, i);
+    lua_pushnil(L);
+    while (lua_next(L, i)) { /* key, value */
+        if (bj_is_null(L, -1)) {
+            remove_field(L, i);
+        } else if (lua_type(L, -1) == LUA_TNUMBER && lua_type(L, -2) == LUA_TSTRING &&
+                   is_string_field(lua_tostring(L, -2))) {
+            lua_pushvalue(L, -2);
+            lua_pushstring(L, lua_tostring(L, -2));
+            lua_rawset(L, i);
+        }
+        lua_pop(L, 1);
+    }
     for (size_t f = 0; f < COUNT(integer_fields); f++) {
         lua_getfield(L, i, integer_fields[f]);
         if (lua_isnumber(L, -1) && push_whole(L, -1))
             lua_setfield(L, i, integer_fields[f]);
-        lua_pop(L, 1);
-    }
-    for (size_t f = 0; f < COUNT(string_fields); f++) {
-        lua_getfield(L, i, string_fields[f]);
-        if (lua_type(L, -1) == LUA_TNUMBER) {
-            lua_pushstring(L, lua_tostring(L, -1));
-            lua_setfield(L, i, string_fields[f]);
-        }
         lua_pop(L, 1);
     }
     type_version(L, i);

@@ -15,6 +15,19 @@ void source_init(struct source *s)
     s->fd = -1;
 }
 
+bool source_init_text(struct source *s, const char *text, size_t len)
+{
+    source_init(s);
+    s->text = malloc(len + 1);
+    if (!s->text)
+        return false;
+    memcpy(s->text, text, len);
+    s->text[len] = '\0';
+    s->kind = SOURCE_TEXT;
+    s->len = len;
+    return true;
+}
+
 void source_init_bytes(struct source *s, const char *bytes, size_t len)
 {
     source_init(s);
@@ -47,6 +60,9 @@ void source_free(struct source *s)
 {
     if (s->fd >= 0)
         close(s->fd);
+    if (s->text)
+        explicit_bzero(s->text, s->len);
+    free(s->text);
     free(s->path);
     queue_free(&s->queue);
     digest_free(s->sum);
@@ -63,6 +79,7 @@ off_t source_size(const struct source *s)
     switch (s->kind) {
     case SOURCE_NONE:
         return 0;
+    case SOURCE_TEXT:
     case SOURCE_BYTES:
         return (off_t)s->len;
     case SOURCE_FILE:
@@ -137,6 +154,7 @@ enum source_event source_read(struct source *s, char *out, size_t n, size_t *got
     *wake = false;
     switch (s->kind) {
     case SOURCE_NONE:
+    case SOURCE_TEXT: /* libcurl has it */
         return SOURCE_END;
     case SOURCE_BYTES:
         *got = read_bytes(s, out, n);

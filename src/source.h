@@ -12,6 +12,7 @@
 
 enum source_kind {
     SOURCE_NONE,  /* no body */
+    SOURCE_TEXT,  /* a short text of its own, which libcurl sends in one piece with the headers */
     SOURCE_BYTES, /* memory that stays where it is until the transfer is done */
     SOURCE_FILE,  /* a range of a file, behind some bytes of memory */
     SOURCE_QUEUE, /* what the host puts in as it goes */
@@ -28,6 +29,7 @@ enum source_failure {
 
 struct source {
     enum source_kind kind;
+    char *text;        /* of SOURCE_TEXT: owned; it may hold a secret, so it is wiped */
     const char *bytes; /* of SOURCE_FILE: what comes before the range */
     size_t len;
     int fd;      /* owned */
@@ -47,6 +49,7 @@ struct source {
 
 /* No body. Each init below makes it the source named, free() always fits. */
 void source_init(struct source *s);
+bool source_init_text(struct source *s, const char *text, size_t len); /* copied; false: out of memory */
 void source_init_bytes(struct source *s, const char *bytes, size_t len);
 /* `fd` then belongs to the source; the path is copied. The `len` bytes go before the range. */
 void source_init_file(struct source *s, int fd, const char *path, off_t first, off_t size, const char *bytes,

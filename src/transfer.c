@@ -12,7 +12,7 @@ enum {
     HEADERS_MAX = 256 * 1024, /* of an answer, with those of interim answers and trailers */
     ERROR_BODY_MAX = 64 * 1024,
     JSON_MAX = 16 * 1024 * 1024,
-    BUFFER_BYTES = 128 * 1024,
+    BUFFER_BYTES = 128 * 1024, /* of rows; for small calls the 16 KiB that libcurl has by default */
     UPLOAD_BUFFER_BYTES = 256 * 1024,
 };
 
@@ -181,6 +181,10 @@ static int on_connected(void *user, char *to_ip, char *from_ip, int to_port, int
     }
     t->connected = true;
     t->last_byte = clock_now();
+    if (t->source.kind == SOURCE_TEXT) {
+        t->source.sent = source_size(&t->source);
+        t->source.whole_sent = true;
+    }
     return CURL_PREREQFUNC_OK;
 }
 
@@ -265,7 +269,8 @@ static bool begin_body(struct transfer *t)
     }
     if (t->status / 100 == 2) {
         atomic_store_explicit(&t->begun, true, memory_order_release);
-        t->news(t);
+        if (t->sink.kind == SINK_QUEUE) /* of any other the host wants to know the end only */
+            t->news(t);
     }
     return true;
 }
@@ -365,15 +370,21 @@ static void setup_tls_and_proxy(struct setup *o, const struct settings *s, const
         SET(o, CURLOPT_NOPROXY, "*");
 }
 
+/* The handle may come from another small call. */
 static void setup_body(struct setup *o, struct transfer *t)
 {
     if (t->source.kind == SOURCE_NONE) {
-        if (strcmp(t->method, "GET") != 0)
-            SET(o, CURLOPT_CUSTOMREQUEST, t->method);
+        SET(o, CURLOPT_HTTPGET, 1L);
+        SET(o, CURLOPT_CUSTOMREQUEST, strcmp(t->method, "GET") == 0 ? NULL : t->method);
+        return;
+    }
+    SET(o, CURLOPT_CUSTOMREQUEST, t->method);
+    if (t->source.kind == SOURCE_TEXT) {
+        SET(o, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)source_size(&t->source));
+        SET(o, CURLOPT_POSTFIELDS, t->source.text);
         return;
     }
     SET(o, CURLOPT_UPLOAD, 1L);
-    SET(o, CURLOPT_CUSTOMREQUEST, t->method);
     SET(o, CURLOPT_INFILESIZE_LARGE, (curl_off_t)source_size(&t->source));
     SET(o, CURLOPT_READFUNCTION, on_read);
     SET(o, CURLOPT_READDATA, t);
@@ -407,39 +418,71 @@ static void setup_version(struct setup *o, const struct transfer *t)
     SET(o, CURLOPT_HTTP_VERSION, t->bulk ? (long)CURL_HTTP_VERSION_1_1 : small_call_version);
 }
 
-CURLcode transfer_setup(struct transfer *t)
+/* What is the same for all small calls with these settings to http or to https, so that a handle can be kept. */
+static void setup_common(struct setup *o, const struct transfer *t)
 {
-    struct setup o = {curl_easy_init(), CURLE_OK};
+    SET(o, CURLOPT_PROTOCOLS_STR, "http,https");
+    SET(o, CURLOPT_FOLLOWLOCATION, 0L);
+    SET(o, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+    SET(o, CURLOPT_NOSIGNAL, 1L);
+    SET(o, CURLOPT_QUICK_EXIT, 1L);
+    SET(o, CURLOPT_NOPROGRESS, 1L);
+    SET(o, CURLOPT_TCP_KEEPALIVE, 1L);
+    if (t->bulk)
+        SET(o, CURLOPT_BUFFERSIZE, (long)BUFFER_BYTES);
+    SET(o, CURLOPT_CONNECTTIMEOUT_MS, (long)(t->settings->connect_timeout * 1000));
+    SET(o, CURLOPT_PREREQFUNCTION, on_connected);
+    SET(o, CURLOPT_HEADERFUNCTION, on_header);
+    SET(o, CURLOPT_WRITEFUNCTION, on_write);
+    if (t->settings->user_agent)
+        SET(o, CURLOPT_USERAGENT, t->settings->user_agent);
+    setup_version(o, t);
+    setup_tls_and_proxy(o, t->settings, t->url);
+}
+
+bool transfer_may_share(const struct transfer *t)
+{
+    const struct settings *s = t->settings;
+    return !t->bulk && (t->source.kind == SOURCE_NONE || t->source.kind == SOURCE_TEXT) && !s->proxy && !s->client_key;
+}
+
+CURLcode transfer_setup(struct transfer *t, CURL *kept)
+{
+    struct setup o = {kept ? kept : curl_easy_init(), CURLE_OK};
     if (!o.easy)
         return CURLE_OUT_OF_MEMORY;
     t->easy = o.easy;
+    t->reused = kept != NULL;
     t->delivered = t->source.kind == SOURCE_NONE;
+    if (!kept)
+        setup_common(&o, t);
     SET(&o, CURLOPT_PRIVATE, t);
     SET(&o, CURLOPT_URL, t->url);
-    SET(&o, CURLOPT_PROTOCOLS_STR, "http,https");
-    SET(&o, CURLOPT_FOLLOWLOCATION, 0L);
     SET(&o, CURLOPT_HTTPHEADER, t->headers);
     SET(&o, CURLOPT_ERRORBUFFER, t->error);
-    SET(&o, CURLOPT_OPENSOCKETFUNCTION, open_socket);
-    SET(&o, CURLOPT_NOSIGNAL, 1L);
-    SET(&o, CURLOPT_QUICK_EXIT, 1L);
-    SET(&o, CURLOPT_NOPROGRESS, 1L);
-    SET(&o, CURLOPT_TCP_KEEPALIVE, 1L);
-    SET(&o, CURLOPT_BUFFERSIZE, (long)BUFFER_BYTES);
-    SET(&o, CURLOPT_CONNECTTIMEOUT_MS, (long)(t->settings->connect_timeout * 1000));
     SET(&o, CURLOPT_FRESH_CONNECT, t->fresh ? 1L : 0L);
-    SET(&o, CURLOPT_PREREQFUNCTION, on_connected);
     SET(&o, CURLOPT_PREREQDATA, t);
-    SET(&o, CURLOPT_HEADERFUNCTION, on_header);
     SET(&o, CURLOPT_HEADERDATA, t);
-    SET(&o, CURLOPT_WRITEFUNCTION, on_write);
     SET(&o, CURLOPT_WRITEDATA, t);
-    if (t->settings->user_agent)
-        SET(&o, CURLOPT_USERAGENT, t->settings->user_agent);
-    setup_version(&o, t);
-    setup_tls_and_proxy(&o, t->settings, t->url);
     setup_body(&o, t);
     return o.code;
+}
+
+/* Takes all that belongs to the transfer from its handle. */
+static CURL *clear_handle(CURL *easy)
+{
+    struct setup o = {easy, CURLE_OK};
+    SET(&o, CURLOPT_PRIVATE, NULL);
+    SET(&o, CURLOPT_HTTPHEADER, NULL);
+    SET(&o, CURLOPT_ERRORBUFFER, NULL);
+    SET(&o, CURLOPT_PREREQDATA, NULL);
+    SET(&o, CURLOPT_HEADERDATA, NULL);
+    SET(&o, CURLOPT_WRITEDATA, NULL);
+    SET(&o, CURLOPT_POSTFIELDS, NULL);
+    if (o.code == CURLE_OK)
+        return easy;
+    curl_easy_cleanup(easy);
+    return NULL;
 }
 
 /* Has the peer taken something since the last look? What libcurl has taken may lie in the buffers of the kernel, of
@@ -484,8 +527,9 @@ bool transfer_is_over(struct transfer *t, double now, double *again)
     return false;
 }
 
-void transfer_finish(struct transfer *t, CURLcode code)
+CURL *transfer_finish(struct transfer *t, CURLcode code)
 {
+    CURL *kept = NULL;
     t->code = code;
     if (t->cut && t->stop == STOP_NONE) { /* a refusal, of which we have all that we want */
         t->code = CURLE_OK;
@@ -495,7 +539,8 @@ void transfer_finish(struct transfer *t, CURLcode code)
         long request_bytes = 0;
         long proxy_status = 0;
         long proxy_error = 0;
-        if (t->status == 0)
+        /* Before its first step, a handle still tells of the call that had it before. */
+        if (t->status == 0 && (t->connected || !t->reused))
             curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &t->status);
         if (t->status < 200) /* an interim answer is none */
             t->status = 0;
@@ -507,7 +552,10 @@ void transfer_finish(struct transfer *t, CURLcode code)
         t->request_sent = t->connected && (request_bytes > 0 || t->stop == STOP_RESEND);
         t->proxy_refused =
             proxy_status / 100 == 4 || proxy_error == CURLPX_NO_AUTH || proxy_error == CURLPX_USER_REJECTED;
-        curl_easy_cleanup(t->easy);
+        if (code == CURLE_OK && t->stop == STOP_NONE && transfer_may_share(t))
+            kept = clear_handle(t->easy);
+        else
+            curl_easy_cleanup(t->easy);
         t->easy = NULL;
     }
     if (code == CURLE_OK && t->stop == STOP_NONE && t->body_begun && !sink_whole(&t->sink))
@@ -515,4 +563,5 @@ void transfer_finish(struct transfer *t, CURLcode code)
     if (t->sink.kind == SINK_QUEUE)
         queue_end(&t->sink.queue);
     t->seconds = clock_now() - t->started;
+    return kept;
 }

@@ -64,6 +64,7 @@ struct transfer {
     /* The engine's own. */
     void (*news)(struct transfer *); /* tells the host that there are bytes to take or room to put */
     CURL *easy;                      /* NULL: not running */
+    bool reused;                     /* another transfer had it before */
     struct slot slot;                /* of its origin; of none when the host paces it */
     bool failed;                     /* it has to be ended, for the reason in `stop` or `code` */
     bool connected;                  /* the request is on its way over a connection */
@@ -122,15 +123,19 @@ bool transfer_is_paced(const struct transfer *t);
 /* Once, before the first transfer: asks libcurl what it can do. */
 void transfer_global_init(void);
 
-/* The engine's thread: makes the easy handle ready to be added. Anything but CURLE_OK: libcurl refused an option, or
- * there was no memory, and the transfer must not be made. */
-CURLcode transfer_setup(struct transfer *t);
+/* Can it have a handle that another transfer like it had, with the same settings and scheme? */
+bool transfer_may_share(const struct transfer *t);
+
+/* The engine's thread: makes the easy handle ready to be added: a new one, or `kept`, which belongs to the transfer
+ * then. Anything but CURLE_OK: libcurl refused an option, or there was no memory, and the transfer must not be made. */
+CURLcode transfer_setup(struct transfer *t, CURL *kept);
 
 /* The engine's thread: does it have to be ended, since it failed, its deadline came, or it was silent for too long?
  * Then `stop` says why. Else *again is when to ask again (negative: no need), sooner only after it was started or
  * unpaused. */
 bool transfer_is_over(struct transfer *t, double now, double *again);
-/* The engine's thread: the transfer is over; takes what libcurl knows and frees the easy handle. */
-void transfer_finish(struct transfer *t, CURLcode code);
+/* The engine's thread: the transfer is over; takes what libcurl knows. Answers the easy handle if another one can have
+ * it, else it is freed and the answer NULL. */
+CURL *transfer_finish(struct transfer *t, CURLcode code);
 
 #endif

@@ -1,6 +1,7 @@
 --- What bench/speed.lua measures, each in a Lua process of its own: WORK ARGUMENTS... Prints the seconds of processor and of the clock
---- that it took, and how much of it there was.
+--- that it took, how much of it there was, and the peak of the resident memory in MB.
 local core = require "bulkjob.core"
+local status = require "bench.lib.status"
 
 local COLUMNS = { "Id", "Name", "Ext__c", "City", "Country", "Amount", "Created", "Flag", "Phone", "Notes" }
 
@@ -115,8 +116,72 @@ function works.upload(id, path)
   end
 end
 
+-- The jobs whose ids a file names, one a line.
+local function jobs_of(client, path)
+  local jobs = {}
+  for id in io.lines(path) do
+    jobs[#jobs + 1] = client:job(id, "ingest")
+  end
+  return jobs
+end
+
+function works.closes(path)
+  local jobs = jobs_of(new_client(), path)
+  return function()
+    for _, job in ipairs(jobs) do
+      assert(assert(job:close()).state == "UploadComplete")
+    end
+    return #jobs
+  end
+end
+
+-- Each job in a task of its own.
+local function in_tasks(path, fn)
+  local client = new_client()
+  local jobs = jobs_of(client, path)
+  return function()
+    for _, job in ipairs(jobs) do
+      client:spawn(fn, job)
+    end
+    assert(client:run())
+    return #jobs
+  end
+end
+
+function works.infos(path, times)
+  return in_tasks(path, function(job)
+    for _ = 1, tonumber(times) do
+      assert(job:info())
+    end
+  end)
+end
+
+function works.waits(path, seconds)
+  return in_tasks(path, function(job)
+    local _, err = job:wait { timeout = tonumber(seconds) }
+    assert(err and err.kind == "timeout", err)
+  end)
+end
+
+function works.load(path, part_bytes)
+  local client = new_client()
+  return function()
+    local report = assert(client:load {
+      object = "Account", operation = "insert", file = path, part_bytes = tonumber(part_bytes), wait = false,
+    })
+    return report.records
+  end
+end
+
+function works.extract(path)
+  local client = new_client()
+  return function()
+    return assert(client:extract { query = "SELECT Id FROM Account", file = path }).rows
+  end
+end
+
 local work = works[arg[1]](arg[2], arg[3], arg[4])
 collectgarbage()
 local cpu, begun = os.clock(), core.now()
 local amount = work()
-print(os.clock() - cpu, core.now() - begun, amount)
+print(os.clock() - cpu, core.now() - begun, amount, status "VmHWM" / 1024)

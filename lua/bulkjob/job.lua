@@ -28,7 +28,7 @@ local SHORTEST_LOOK = 1
 local CLEANUP_TRIES = 2
 
 local function run(self, this)
-  return call.run(core.job_facts(self).client, this)
+  return call.run(core.job_client(self), this)
 end
 
 -- Reads the info of a job of this kind; `deadline` (on core.now) bounds that.
@@ -176,7 +176,7 @@ local function begin_upload(self, src)
     end
   end
   return core.upload(self, "queue", source.is_repeatable(src)), nil, function()
-    return source.chunks(src, format, wait.yielder(core.job_facts(self).client))
+    return source.chunks(src, format, wait.yielder(core.job_client(self)))
   end
 end
 

@@ -11,9 +11,9 @@ local downloads = setmetatable({}, { __mode = "k" })
 
 --- Ends the downloads of a job.
 function page.end_downloads(job)
-  local client = core.job_facts(job).client
+  local client = core.job_client(job)
   for this, id in pairs(downloads) do
-    if id == job.id and this:job() and core.job_facts(this:job()).client == client then
+    if id == job.id and this:job() and core.job_client(this:job()) == client then
       task.wake_waiter(this)
       this:cancel()
     end

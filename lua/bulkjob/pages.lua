@@ -46,7 +46,7 @@ end
 ---@param job bulkjob.Job a query that is complete
 ---@return fun(): string[]|false|nil, bulkjob.Error|nil
 function pages.links(job)
-  local client = core.job_facts(job).client
+  local client = core.job_client(job)
   local path = "jobs/query/" .. job.id .. "/resultPages"
   local next_path, seen = path, {}
   return function()
@@ -83,9 +83,9 @@ end
 --- The locators of all pages.
 ---@return string[]|nil locators, bulkjob.Error|nil err
 function pages.all(job)
-  if not pages.exist(core.job_facts(job).client) then
+  if not pages.exist(core.job_client(job)) then
     return nil, core.error("job", "pages need API version 58.0 or later, and the client uses "
-      .. core.api_version(core.job_facts(job).client), { job_id = job.id })
+      .. core.api_version(core.job_client(job)), { job_id = job.id })
   end
   local list = setmetatable({}, list_meta)
   local next_links = pages.links(job)

@@ -37,7 +37,7 @@ function results.new(job, tail, options, ask)
     ask = ask,
     locator = options.locator,
     seen = { [options.locator or ""] = true },
-    client = core.job_facts(job).client,
+    client = core.job_client(job),
     condition = {}, -- where tasks wait for the one that is reading
     rows_before = 0, -- in the pages that are over
   }, set_meta)

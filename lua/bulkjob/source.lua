@@ -99,12 +99,12 @@ local function check_array(rows, yield)
   end
 end
 
--- A function that gives row after row, then nil, or nil and what went wrong; and the columns: all of the array's, or the first row's of
--- an iterator.
+-- The array, or a function that gives row after row, then nil, or nil and what went wrong; and the columns: all of the array's, or the
+-- first row's of an iterator.
 local function open_rows(s, yield)
   local columns = s.columns
   if type(s.rows) == "table" then
-    local rows, i = s.rows, 0
+    local rows = s.rows
     local problem = check_array(rows, yield)
     if problem then
       return nil, problem
@@ -115,10 +115,7 @@ local function open_rows(s, yield)
         return nil, err
       end
     end
-    return function()
-      i = i + 1
-      return rows[i]
-    end, columns
+    return rows, columns
   end
   local next_row = s.rows
   if columns then
@@ -143,9 +140,46 @@ local function open_rows(s, yield)
   end, columns, true
 end
 
+-- A function that writes the next few rows of an array. As the one below, it answers the bytes that wait and whether there may be more, or
+-- nil, err.
+local function array_writer(writer, rows)
+  local next_row = 1
+  return function()
+    local size, following = writer:rows(rows, next_row, WRITTEN_ROWS, CHUNK)
+    if not size then
+      return nil, following
+    end
+    next_row = following
+    return size, following ~= nil
+  end
+end
+
+-- The same of an iterator.
+local function iterator_writer(writer, next_row, strict)
+  return function()
+    local size = writer:size()
+    for _ = 1, WRITTEN_ROWS do
+      local row, failure = next_row()
+      if failure ~= nil and row == nil then
+        return nil, failure
+      elseif row == nil then
+        return size, false
+      end
+      local err
+      size, err = writer:row(row, strict)
+      if not size then
+        return nil, err
+      elseif size >= CHUNK then
+        break
+      end
+    end
+    return size, true
+  end
+end
+
 local function row_chunks(s, format, yield)
-  local next_row, columns, strict = open_rows(s, yield)
-  if not next_row then
+  local rows, columns, strict = open_rows(s, yield)
+  if not rows then
     local err = columns
     return nil, err
   elseif #columns == 0 then
@@ -157,27 +191,18 @@ local function row_chunks(s, format, yield)
     line_ending = format.lineEnding or "LF",
   }
   writer:header()
-  local ended, count = false, 0
+  local write = type(rows) == "table" and array_writer(writer, rows) or iterator_writer(writer, rows, strict)
+  local more = true
   return function()
     local size = writer:size()
-    while not ended and size < CHUNK do
-      local row, failure = next_row()
-      if row == nil then
-        ended = true
-        if failure ~= nil then
-          return nil, failure
-        end
-      else
-        local err
-        size, err = writer:row(row, strict)
-        if not size then
-          return nil, err
-        end
-        count = count + 1
-        if count % WRITTEN_ROWS == 0 then
-          yield()
-        end
+    while more and size < CHUNK do
+      local err
+      size, more = write()
+      if not size then
+        more, err = false, more
+        return nil, err
       end
+      yield()
     end
     if size > 0 then
       return writer:take()

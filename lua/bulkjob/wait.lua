@@ -28,11 +28,11 @@ end
 
 --- Tells on_event what has happened to a call.
 function wait.report(client, this)
-  local on_event = core.client_option(client, "on_event")
-  local events = on_event and this:events()
-  if not events or #events == 0 then
+  local events = this:events()
+  if not events then
     return
   end
+  local on_event = core.client_option(client, "on_event")
   local me = task.running()
   for i = 1, #events do
     if not (me and me.on_callback_error) then

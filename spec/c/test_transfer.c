@@ -54,7 +54,7 @@ static void test_setup(void)
         CHECK(t != NULL);
         source_init_bytes(&t->source, "x", 1);
         allocations = 0;
-        CURLcode code = transfer_setup(t);
+        CURLcode code = transfer_setup(t, NULL);
         bool reached = allocations >= failing;
         CHECK(code == (reached ? CURLE_OUT_OF_MEMORY : CURLE_OK));
         failing = -failing; /* what frees may allocate */
@@ -66,6 +66,39 @@ static void test_setup(void)
     }
     CHECK(failing > 10);
     failing = 0;
+    settings_unref(s);
+}
+
+static struct transfer *small_call(struct settings *s, const char *method, const char *text)
+{
+    struct transfer *t = transfer_new(s, method, "https://a.example/x");
+    CHECK(t != NULL);
+    CHECK(!text || source_init_text(&t->source, text, strlen(text)));
+    return t;
+}
+
+/* A handle goes from one small call to the next; one of a call that failed, or that has a secret of its own, does not.
+ */
+static void test_kept(void)
+{
+    struct settings *s = settings_new();
+    struct transfer *t = small_call(s, "PATCH", "{}");
+    CHECK(transfer_setup(t, NULL) == CURLE_OK);
+    CURL *kept = transfer_finish(t, CURLE_OK);
+    CHECK(kept && !t->easy);
+    transfer_unref(t);
+    t = small_call(s, "GET", NULL);
+    CHECK(transfer_setup(t, kept) == CURLE_OK && t->easy == kept);
+    CHECK(transfer_finish(t, CURLE_COULDNT_CONNECT) == NULL);
+    transfer_unref(t);
+    t = transfer_new(s, "PUT", "https://a.example/x");
+    source_init_bytes(&t->source, "x", 1);
+    CHECK(!transfer_may_share(t));
+    transfer_unref(t);
+    CHECK(settings_set(&s->proxy, "http://user:secret@127.0.0.1:3128"));
+    t = small_call(s, "GET", NULL);
+    CHECK(!transfer_may_share(t));
+    transfer_unref(t);
     settings_unref(s);
 }
 
@@ -88,7 +121,7 @@ static void test_deadline(void)
     CHECK(!transfer_is_over(t, 149, &again) && again == 150);
     CHECK(transfer_is_over(t, 150, &again) && t->stop == STOP_DEADLINE);
     t->stop = STOP_NONE;
-    CHECK(transfer_setup(t) == CURLE_OK);
+    CHECK(transfer_setup(t, NULL) == CURLE_OK);
     t->last_byte = 10;
     CHECK(!transfer_is_over(t, 20, &again) && again == 130);
     CHECK(transfer_is_over(t, 130, &again) && t->stop == STOP_SILENCE);
@@ -111,6 +144,7 @@ int main(void)
                              failing_calloc) != CURLE_OK)
         return 1;
     test_setup();
+    test_kept();
     test_total_timeout();
     test_deadline();
     curl_global_cleanup();
