@@ -336,7 +336,7 @@ describe("files", function()
       local good = helper.file "Name\nOne\n"
       local _, err = client:load { object = "Account", operation = "insert", file = good, journal = path "pipe" }
       assert.are.equal("io", err.kind)
-      assert.truthy(err.message:find("a run has a directory, and this is a file", 1, true))
+      assert.truthy(err.message:find("a journal is a directory, and this is a file", 1, true))
       assert.are.equal("fifo", kind "pipe")
     end)
 
