@@ -270,6 +270,9 @@ function methods:columns()
     wait_for_reader(self)
   end
   if not self.names then
+    if self.closed then
+      return nil, self.failed or core.error("cancelled", "the result set was closed", { job_id = self.job.id })
+    end
     local ok, err = alone(self, open_page)
     if not ok then
       return nil, err
