@@ -195,7 +195,7 @@ methods.upload = verb(function(self, src)
   if not this then
     return nil, err
   end
-  local good, why = yieldable.pcall(open and pump or call.run, core.job_facts(self).client, this, open)
+  local good, why = yieldable.pcall(open and pump or call.run, core.job_client(self), this, open)
   if not good then
     this:cancel()
   end
