@@ -1,5 +1,6 @@
 --- Errors that come from outside, after any instruction or for want of memory: no task is lost, and nothing hangs.
 local helper = require "spec.helper"
+local yieldable = require "bulkjob.yieldable"
 
 local MOST = 2000 -- instructions; all that is done for a few tasks takes fewer
 
@@ -143,6 +144,47 @@ describe("an error from outside", function()
       end
       org:clear_faults()
     end
+  end)
+
+  it("in a task that reads rows leaves nobody waiting who reads from the same set", function()
+    if not yieldable.works then
+      return pending "needs coxpcall"
+    end
+    local query = assert(client:create { operation = "query", query = "SELECT Id FROM Account" })
+    assert(query:wait())
+    org:synthetic_query(query.id, { rows = 4, row_bytes = 100 })
+    local came = 0
+    for n = 1, 900, 7 do
+      local set, tasks, before = query:results(), {}, came
+      local function read(interrupt)
+        if interrupt then
+          debug.sethook(function()
+            debug.sethook()
+            came = came + 1
+            error("too long", 0)
+          end, "", n)
+        end
+        while set:next() do
+          coroutine.yield()
+        end
+        debug.sethook()
+      end
+      for i = 1, 3 do
+        tasks[i] = client:spawn(read, i == 1)
+      end
+      pcall(function() -- in LuaJIT, the hook may be called here, too
+        repeat
+          client:poll(0.1)
+        until came > before or tasks[1]:done()
+      end)
+      debug.sethook()
+      finish("after instruction " .. n)
+      for _, task in ipairs(tasks) do
+        assert.is_true(task:done())
+      end
+      set:close()
+    end
+    assert.is_true(came > 50, came)
   end)
 
   it("in close leaves no task to a client that is closed, and a second close ends the others", function()

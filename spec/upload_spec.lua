@@ -464,6 +464,39 @@ describe("upload", function()
       assert.are.equal(2, helper.finished(job).numberRecordsProcessed)
     end)
 
+    for _, kind in ipairs { "text", "rows" } do
+      it("is refused here while the first one is under way, which goes on: " .. kind, function()
+        local job = open()
+        local begun, refused = false, false
+        local first = client:spawn(function()
+          return job:upload(function()
+            while begun and not refused do
+              coroutine.yield()
+            end
+            local chunk = not begun and CSV or nil
+            begun = true
+            return chunk
+          end)
+        end)
+        local second = client:spawn(function()
+          while not begun do
+            coroutine.yield()
+          end
+          local ok, err = job:upload(kind == "text" and "Name\nThree\n" or { rows = { { Name = "Three" } } })
+          refused = true
+          return ok, err
+        end)
+        assert(client:run())
+        assert.is_true(first:result())
+        local ok, err = second:result()
+        assert.is_nil(ok)
+        assert.are.equal("job", err.kind)
+        assert.are.equal("Open", org:job(job.id).state)
+        assert.are.equal(CSV, received(job))
+        assert.are.equal(1, #org:requests { method = "PUT" })
+      end)
+    end
+
     it("through another handle is refused by the service", function()
       local job = open()
       sent(job, CSV)

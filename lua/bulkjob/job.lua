@@ -165,15 +165,20 @@ end
 
 local function begin_upload(self, src)
   local kind = source.kind(src)
-  if kind == "text" or kind == "file" then
-    return core.upload(self, kind, src)
-  end
   local format, err
   if kind == "rows" then
     format, err = row_format(self)
     if not format then
       return nil, err
     end
+  end
+  local facts = core.job_facts(self)
+  if facts.uploaded then
+    return local_error(self, "this job has its data already: one upload for each job")
+  elseif facts.upload then -- its failure would abort the job under the other one
+    return local_error(self, "another upload to this job is under way: one upload for each job")
+  elseif kind == "text" or kind == "file" then
+    return core.upload(self, kind, src)
   end
   return core.upload(self, "queue", source.is_repeatable(src)), nil, function()
     return source.chunks(src, format, wait.yielder(core.job_client(self)))
@@ -186,15 +191,11 @@ end
 ---@return true|nil ok, bulkjob.Error|nil err
 methods.upload = verb(function(self, src)
   ingest_only(self, "upload")
-  local facts = core.job_facts(self)
-  if facts.uploaded then
-    return local_error(self, "this job has its data already: one upload for each job")
-  end
   local this, err, open = begin_upload(self, src)
   if not this then
     return nil, err
   end
-  local good, why = yieldable.pcall(open and pump or call.run, facts.client, this, open)
+  local good, why = yieldable.pcall(open and pump or call.run, core.job_client(self), this, open)
   if not good then
     this:cancel()
   end

@@ -17,6 +17,9 @@ local results = {}
 -- After so many rows others run, if the reader has used up its time slice.
 local YIELD_ROWS = 8
 
+-- Seconds after which a task that waits for another one's step looks for itself.
+local PATIENCE = 1
+
 -- A header has at most 32,000 characters (the guide, Prepare CSV Files), of at most four bytes, and quotes.
 local HEADER_BYTES = 256 * 1024
 
@@ -191,13 +194,15 @@ local function alone(self, step)
   return ok, err
 end
 
--- Waits until the task that takes such a step has taken it.
+-- Waits until the task that takes such a step has taken it. An error from outside, such as a hook raises, can end that task at any
+-- point, and then nobody signals.
 local function wait_for_reader(self)
-  if self.reading == (yieldable.running() or true) then -- an error was raised through it
+  local reading = self.reading
+  if reading == (yieldable.running() or true) or (type(reading) == "thread" and coroutine.status(reading) == "dead") then
     self.reading = nil
   elseif not task.running() or not yieldable.works then
     error("bulkjob: another coroutine is reading this result set, and only tasks of client:spawn can read one side by side", 0)
-  elseif not task.wait_condition(self.condition) then
+  elseif not task.wait_condition(self.condition, PATIENCE) then
     raise.error(core.error("cancelled", "the wait for rows was cancelled", { job_id = self.job.id }))
   end
 end
@@ -270,6 +275,9 @@ function methods:columns()
     wait_for_reader(self)
   end
   if not self.names then
+    if self.closed then
+      return nil, self.failed or core.error("cancelled", "the result set was closed", { job_id = self.job.id })
+    end
     local ok, err = alone(self, open_page)
     if not ok then
       return nil, err

@@ -172,7 +172,9 @@ end
 local condition_wait = {}
 condition_wait.__index = condition_wait
 
-function condition_wait.timeout() end
+function condition_wait:timeout()
+  return self.patience
+end
 function condition_wait.watch() end
 function condition_wait:cancel()
   self.cancelled = true
@@ -180,9 +182,11 @@ end
 
 --- Waits, in a task, for a condition (a table that tasks wait on): until task.signal, or for no reason. False when the wait was
 --- cancelled.
+---@param condition table
+---@param patience number|nil seconds after which the wait is over in any case, for where the task that is to signal may be gone
 ---@return boolean
-function task.wait_condition(condition)
-  local this = setmetatable({}, condition_wait)
+function task.wait_condition(condition, patience)
+  local this = setmetatable({ patience = patience }, condition_wait)
   condition[#condition + 1] = task.running()
   task.wait(this)
   return not this.cancelled
