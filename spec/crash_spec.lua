@@ -117,6 +117,33 @@ describe("a load that is broken off", function()
     end)
   end
 
+  -- Also in the middle of what the program takes for one step.
+  it("by SIGKILL at every change of a name of a file", function()
+    if not helper.may_trace() then
+      pending "strace cannot be used here"
+      return
+    end
+    local CALLS = "rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdir,rmdir,fsync,fdatasync"
+    local more = { JOBS = 1, PART_BYTES = 100000 }
+    local killed, n = true, 0
+    while killed do
+      n = n + 1
+      assert(n < 500, "it is killed for ever")
+      begin_anew()
+      local text = run("never", helper.with(more, {
+        STRACE = helper.strace("-o /dev/null -e trace=" .. CALLS .. " -e inject=" .. CALLS .. ":signal=KILL:when=" .. n),
+      }))
+      killed = not text:find("^" .. ROWS .. " ")
+      if killed then
+        text = run("never", more)
+      end
+      assert(text:find("^" .. ROWS .. " " .. ROWS .. " "), "call " .. n .. ", then: " .. text)
+      each_row_once("call " .. n)
+      assert.are.equal("failed.csv\nsuccessful.csv\nunprocessed.csv\n", (helper.shell("ls -A " .. directory .. "/results")), "call " .. n)
+    end
+    assert.is_true(n > 10)
+  end)
+
   it("by SIGKILL while it writes rows to the disk, or at any line of the journal after that", function()
     local more = { ROWS = ROWS }
     local _, lines = measure(more)
