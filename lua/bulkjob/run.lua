@@ -544,7 +544,7 @@ local function remove_directory(self)
     for _, name in ipairs { "log.new", "log", "lock" } do
       os.remove(self.directory .. "/" .. name)
     end
-    if not self.existed then
+    if self.temporary or not self.existed then -- one that was there may be somebody else's
       os.remove(self.directory)
     end
   end
