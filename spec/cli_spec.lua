@@ -505,6 +505,19 @@ describe("the command", function()
       end
     end)
 
+    it("takes a Ctrl-C while it reads the standard input", function()
+      screen = command.start(directory, 80, environment() .. "export TMPDIR=" .. directory .. "; ", "load - --object Account")
+      screen:send "Name Enter"
+      screen:wait_for "Name\n"
+      helper.wait_until(function() -- the signals are caught by then
+        return (helper.shell("ls " .. directory .. "/bulkjob-*/stdin.csv 2>/dev/null")) ~= ""
+      end)
+      screen:send "C-c"
+      screen:wait_for "status 130"
+      assert.is_nil(screen:screen():find("error", 1, true))
+      assert.are.equal(0, #org:requests())
+    end)
+
     it("takes a Ctrl-C in the upload, and rolls that back", function()
       org:fault { method = "PUT", stall = helper.NEVER_SECONDS }
       start(200, "load " .. rows() .. " --object Account --jobs 1")

@@ -117,6 +117,37 @@ describe("a load that is broken off", function()
     end)
   end
 
+  -- Also in the middle of what the program takes for one step.
+  it("by SIGKILL at every change of a name of a file", function()
+    if not helper.may_trace() then
+      pending "strace cannot be used here"
+      return
+    end
+    local more = { JOBS = 1, PART_BYTES = 100000 }
+    local kills = 0
+    for _, call in ipairs { "rename", "unlink", "mkdir", "rmdir", "fsync", "fdatasync" } do
+      local n, killed = 0, true
+      while killed do
+        n = n + 1
+        assert(n < 100, "it is killed for ever")
+        begin_anew()
+        local what = call .. " " .. n
+        local text = run("never", helper.with(more, {
+          STRACE = helper.strace("-o /dev/null -e trace=" .. call .. " -e inject=" .. call .. ":signal=KILL:when=" .. n),
+        }))
+        killed = not text:find("^" .. ROWS .. " ")
+        if killed then
+          text = run("never", more)
+          kills = kills + 1
+        end
+        assert(text:find("^" .. ROWS .. " " .. ROWS .. " "), what .. ", then: " .. text)
+        each_row_once(what)
+        assert.are.equal("failed.csv\nsuccessful.csv\nunprocessed.csv\n", (helper.shell("ls -A " .. directory .. "/results")), what)
+      end
+    end
+    assert.is_true(kills > 20)
+  end)
+
   it("by SIGKILL while it writes rows to the disk, or at any line of the journal after that", function()
     local more = { ROWS = ROWS }
     local _, lines = measure(more)

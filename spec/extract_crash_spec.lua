@@ -99,6 +99,36 @@ describe("an extract that is broken off", function()
     end)
   end
 
+  it("by SIGKILL at every change of a name of a file, without a journal, leaves nothing beside the file of the next one", function()
+    if not helper.may_trace() then
+      pending "strace cannot be used here"
+      return
+    end
+    local kills = 0
+    for _, call in ipairs { "rename", "unlink", "mkdir", "rmdir" } do
+      local n, killed = 0, true
+      while killed do
+        n = n + 1
+        assert(n < 200, "it is killed for ever")
+        begin_anew()
+        local values = { KILL = "never", PAGES = 2, FILE = directory .. "/rows.csv" }
+        local what = call .. " " .. n
+        local text = run_program("extract", org, helper.with(values, {
+          STRACE = helper.strace("-o /dev/null -e trace=" .. call .. " -e inject=" .. call .. ":signal=KILL:when=" .. n),
+        }))
+        killed = not text:find("^" .. ROWS .. " ")
+        if killed then
+          text = run_program("extract", org, values)
+          kills = kills + 1
+        end
+        assert(text:find("^" .. ROWS .. " "), what .. ", then: " .. text)
+        assert.are.equal(expected, helper.content(directory .. "/rows.csv"), what)
+        assert.are.equal("rows.csv\n", (helper.shell("ls -A " .. directory)), what)
+      end
+    end
+    assert.is_true(kills > 5)
+  end)
+
   it("by SIGKILL in the middle of a page", function()
     local requests = measure(1)
     for n = 1, PAGES do

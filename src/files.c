@@ -278,7 +278,7 @@ bool output_is_direct(const char *path)
     return direct;
 }
 
-static int begin(struct output *o, const char *path, bool plain)
+int output_begin(struct output *o, const char *path)
 {
     struct stat st;
     bool there;
@@ -288,18 +288,13 @@ static int begin(struct output *o, const char *path, bool plain)
         if (o->fd < 0)
             why = errno == ENXIO && S_ISFIFO(st.st_mode) ? FILE_NO_READER : errno;
     } else if (!why) {
-        why = open_part(o, plain);
+        why = open_part(o, true);
         if (!why && there)
             why = keep_permissions(o->fd, &st);
     }
     if (why)
         output_discard(o);
     return why;
-}
-
-int output_begin(struct output *o, const char *path)
-{
-    return begin(o, path, true);
 }
 
 /* Writes to what may be a pipe that nobody reads any more, which is an error and must not end the host. */
@@ -372,30 +367,48 @@ void output_discard(struct output *o)
     o->part = o->target = NULL;
 }
 
-/* `from` takes over the permissions of the part of `o`, and its place. */
-static int take_place(struct output *o, const char *from)
+/* What a new file at the target of `o` would be: whose, and with which permissions. Where that can be had no name is
+ * made for it, since a kill would leave that behind. */
+static int look_at_new(struct output *o, struct stat *st)
 {
-    struct stat st;
-    int why;
-    int fd = open_regular(from, O_RDONLY | O_NOFOLLOW, 0, &st, &why);
-    if (fd < 0)
+    int why = 0;
+#ifdef O_TMPFILE
+    size_t len = directory_length(o->target);
+    char *directory = join(o->target, len, len ? "" : ".", "");
+    int fd = directory ? open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0666) : -1;
+    free(directory);
+    if (fd >= 0) {
+        why = fstat(fd, st) == 0 ? 0 : errno;
+        close(fd);
         return why;
-    why = fstat(o->fd, &st) == 0 ? keep_permissions(fd, &st) : errno;
-    if (!why)
-        why = rename_to_target(o, from, fd);
-    close(fd);
+    }
+#endif
+    why = open_part(o, false); /* its plain name may be that of the file that is to come there */
+    if (!why && fstat(o->fd, st) != 0)
+        why = errno;
     return why;
 }
 
 int file_publish(const char *from, const char *path)
 {
     struct output o;
-    if (output_is_direct(path)) /* not opened: whoever reads from a pipe would see its end */
-        return FILE_NOT_REGULAR;
-    /* The part is never written: it shows the permissions of a new file. Its plain name may be that of `from`. */
-    int why = begin(&o, path, false);
+    struct stat st;
+    struct stat own;
+    bool there;
+    int fd = -1;
+    int why = look(&o, path, &there, &st);
+    if (!why && o.direct) /* not opened: whoever reads from a pipe would see its end */
+        why = FILE_NOT_REGULAR;
+    if (!why && !there)
+        why = look_at_new(&o, &st);
     if (!why)
-        why = o.direct ? FILE_NOT_REGULAR : take_place(&o, from);
+        fd = open_regular(from, O_RDONLY | O_NOFOLLOW, 0, &own, &why);
+    if (!why)
+        why = keep_permissions(fd, &st);
+    if (!why)
+        why = rename_to_target(&o, from, fd);
+    if (fd >= 0)
+        close(fd);
     output_discard(&o);
     return why;
 }

@@ -101,6 +101,22 @@ static int list_directory(lua_State *L)
     return 1;
 }
 
+static int fail_to_make(lua_State *L, const char *directory, int why)
+{
+    return bj_fail(L, BJ_ERR_IO, NULL, "%s: nothing can be made there: %s", directory, strerror(why));
+}
+
+/* core.can_make(directory) -> true | nil, err: may this user make files there? Nothing is tried, since a kill would
+ * leave that behind. */
+static int can_make(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    if (faccessat(AT_FDCWD, path, W_OK | X_OK, AT_EACCESS) != 0)
+        return fail_to_make(L, path, errno);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 /* core.temporary_directory(prefix) -> path | nil, err: a new one, for this user alone */
 static int temporary_directory(lua_State *L)
 {
@@ -114,7 +130,7 @@ static int temporary_directory(lua_State *L)
         int why = errno;
         const char *slash = strrchr(prefix, '/');
         lua_pushlstring(L, slash ? prefix : ".", slash > prefix ? (size_t)(slash - prefix) : 1);
-        return bj_fail(L, BJ_ERR_IO, NULL, "%s: nothing can be made there: %s", lua_tostring(L, -1), strerror(why));
+        return fail_to_make(L, lua_tostring(L, -1), why);
     }
     lua_pushstring(L, path);
     return 1;
@@ -146,8 +162,13 @@ static int random_id(lua_State *L)
 void bj_open_directory(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"lock", new_lock},       {"list_directory", list_directory}, {"temporary_directory", temporary_directory},
-        {"same_file", same_file}, {"random_id", random_id},           {NULL, NULL},
+        {"lock", new_lock},
+        {"list_directory", list_directory},
+        {"temporary_directory", temporary_directory},
+        {"same_file", same_file},
+        {"random_id", random_id},
+        {"can_make", can_make},
+        {NULL, NULL},
     };
     static const luaL_Reg methods[] = {
         {"close", release_lock},

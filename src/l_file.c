@@ -406,6 +406,13 @@ static int sync_file(lua_State *L)
     return 1;
 }
 
+/* core.sync_name(path): that this file or directory has this name is on the disk, where its file system can do that */
+static int sync_name(lua_State *L)
+{
+    file_sync_directory(luaL_checkstring(L, 1));
+    return 0;
+}
+
 /* Moves at most `want` bytes. Answers how many that were, less than 0 for a failure. */
 static ssize_t copy_piece(int from, off_t at, int to, off_t place, char *piece, size_t want)
 {
@@ -480,6 +487,7 @@ void bj_open_file(lua_State *L)
         {"sync", sync_file},
         {"copy_bytes", copy_bytes},
         {"crc32", checksum},
+        {"sync_name", sync_name},
         {"make_directory", make_directory},
         {"is_direct", is_direct},
         {NULL, NULL},

@@ -129,7 +129,7 @@ end
 local function check_file(path)
   check(not core.list_directory(path), path .. ": it is a directory")
   if not core.is_direct(path) then
-    os.remove(check(core.temporary_directory((path:match "^(.*/)[^/]*$" or "") .. ".bulkjob-")))
+    check(core.can_make(path:match "^(.+)/[^/]*$" or path:match "^/" or "."))
   end
 end
 

@@ -385,11 +385,12 @@ local function start(self, identity, plan, more)
   if not ok then
     return io_error(path .. ".new", err.message)
   end
-  ok, err = core.publish(path .. ".new", path)
+  ok, err = os.rename(path .. ".new", path)
   if not ok then
-    return nil, err
+    return io_error(path, err)
   end
-  core.sync(self.directory:match "^(.*/)[^/]+$" or ".")
+  core.sync_name(path)
+  core.sync_name((self.directory:gsub("/+$", "")))
   if self.log then
     self.log:close()
   end
@@ -543,7 +544,7 @@ local function remove_directory(self)
     for _, name in ipairs { "log.new", "log", "lock" } do
       os.remove(self.directory .. "/" .. name)
     end
-    if not self.existed then
+    if self.temporary or not self.existed then -- one that was there may be somebody else's
       os.remove(self.directory)
     end
   end

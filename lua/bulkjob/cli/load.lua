@@ -135,6 +135,7 @@ local function spool(path)
     piece, why = io.stdin:read(PIECE)
   end
   files.check(file:close())
+  session.check_interrupt() -- which may be why it ended
   files.check(not why, "the standard input: " .. tostring(why))
 end
 

@@ -35,7 +35,7 @@ function outcome.open(load)
     files.check(not core.is_direct(path), path .. ": a regular file expected")
   end
   load.results_lock = files.check(core.lock(directory .. "/."))
-  os.remove(files.check(core.temporary_directory(directory .. "/.bulkjob-"))) -- can something be made there?
+  files.check(core.can_make(directory))
 end
 
 -- A header has at most 32,000 characters (the guide, Prepare CSV Files), of at most four bytes, and quotes.
