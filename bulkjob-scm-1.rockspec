@@ -55,6 +55,7 @@ build = {
     ["bulkjob.cli.secrets"] = "lua/bulkjob/cli/secrets.lua",
     ["bulkjob.cli.session"] = "lua/bulkjob/cli/session.lua",
     ["bulkjob.cli.status"] = "lua/bulkjob/cli/status.lua",
+    ["bulkjob.cli.version"] = "lua/bulkjob/cli/version.lua",
     ["bulkjob.client"] = "lua/bulkjob/client.lua",
     ["bulkjob.csv"] = "lua/bulkjob/csv.lua",
     ["bulkjob.describe"] = "lua/bulkjob/describe.lua",
