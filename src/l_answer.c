@@ -197,8 +197,11 @@ void bj_push_reply(lua_State *L, const struct transfer *t, enum expect expect, b
     size_t len = in_memory ? t->sink.memory.len : 0;
     size_t n;
     const char *after = transfer_header(t, "Retry-After", &n);
-    double now = response_date(t); /* a moment that it names is one on its own clock */
-    r->retry_after = after ? retry_after_seconds(after, n, now < 0 ? time(NULL) : (time_t)now) : -1;
+    r->retry_after = -1;
+    if (after) {
+        double now = response_date(t); /* a moment that it names is one on its own clock */
+        r->retry_after = retry_after_seconds(after, n, now < 0 ? time(NULL) : (time_t)now);
+    }
     while (len && isspace((unsigned char)*text)) {
         text++;
         len--;
