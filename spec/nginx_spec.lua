@@ -645,7 +645,7 @@ describe("in nginx", function()
     server:get "/iterate"
     server:get "/assert"
     server:get "/short"
-    assert.are.equal(1, #server:log "runtime error: protocol error: the pages hold 5 rows, and the job says that it found 9")
+    assert.are.equal(1, #server:log "runtime error: protocol error: rows that the job counts: 9; rows in its results: 5")
     assert.are.equal(1, #server:log "runtime error: api error NOT_FOUND")
     assert.are.equal(1, #server:log "runtime error: content_by_lua%(nginx.conf:%d+%):1: api error NOT_FOUND")
     assert.are.equal(0, #server:log "unknown reason")
