@@ -411,6 +411,17 @@ describe("a run", function()
       assert.are.equal("Open", org:job(report.left_open[1]).state)
       assert.are.equal(40, org:count "Account")
     end)
+
+    it("and names it, too, when it is one of the second pass", function()
+      org:set { second_upload = "taken" }
+      org:fault { method = "PUT", after = 1, reset = "after" }
+      org:fault { method = "PATCH", after = 2, status = 400, body = BAD_BATCH }
+      local report = assert(client:load(options {
+        file = write("a.csv", csv(1, 20) .. "Again,E1\n"), part_bytes = 100000, results = path "results", retry_failed = "DUPLICATE_VALUE",
+      }))
+      assert.are.same({ 21, 1, 1, 1 }, { report.processed, report.failed, report.retried, #report.left_open })
+      assert.are.equal("Open", org:job(report.left_open[1]).state)
+    end)
   end)
 
   describe("has results of one run or none", function()

@@ -196,6 +196,10 @@ local function retry_failed(load, sums, paths)
   sums.unknown = sums.unknown + second.unknown
   sums.strays = sums.strays + second.strays
   sums.lower_bound = sums.lower_bound or second.lower_bound
+  for _, id in ipairs(second.left_open or {}) do
+    sums.left_open = sums.left_open or {}
+    table.insert(sums.left_open, id)
+  end
   return merged
 end
 
