@@ -20,6 +20,9 @@ local store = require "store"
 ffi.cdef [[
 int kill(int pid, int sig);
 int getppid(void);
+struct pollfd { int fd; short events; short revents; };
+int poll(struct pollfd *, unsigned long, int);
+intptr_t read(int, void *, size_t);
 ]]
 
 local M = { info = {} }
@@ -29,7 +32,7 @@ local WATCH_SECONDS = 0.5
 
 -- All that a sandbox writes into its directory, as in the launcher; what tells others that it is gone goes last.
 local NAMES = "jobs tmp logs org.db org.db-journal org.db-wal org.db-shm nginx.conf start ca.key ca.pem server.key server.csr server.ext "
-  .. "server.pem ready.new problem.new problem nginx.pid .bulkjob-sandbox ready"
+  .. "server.pem ready.new problem.new problem nginx.pid .bulkjob-sandbox.new .bulkjob-sandbox ready"
 
 --- The launcher cleans up when it ends in an orderly way. When it was killed, this does.
 local function clean_up()
@@ -41,6 +44,37 @@ local function clean_up()
   os.execute(command)
 end
 
+--- Remove the file that says that the org is ready, unless it is another's by now.
+local function remove_ready_file()
+  local path = M.ready_file
+  for _, name in ipairs(path and { path, path .. ".new" } or {}) do
+    local file = io.open(name, "rb")
+    local text = file and file:read "*a" or ""
+    if file then
+      file:close()
+    end
+    if text ~= "" and M.ready_text:sub(1, #text) == text then -- it may have been written in part
+      os.remove(name)
+    end
+  end
+end
+
+local STANDARD_INPUT = 3 -- where the launcher hands its own over
+local IN, ERROR, HUNG_UP = 1, 8, 16
+
+--- Has the standard input of the launcher ended?
+local function input_is_over()
+  local poll = ffi.new("struct pollfd[1]", { { STANDARD_INPUT, IN, 0 } })
+  if ffi.C.poll(poll, 1, 0) <= 0 then
+    return false
+  end
+  local events = poll[0].revents
+  if bit.band(events, IN) == 0 then
+    return bit.band(events, ERROR + HUNG_UP) ~= 0
+  end
+  return ffi.C.read(STANDARD_INPUT, ffi.new "char[4096]", 4096) == 0
+end
+
 local function is_gone(pid)
   return ffi.C.kill(pid, 0) ~= 0 and ffi.errno() == NO_SUCH_PROCESS
 end
@@ -50,11 +84,12 @@ local function watch(premature)
   if premature then
     return
   end
-  local orphaned, alone = ffi.C.getppid() ~= M.launcher, false
+  local orphaned, alone = ffi.C.getppid() ~= M.launcher, M.until_eof and input_is_over()
   for _, owner in ipairs(M.owners) do
     alone = alone or is_gone(owner)
   end
   if orphaned then
+    remove_ready_file()
     clean_up()
     ffi.C.kill(ngx.worker.pid(), SIGTERM)
     return
@@ -98,10 +133,11 @@ end
 local ANY = { ["0.0.0.0"] = "127.0.0.1", ["[::]"] = "[::1]" }
 
 --- options: dir, bind, port, tls_port (false: HTTP only), http2_port (false: none), control_port, launcher and owners (process ids), keep, made (the directory was
---- made by us).
+--- made by us), until_eof.
 function M.start(options)
   local start_settings, start = start_file.read(options.dir)
   M.launcher, M.owners, M.keep, M.made = options.launcher, options.owners, options.keep, options.made
+  M.until_eof, M.ready_file = options.until_eof, start and start.ready_file
   M.start_settings = assert(start_settings, start)
   assert(settings.set(start_settings))
   M.public = options.bind ~= "127.0.0.1"
@@ -138,7 +174,8 @@ function M.start(options)
     return a[1] < b[1]
   end)
   local file = assert(io.open(info.dir .. "/ready.new", "w"))
-  assert(file:write(json.encode(json.object(ready)), "\n"))
+  M.ready_text = json.encode(json.object(ready)) .. "\n"
+  assert(file:write(M.ready_text))
   assert(file:close())
   assert(os.rename(info.dir .. "/ready.new", info.dir .. "/ready"))
 end
