@@ -3,9 +3,17 @@
 #include "clock.h"
 #include "transfer.h"
 
+#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#endif
+
+static const double LONGEST_SLEEP = 60; /* seconds; who sleeps looks again anyhow */
 
 struct channel *channel_new(void)
 {
@@ -14,6 +22,8 @@ struct channel *channel_new(void)
         return NULL;
     atomic_init(&c->refs, 1);
     atomic_init(&c->news, 0);
+    atomic_init(&c->sleeping, false);
+    atomic_init(&c->wakes, 0);
     pthread_mutex_init(&c->lock, NULL);
     c->pid = getpid();
     c->last = &c->first;
@@ -55,6 +65,49 @@ static void clear_wakeup(struct channel *c)
         wakeup_clear(&c->wakeup);
     c->sent = false;
 }
+
+#ifdef __linux__
+
+static long futex(atomic_uint *word, int what, unsigned value, const struct timespec *timeout)
+{
+    return syscall(SYS_futex, word, what, value, timeout, NULL, 0);
+}
+
+/* Not under the lock: who wakes would wait for it. Each wake-up grows the word before it looks for a sleeper, and a
+ * sleeper shows itself after it has read the word, so none is missed. */
+static void wake_sleeper(struct channel *c)
+{
+    atomic_fetch_add(&c->wakes, 1);
+    if (atomic_load(&c->sleeping))
+        futex(&c->wakes, FUTEX_WAKE_PRIVATE, INT_MAX, NULL);
+}
+
+/* Always with a time-out: without one the kernel goes on sleeping after a signal whose handler has SA_RESTART. */
+static bool sleep_while(struct channel *c, unsigned wakes, double seconds)
+{
+    int ms = clock_poll_ms(seconds < 0 ? LONGEST_SLEEP : seconds);
+    struct timespec timeout = {ms / 1000, ms % 1000 * 1000000L};
+    futex(&c->wakes, FUTEX_WAIT_PRIVATE, wakes, &timeout);
+    return true;
+}
+
+#else
+
+static void wake_sleeper(struct channel *c)
+{
+    (void)c;
+}
+
+static bool sleep_while(struct channel *c, unsigned wakes, double seconds)
+{
+    struct pollfd p = {.fd = channel_fd(c), .events = POLLIN};
+    (void)wakes;
+    if (p.fd >= 0)
+        poll(&p, 1, seconds < 0 ? -1 : clock_poll_ms(seconds));
+    return p.fd >= 0;
+}
+
+#endif
 
 static void append(struct channel *c, struct transfer *t)
 {
@@ -101,6 +154,7 @@ bool channel_put(struct channel *c, struct transfer *t)
     if (open && !t->listed)
         append(c, t);
     pthread_mutex_unlock(&c->lock);
+    wake_sleeper(c);
     return open;
 }
 
@@ -166,8 +220,10 @@ void channel_attach(struct channel *c, int fd)
 void channel_detach(struct channel *c)
 {
     pthread_mutex_lock(&c->lock);
-    if (c->has_socket)
+    if (c->has_socket) {
         wakeup_close(&c->wakeup);
+        c->woken = false;
+    }
     c->has_socket = false;
     pthread_mutex_unlock(&c->lock);
 }
@@ -177,9 +233,9 @@ void channel_wake(struct channel *c)
     pthread_mutex_lock(&c->lock);
     if (c->wakeup.write_fd >= 0)
         send_wakeup(c);
-    else
-        c->woken = true;
+    c->woken = true;
     pthread_mutex_unlock(&c->lock);
+    wake_sleeper(c);
 }
 
 bool channel_peer_closed(struct channel *c)
@@ -192,21 +248,25 @@ bool channel_peer_closed(struct channel *c)
     return abandoned;
 }
 
+/* Was it woken without news since this was asked last? */
+static bool take_woken(struct channel *c)
+{
+    pthread_mutex_lock(&c->lock);
+    bool woken = c->woken;
+    c->woken = false;
+    pthread_mutex_unlock(&c->lock);
+    return woken;
+}
+
 bool channel_sleep(struct channel *c, double seconds)
 {
-    struct pollfd p = {.events = POLLIN};
-    if (atomic_load_explicit(&c->news, memory_order_acquire) != 0) {
-        /* Whoever brought it may have been sent to sleep with the lock, by the waking of this very thread: channel_next
-         * would find nothing until then, and the caller be back at once, over and over. */
-        pthread_mutex_lock(&c->lock);
-        pthread_mutex_unlock(&c->lock);
+    unsigned before = atomic_load(&c->wakes);
+    /* Also waits for whoever brought news and was sent to sleep with the lock: channel_next would find nothing until
+     * then, and the caller be back at once, over and over. */
+    if (take_woken(c) || atomic_load(&c->news) != 0 || seconds == 0)
         return true;
-    }
-    if (seconds == 0)
-        return true;
-    p.fd = channel_fd(c);
-    if (p.fd < 0)
-        return false;
-    poll(&p, 1, seconds < 0 ? -1 : clock_poll_ms(seconds));
-    return true;
+    atomic_store(&c->sleeping, true);
+    bool ok = atomic_load(&c->news) != 0 || sleep_while(c, before, seconds);
+    atomic_store(&c->sleeping, false);
+    return ok;
 }

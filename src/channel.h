@@ -17,12 +17,16 @@ struct channel {
     pid_t pid;
     atomic_int news; /* transfers in the list */
 
+    /* Who sleeps in channel_sleep needs no descriptor, and is woken when the lock is free again. */
+    atomic_bool sleeping;
+    atomic_uint wakes; /* grows with each wake-up of a sleeper */
+
     pthread_mutex_t lock; /* guards what follows, and `listed` of the transfers in the list */
     bool closed;
     struct transfer *first;
     struct transfer **last;
     struct wakeup wakeup; /* closed as long as nobody needs a descriptor */
-    bool woken;           /* by the host, while it was closed */
+    bool woken;           /* without news, and nobody has seen it yet */
     bool sent;            /* the wakeup was sent since it was last cleared */
 
     /* Under the lock of the engine that has it in its list. */

@@ -68,6 +68,26 @@ works["plain rows"] = function(path, records)
   end
 end
 
+-- The same strings and tables, out of lines that are in memory, at places that are known.
+works["cut rows"] = function(path)
+  local lines = {}
+  for line in io.lines(path) do
+    lines[#lines + 1] = line
+  end
+  local sub = string.sub
+  return function()
+    local last
+    for i = 2, #lines do
+      local s = lines[i]
+      last = {
+        Id = sub(s, 1, 18), Name = sub(s, 20, 34), Ext__c = sub(s, 36, 44), City = sub(s, 46, 53), Country = sub(s, 55, 61),
+        Amount = sub(s, 63, 68), Created = sub(s, 70, 89), Flag = sub(s, 91, 95), Phone = sub(s, 97, 110), Notes = sub(s, 112, 150),
+      }
+    end
+    return last and #lines - 1
+  end
+end
+
 function works.encode(path, records)
   local csv = require("bulkjob").csv
   local rows = some_rows(path, 1000)
