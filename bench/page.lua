@@ -2,7 +2,7 @@
 --
 --   make bench-large                    or: tools/run-lua build/lua5.4 lua5.4 bench/page.lua [CASE]
 --
--- Each page is loaded again and again for five seconds, and meanwhile one kept connection asks for /limits as fast as it can. The figures
+-- Each page is loaded again and again for three seconds, and meanwhile one kept connection asks for /limits as fast as it can. The figures
 -- are the medians of three rounds. Ends non-zero when one does not hold.
 
 local bulkjob = require "bulkjob"
@@ -11,7 +11,7 @@ local core = require "bulkjob.core"
 local figures = require "bench.lib.figures"
 local socket = require "socket"
 
-local JOBS, ROWS, LOGGED, SECONDS = 10000, 1000000, 100000, 5
+local JOBS, ROWS, LOGGED, SECONDS = 10000, 1000000, 100000, 3
 
 local only = arg[1]
 local org = control.start { https = false, slice_rows = 5000, processing_seconds = 0, log_size = LOGGED }
