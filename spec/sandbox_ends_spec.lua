@@ -304,6 +304,19 @@ describe("a sandbox", function()
     end
   end)
 
+  it("removes the ready file of one whose processes were all killed, with the next start", function()
+    local pid = start(RUN)
+    until_true("it is ready", ready)
+    signal("KILL", "-" .. pid)
+    until_true("all has ended", function()
+      return #running() == before.processes
+    end)
+    assert.is_truthy(ready())
+    sh(("cd %s; echo | TMPDIR=%s %s --until-eof --json"):format(root, temporary, RUN))
+    assert.is_nil(ready())
+    assert.are.same({}, left())
+  end)
+
   it("ends in an orderly way when the disk is full, at any moment of its start and later", function()
     if sh("unshare -m mount -t tmpfs -o size=64k none " .. temporary) ~= "" then
       return pending "mounting a small file system is not permitted"
