@@ -106,6 +106,8 @@ describe("a C program that hosts Lua", function()
       local result = run_example(root .. "/host")
       is_clean(result)
       assert.matches("processed: 2000\n", result.out)
+      result = shell(("env -u LUA_PATH -u LUA_CPATH -u SF_INSTANCE_URL %s/bin/bulkjob limits"):format(root)) -- below a prefix that Lua does not search
+      assert.matches("^bulkjob: auth error: SF_INSTANCE_URL is not set", result.err)
       is_clean(shell(make .. "uninstall"))
       assert.are.equal("", shell(("find %s -name '*bulkjob*'"):format(root)).out)
     end)
