@@ -60,9 +60,7 @@ local OF_THE_CLIENT = {
 }
 
 local function fail(options, err)
-  if not (options.json and output.json { error = err }) then
-    io.stderr:write("bulkjob: ", tostring(err), "\n")
-  end
+  output.error(options, err)
   return status.REFUSED
 end
 

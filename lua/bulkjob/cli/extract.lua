@@ -31,7 +31,7 @@ end
 -- The library's whole extract: pages at the same time, and a journal.
 local function to_file(client, options, arguments)
   local show, clear = bar.new(options, describe)
-  local report, err, stopped = resumable(client, options, arguments, options.output, clear, function(journal)
+  local report, code = resumable(client, options, arguments, options.output, clear, function(journal)
     return client:extract {
       query = options.query, operation = options.all_rows and "queryAll" or "query", file = options.output,
       journal = journal, restart = options.restart,
@@ -39,10 +39,7 @@ local function to_file(client, options, arguments)
       pages = options.pages, on_progress = show,
     }
   end, print_report)
-  if not report then
-    return stopped, err
-  end
-  return status.GOOD
+  return report and status.GOOD or code
 end
 
 -- The lines of a set, one for each row.

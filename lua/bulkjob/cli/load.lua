@@ -141,28 +141,33 @@ end
 
 local function load_file(client, options, arguments, path)
   local show, clear = bar.new(options, describe)
-  local report, err, stopped = resumable(client, options, arguments, options.file ~= "-" and path or nil, clear, function(journal)
-    return client:load {
+  local report, code = resumable(client, options, arguments, options.file ~= "-" and path or nil, clear, function(journal)
+    local report, err = client:load {
       object = options.object, operation = options.operation, externalIdFieldName = options.externalIdFieldName,
       assignmentRuleId = options.assignmentRuleId, file = path, jobs = options.jobs, part_bytes = options.part_bytes,
       journal = journal, restart = options.restart, results = options.results, join = options.join, retry_failed = options.retry_failed,
       describe = options.describe, wait = not options.no_wait, on_progress = show,
     }
+    if err and options.file == "-" then
+      local from, to = err.message:find(path, 1, true)
+      err.message = from and err.message:sub(1, from - 1) .. "the standard input" .. err.message:sub(to + 1) or err.message
+    end
+    return report, err
   end, print_report)
   if not report then
-    return stopped, err
+    return code
   end
   return (report.failed == 0 and (options.no_wait or report.unprocessed + report.unknown == 0)) and status.GOOD or status.SOME_FAILED
 end
 
----@return integer|nil status, bulkjob.Error|nil err
+---@return integer status
 return function(client, options, arguments)
   if options.file ~= "-" then
     return load_file(client, options, arguments, options.file)
   end
   local directory = files.check(core.temporary_directory((os.getenv "TMPDIR" or "/tmp") .. "/bulkjob-"))
   local path = directory .. "/stdin.csv"
-  local good, code, err = pcall(function()
+  local good, code = pcall(function()
     spool(path)
     return load_file(client, options, arguments, path)
   end)
@@ -170,9 +175,6 @@ return function(client, options, arguments)
   os.remove(directory)
   if not good then
     error(code, 0)
-  elseif err then
-    local from, to = err.message:find(path, 1, true)
-    err.message = from and err.message:sub(1, from - 1) .. "the standard input" .. err.message:sub(to + 1) or err.message
   end
-  return code, err
+  return code
 end

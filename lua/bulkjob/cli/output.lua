@@ -121,6 +121,15 @@ function output.pieces(...)
   return not err or nil, err
 end
 
+--- Says what went wrong: to a program as JSON, to people on the standard error.
+---@param options { json: boolean|nil }
+---@param err bulkjob.Error
+function output.error(options, err)
+  if not (options.json and output.json { error = err }) then
+    io.stderr:write("bulkjob: ", tostring(err), "\n")
+  end
+end
+
 local function sorted_keys(t)
   local keys = {}
   for key in pairs(t) do

@@ -26,7 +26,7 @@ local function say_how_to_go_on(options, arguments, journal, err)
   end
 end
 
---- Calls `work(journal)`, which answers a report, or nil, err, and prints the report. The run is in FILE.bulkjob, or where --journal
+--- Calls `work(journal)`, which answers a report, or nil, err, and prints the report, or the error and how to go on. The run is in FILE.bulkjob, or where --journal
 --- says; the one beside the file goes when all is done and said.
 ---@param client bulkjob.Client
 ---@param options table
@@ -35,21 +35,28 @@ end
 ---@param clear fun() ends the display of the progress
 ---@param work fun(journal: string|nil): table|nil, bulkjob.Error|nil
 ---@param print_report fun(report: table, options: table)
----@return table|nil report nil when it was interrupted, too
----@return bulkjob.Error|nil err
----@return integer|nil status of an interrupt
+---@return table|nil report
+---@return integer|nil status without a report, when all is said
 return function(client, options, arguments, file, clear, work, print_report)
   local journal = options.journal or file and file .. ".bulkjob"
-  local good, report, err = pcall(work, journal)
+  local good, report, err = pcall(function()
+    local report, err = work(journal)
+    if not report then
+      session.check_interrupt() -- which may be why
+    end
+    return report, err
+  end)
   clear()
   if not good and report ~= session.INTERRUPTED then
     error(report, 0)
   elseif not good or not report then
-    if not journal then
-      return nil, err, not good and status.INTERRUPTED or nil
+    if good then
+      output.error(options, err)
     end
-    say_how_to_go_on(options, arguments, journal, err)
-    return nil, err, not good and status.INTERRUPTED or nil
+    if journal then
+      say_how_to_go_on(options, arguments, journal, err)
+    end
+    return nil, good and status.REFUSED or status.INTERRUPTED
   end
   print_report(report, options)
   if not output.problem() and not options.journal and journal and not options.no_wait then
