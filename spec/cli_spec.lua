@@ -485,6 +485,17 @@ describe("the command", function()
       end)
     end
 
+    it("breaks the report between words, and says how to print the failed rows", function()
+      local file = assert(io.open(path "bad.csv", "wb"))
+      file:write "Name,Ext__c\n,E1\n"
+      file:close()
+      start(40, "load " .. path "bad.csv" .. " --object Account")
+      local text = screen:wait_for "status 1":gsub("%s+", " ")
+      assert.matches("1 row in 1 job, [%d:]+: 0 good, 1 failed, 0 not processed why", text)
+      assert.matches("1 REQUIRED_FIELD_MISSING: Required fields are missing: %[Name%]:Name such as Ext__c=E1 ", text)
+      assert.matches("bulkjobresults750%w+failedstatus1", (text:gsub(" ", ""))) -- a command is one line, however narrow it is
+    end)
+
     it("takes a Ctrl-C in the wait, keeps what was committed, and goes on by the line it prints", function()
       org:hold(true)
       start(200, "load " .. rows() .. " --object Account --part-bytes 20k --jobs 2")

@@ -429,7 +429,7 @@ describe("a run", function()
       local file = write("a.csv", csv(1, 10))
       write("plain", "x")
       for what, results in pairs {
-        ["holds the input"] = path(), ["File exists"] = path "plain", ["No such file"] = path "no/where",
+        ["holds the input"] = path(), ["plain is a file: results go into a directory of their own"] = path "plain", ["No such file"] = path "no/where",
       } do
         local report, err = load { file = file, results = results, journal = path "journal" }
         assert.is_nil(report)

@@ -5,13 +5,7 @@ local output = require "bulkjob.cli.output"
 local bar = {}
 
 local STDERR = 2
-local DEFAULT_COLUMNS = 80
 local LINE_SECONDS = 5
-
-local function columns()
-  local width = core.terminal(STDERR)
-  return width and (width > 0 and width or tonumber(os.getenv "COLUMNS") or DEFAULT_COLUMNS)
-end
 
 -- What is said, the most important first.
 local function words(progress, share, more)
@@ -51,11 +45,12 @@ end
 function bar.new(options, describe)
   local drawn, last = false, nil
   local function clear()
-    if drawn then
-      io.stderr:write("\r", (" "):rep((columns() or DEFAULT_COLUMNS) - 1), "\r")
+    local width = drawn and output.columns(STDERR)
+    if width then
+      io.stderr:write("\r", (" "):rep(width - 1), "\r")
       io.stderr:flush()
-      drawn = false
     end
+    drawn = false
   end
   local function show(progress)
     if options.quiet then
@@ -64,7 +59,7 @@ function bar.new(options, describe)
       output.json_progress { progress = progress }
       return
     end
-    local width = columns()
+    local width = output.columns(STDERR)
     local share, more = describe(progress)
     local list = words(progress, share, more)
     if width and os.getenv "TERM" ~= "dumb" then

@@ -23,7 +23,14 @@ end
 
 -- So many jobs and so many reasons are shown.
 local MOST_SHOWN = 10
-local COLUMNS = 80
+
+-- The report is no wider than this, also on a wider terminal, and no narrower.
+local MOST_COLUMNS, LEAST_COLUMNS = 80, 24
+local STDOUT = 1
+
+local function columns()
+  return math.max(LEAST_COLUMNS, math.min(output.columns(STDOUT) or MOST_COLUMNS, MOST_COLUMNS))
+end
 
 -- The text, or its beginning where it is longer than so many bytes; no character is cut in two.
 local function cut(text, bytes)
@@ -32,10 +39,10 @@ end
 
 -- A text in as many lines as it takes, each behind so many blanks.
 local function wrap(text, indent)
-  local lines, line = {}, ""
+  local lines, line, room = {}, "", columns() - indent
   for word in text:gmatch "%S+" do
-    word = cut(word, COLUMNS - indent)
-    if line ~= "" and #line + 1 + #word > COLUMNS - indent then
+    word = cut(word, room)
+    if line ~= "" and #line + 1 + #word > room then
       lines[#lines + 1], line = line, ""
     end
     line = line == "" and word or line .. " " .. word
@@ -44,9 +51,14 @@ local function wrap(text, indent)
   return table.concat(lines, "\n" .. (" "):rep(indent))
 end
 
+-- A sentence of the report. Programs get it in one line.
+local function print_sentence(text)
+  output.line(output.columns(STDOUT) and wrap(text, 4) or text)
+end
+
 local function print_more(list, what)
   if #list > MOST_SHOWN then
-    output.line(("and %s more %s; --json shows all"):format(output.number(#list - MOST_SHOWN), what))
+    print_sentence(("and %s more %s; --json shows all"):format(output.number(#list - MOST_SHOWN), what))
   end
 end
 
@@ -81,10 +93,25 @@ local function print_errors(errors)
     output.line(("%10s  %s"):format(output.number(reason.count),
       wrap((reason.code and reason.code .. ": " or "") .. reason.message, 12)))
     if values[1] then
-      output.line((" "):rep(12) .. cut("such as " .. table.concat(values, ", "):gsub("%c", " "), COLUMNS - 12))
+      output.line((" "):rep(12) .. cut("such as " .. table.concat(values, ", "):gsub("%c", " "), columns() - 12))
     end
   end
   print_more(errors, "reasons")
+end
+
+-- Where the failed rows are, when nobody has asked for files of them.
+local function print_failed_jobs(report)
+  local ids = {}
+  for _, info in ipairs(report.jobs) do
+    if (info.numberRecordsFailed or 0) > 0 then
+      ids[#ids + 1] = info.id
+    end
+  end
+  output.line "to print the failed rows of a job:"
+  for i = 1, math.min(#ids, MOST_SHOWN) do
+    output.line("    bulkjob results " .. ids[i] .. " failed")
+  end
+  print_more(ids, "jobs with failed rows")
 end
 
 local function print_report(report, options)
@@ -95,19 +122,20 @@ local function print_report(report, options)
   local begin = ("%s in %s, %s: "):format(output.count(report.records, "row"), output.count(#report.jobs, "job"),
     output.time(report.seconds))
   if options.no_wait then
-    output.line(begin .. "all is sent and closed, and the service goes on by itself")
+    print_sentence(begin .. "all is sent and closed, and the service goes on by itself")
   else
-    output.line(begin .. ("%s good, %s failed, %s not processed"):format(output.number(report.processed - report.failed),
+    print_sentence(begin .. ("%s good, %s failed, %s not processed"):format(output.number(report.processed - report.failed),
       output.number(report.failed), output.number(report.unprocessed)))
   end
-  for what, there in pairs {
-    ["all of it was done by an earlier call, and nothing was sent"] = report.repeated, ["an earlier call had begun it"] = report.resumed,
-    [output.number(report.unknown) .. " of them have an unknown outcome: their jobs or results are gone"] = report.unknown > 0,
-    ["a create without an answer may have left an empty open job; bulkjob jobs --state Open shows it"] = report.strays > 0,
-    ["jobs left open, as they could not be aborted: " .. table.concat(report.left_open or {}, ", ")] = report.left_open ~= nil,
+  for _, note in ipairs {
+    { report.repeated, "all of it was done by an earlier call, and nothing was sent" },
+    { report.resumed, "an earlier call had begun it" },
+    { report.unknown > 0, output.number(report.unknown) .. " of them have an unknown outcome: their jobs or results are gone" },
+    { report.strays > 0, "a create without an answer may have left an empty open job; bulkjob jobs --state Open shows it" },
+    { report.left_open, "jobs left open, as they could not be aborted: " .. table.concat(report.left_open or {}, ", ") },
   } do
-    if there then
-      output.line(what)
+    if note[1] then
+      print_sentence(note[2])
     end
   end
   print_jobs(report)
@@ -115,6 +143,9 @@ local function print_report(report, options)
   if report.blank then
     output.line(wrap("failed.csv holds no values, for the service gave none back: it cannot be loaded again. The names in the header may "
       .. "be in another case than those of the fields; --describe tells", 0))
+  end
+  if report.failed > 0 and not report.results then
+    print_failed_jobs(report)
   end
   for _, name in ipairs { "successful", "failed", "unprocessed", "joined" } do
     if report.results and report.results[name] then

@@ -77,6 +77,16 @@ function output.text(text)
   return write(text)
 end
 
+local DEFAULT_COLUMNS = 80
+
+--- How many columns the terminal has; nil where there is none.
+---@param descriptor integer 1 for the standard output, 2 for the standard error
+---@return integer|nil
+function output.columns(descriptor)
+  local width = core.terminal(descriptor)
+  return width and (width > 0 and width or tonumber(os.getenv "COLUMNS") or DEFAULT_COLUMNS)
+end
+
 --- One JSON object a line.
 ---@return boolean
 function output.json(value)

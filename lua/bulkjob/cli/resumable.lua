@@ -26,8 +26,8 @@ local function say_how_to_go_on(options, arguments, journal, err)
   end
 end
 
---- Calls `work(journal)`, which answers a report, or nil, err, and prints the report, or the error and how to go on. The run is in FILE.bulkjob, or where --journal
---- says; the one beside the file goes when all is done and said.
+--- Calls `work(journal)`, which answers a report, or nil, err, and prints the report, or the error and how to go on. The run is in
+--- FILE.bulkjob, or where --journal says; the one beside the file goes when all is done and said.
 ---@param client bulkjob.Client
 ---@param options table
 ---@param arguments string[]
