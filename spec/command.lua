@@ -18,11 +18,14 @@ function command.run(directory, environment, arguments)
 end
 
 local terminal = {}
+local started = 0
 terminal.__index = terminal
 
 --- Starts it in a terminal of so many columns. After its end the terminal shows "status N". To be stopped by `stop`.
 function command.start(directory, columns, environment, arguments)
-  local self = setmetatable({ socket = "bulkjob" .. directory:gsub("%W", "") }, terminal)
+  -- The server of the terminal before may still be about to end: a new one at its socket would end with it.
+  started = started + 1
+  local self = setmetatable({ socket = "bulkjob" .. directory:gsub("%W", "") .. "-" .. started }, terminal)
   local path = directory .. "/script"
   local script = assert(io.open(path, "w"))
   script:write(environment, "\nexport LUA_PATH='", os.getenv "LUA_PATH", "' LUA_CPATH='", os.getenv "LUA_CPATH", "'\n",
