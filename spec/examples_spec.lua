@@ -113,6 +113,16 @@ describe("the example", function()
       assert.are.equal(1, org:count "Account")
     end)
 
+    it("refuses what it was asked wrongly", function()
+      with_nginx(nil, function(curl)
+        assert.are.equal("no CSV in the body\n400", curl "-w '%{http_code}' -X POST http://127.0.0.1:8080/accounts")
+        for _, query in ipairs { "", "?id=foo" } do
+          assert.matches("^an id of .*\n400$", curl("-w '%{http_code}' 'http://127.0.0.1:8080/job" .. query .. "'"))
+        end
+      end)
+      assert.are.equal(0, #org:requests())
+    end)
+
     it("says what went wrong", function()
       with_nginx(DEAD_TOKEN, function(curl)
         assert.are.equal("INVALID_SESSION_ID\n502", curl "-w '%{http_code}' --data-binary @accounts.csv http://127.0.0.1:8080/accounts")
