@@ -84,7 +84,8 @@ deps: ## install the Debian packages that are missing
 
 demo: ## the whole way of a job, against a local org
 	@tools/deps demo
-	@$(MAKE) --no-print-directory all
+	@echo 'building for $(LUA)'
+	@$(MAKE) --no-print-directory -s all
 	@tools/run-lua $(BINDING) $(LUA) examples/demo.lua
 
 example-host: all $(BINDING)/example-host ## examples/host.c, against a local org
