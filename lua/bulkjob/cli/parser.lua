@@ -218,7 +218,7 @@ Exit codes:
   sandbox:flag("--keep", "Leave the directory behind; the next start with it goes on where this one was.")
   sandbox:option("--token", "The access token (default: a random one).")
   sandbox:option("--set", "NAME=VALUE: a setting, such as processing_seconds=2."):count "*"
-  sandbox:option("--ready-file", "File that appears, with the line of JSON in it, when the org is ready.")
+  sandbox:option("--ready-file", "File that appears, with the line of JSON in it, when the org is ready. Nothing is printed then.")
   sandbox:option("--owner", "End with the process of this id."):convert(count)
   return parser
 end
