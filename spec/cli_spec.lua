@@ -236,6 +236,10 @@ describe("the command", function()
     it("names options as they are written, and an id that is none", function()
       local status, _, err = run("load " .. rows(1) .. " --object Account --join")
       assert.are.same({ 2, "bulkjob: --join needs --results, and to wait for them\n" }, { status, err })
+      status, _, err = run "create --operation insert"
+      assert.are.same({ 2, "bulkjob: --object is missing\n" }, { status, err })
+      status, _, err = run "create --operation query"
+      assert.are.same({ 2, "bulkjob: --query is missing: the SOQL to run\n" }, { status, err })
       status, _, err = run "info 123"
       assert.are.equal(2, status)
       assert.matches("'123' is no id of a job", err)
@@ -354,7 +358,7 @@ describe("the command", function()
       assert.are.equal(11, select(2, out:gsub("\n", "")))
       assert.are.equal(0, (run("results " .. id .. " failed -o " .. path "failed.csv")))
       assert.matches("sf__Error", helper.content(path "failed.csv"))
-      status, out = run "jobs --state JobComplete"
+      status, out = run "jobs --state jobcomplete"
       assert.are.equal(0, status)
       assert.matches("ID +STATE +OPERATION +OBJECT +CREATED\n" .. id .. " +JobComplete +insert +Account +20", out)
       assert.are.equal(0, (run("delete " .. id)))

@@ -117,7 +117,8 @@ local function misuse(why)
     text = text:gsub("^.-:%d+: ", "") -- where in the program it was raised
   end
   if text:find "^bulkjob: " then
-    return (text:gsub("^bulkjob: %w+: ", "bulkjob: "):gsub("[%a_]+", FLAGS))
+    text = text:gsub("^bulkjob: %w+: ", "bulkjob: ")
+    return (text:gsub("^bulkjob: (%l+) is missing", "bulkjob: --%1 is missing"):gsub("[%a_]+", FLAGS))
   end
   local about = text:match "^bulkjob%.[%w_.]+: (.*)$" -- the client, or a source of its token
   return about and "bulkjob: " .. about:gsub("^option '(.-)'", "%1"):gsub("^[%a_.]+", OF_THE_CLIENT)

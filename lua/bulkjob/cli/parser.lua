@@ -54,6 +54,16 @@ local function job_id(text)
   return text
 end
 
+local STATES = {}
+for _, name in ipairs { "Open", "UploadComplete", "InProgress", "JobComplete", "Failed", "Aborted" } do
+  STATES[name:lower()] = name
+end
+
+-- A state in the letters of the service. Jobs of Bulk API 1.0 are in other states than ours.
+local function state(text)
+  return STATES[text:lower()] or text
+end
+
 local function add_retry_options(command)
   command:option("--timeout", "Seconds without a byte until a request counts as lost (default: 120)."):convert(seconds)
   command:option("--retries", "How often a request that failed is tried again (default: 4)."):convert(retries)
@@ -193,7 +203,7 @@ With --format json or lua each row is one line, in Lua a table constructor.]])
 
   local jobs = parser:command("jobs", "List the jobs of the org.")
   jobs:option("--kind", "Which jobs."):choices { "ingest", "query" }:default "ingest"
-  jobs:option("--state", "Only jobs in this state.")
+  jobs:option("--state", "Only jobs in this state, such as Open or JobComplete."):convert(state)
   jobs:option("--object", "Only jobs of this object.")
   jobs:option("--operation", "Only jobs with this operation.")
 
