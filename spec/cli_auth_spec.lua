@@ -145,6 +145,13 @@ describe("the command signs in", function()
       screen:send "-l 'to be seen'"
       screen:wait_for "to be seen"
     end)
+
+    it("for nothing more after Ctrl-C", function()
+      screen = command.start(directory, 80, environment(), app "--username integration@sandbox.example")
+      screen:wait_for "secret of the app:"
+      screen:send "C-c"
+      assert.is_nil(screen:wait_for "status 130":find "password of")
+    end)
   end)
 
   it("and leaves no core file", function()

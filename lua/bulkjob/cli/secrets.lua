@@ -34,7 +34,7 @@ function secrets.open(path)
   end
   return values and function(name, prompt)
     local value = values[name] or os.getenv(name)
-    if (not value or value == "") and prompt then
+    if (not value or value == "") and prompt and core.interrupts() == 0 then -- Ctrl-C at one prompt is meant for all
       value = core.ask_secret("bulkjob: " .. prompt .. ": ")
     end
     return value ~= "" and value or nil
