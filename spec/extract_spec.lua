@@ -126,13 +126,49 @@ describe("a query of many pages", function()
     it("follows the last page where its answer leads", function()
       fill()
       local q = query()
-      local locator = assert(q:pages())[2].locator
+      local locator = assert(q:pages())[1].locator
       org:fault {
         path = "/resultPages", status = 200,
         body = ('{"resultPages":[{"resultUrl":"/x/results?locator=%s"}],"done":true}'):format(locator),
       }
-      assert.are.equal(ROWS - PAGE, #numbers(assert(q:pages())[1]))
+      assert.are.equal(ROWS, #numbers(assert(q:pages())[1]))
     end)
+
+    -- The number that the service gives with a page is no help where the page itself is short.
+    for name, short in pairs {
+      ["a page"] = { path = "/results", after = 1, status = 200, body = '"Name","Ext__c","NumberOfEmployees"\n"a","E6","6"\n', headers = {
+        ["Content-Type"] = "text/csv", ["Sforce-Locator"] = "null", ["Sforce-NumberOfRecords"] = "1" } },
+      ["the list"] = { path = "/resultPages", status = 200, body = '{"resultPages":[{"resultUrl":"/x/results?locator=%s"}],"done":true}' },
+    } do
+      it("fails at the end of the last one that is read when rows are missing in " .. name, function()
+        fill()
+        local q = query()
+        local second = assert(q:pages())[2].locator
+        local fault = helper.with(short, { body = (short.body:gsub("%%s", second)) })
+        for way, read in pairs {
+          next = function(set)
+            local ok, err = pcall(numbers, set)
+            return ok or nil, err
+          end,
+          read = function(set)
+            return set:read()
+          end,
+          save = function(set)
+            return set:save "/dev/null"
+          end,
+        } do
+          org:fault(fault)
+          local pages = assert(q:pages())
+          for i = #pages, 2, -1 do
+            assert(read(pages[i]))
+            assert(read(pages[i]))
+          end
+          local ok, err = read(pages[1])
+          assert.is_nil(ok, way)
+          assert.matches("rows that the job counts: 43; rows in its results: %d+", tostring(err))
+        end
+      end)
+    end
 
     it("says from which version on", function()
       local old = helper.client(org, { api_version = "57.0" })
