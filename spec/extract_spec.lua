@@ -557,6 +557,42 @@ describe("a query of many pages", function()
       end)
     end
 
+    local REFUSAL = '[{"errorCode":"INVALID_QUERY_LOCATOR","message":"invalid query locator"}]'
+    for name, fault in pairs {
+      ["none leads anywhere"] = { path = "/resultPages", status = 200, body =
+        '{"resultChunks":[{"resultLink":"/x/results?locator=no"},{"resultLink":"/x/results?locator=none"}],"done":true}' },
+      ["only the first leads anywhere"] = { path = "/resultPages", status = 200, body =
+        '{"resultPages":[{"resultUrl":"/x/results"},{"resultUrl":"/x/results?locator=no"},{"resultUrl":"/x/results?locator=none"}],"done":true}' },
+      ["one is refused"] = { path = "/results", after = 4, count = 1, status = 400, body = REFUSAL },
+      ["one is not known"] = { path = "/results", after = 4, count = 3, status = 404, body = REFUSAL }, -- three tries of one page
+    } do
+      for way, more in pairs { ["with"] = { journal = true }, ["without"] = {} } do
+        it("reads one page after the other where the links are listed, and " .. name .. ", " .. way .. " a journal", function()
+          fill()
+          local path = target()
+          org:fault(fault)
+          local report, err = extract { file = path, journal = more.journal and path .. ".journal" or nil, pages = 3 }
+          assert(report, err)
+          assert.are.same({ ROWS, PAGES }, { report.rows, report.pages })
+          assert.are.equal(1, #org:requests { method = "POST", path = "/jobs/query" })
+          assert.are.equal(expected(), helper.content(path))
+          if not more.journal then
+            assert.are.equal(path .. "\n", left_beside(path))
+          end
+        end)
+      end
+    end
+
+    it("fails where a page is refused, links or not", function()
+      fill()
+      org:fault { path = "/results", after = 2, count = -1, status = 400, body = REFUSAL }
+      local report, err, path = extract()
+      assert.is_nil(report)
+      assert.are.equal("INVALID_QUERY_LOCATOR", err.code)
+      assert.is_nil(err.also)
+      assert.are.equal("", left_beside(path))
+    end)
+
     it("says why the service could not run the query", function()
       local report, err, path = extract { query = "SELECT Nonsense FROM Account" }
       assert.is_nil(report)
