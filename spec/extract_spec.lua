@@ -126,13 +126,49 @@ describe("a query of many pages", function()
     it("follows the last page where its answer leads", function()
       fill()
       local q = query()
-      local locator = assert(q:pages())[2].locator
+      local locator = assert(q:pages())[1].locator
       org:fault {
         path = "/resultPages", status = 200,
         body = ('{"resultPages":[{"resultUrl":"/x/results?locator=%s"}],"done":true}'):format(locator),
       }
-      assert.are.equal(ROWS - PAGE, #numbers(assert(q:pages())[1]))
+      assert.are.equal(ROWS, #numbers(assert(q:pages())[1]))
     end)
+
+    -- The number that the service gives with a page is no help where the page itself is short.
+    for name, short in pairs {
+      ["a page"] = { path = "/results", after = 1, status = 200, body = '"Name","Ext__c","NumberOfEmployees"\n"a","E6","6"\n', headers = {
+        ["Content-Type"] = "text/csv", ["Sforce-Locator"] = "null", ["Sforce-NumberOfRecords"] = "1" } },
+      ["the list"] = { path = "/resultPages", status = 200, body = '{"resultPages":[{"resultUrl":"/x/results?locator=%s"}],"done":true}' },
+    } do
+      it("fails at the end of the last one that is read when rows are missing in " .. name, function()
+        fill()
+        local q = query()
+        local second = assert(q:pages())[2].locator
+        local fault = helper.with(short, { body = (short.body:gsub("%%s", second)) })
+        for way, read in pairs {
+          next = function(set)
+            local ok, err = pcall(numbers, set)
+            return ok or nil, err
+          end,
+          read = function(set)
+            return set:read()
+          end,
+          save = function(set)
+            return set:save "/dev/null"
+          end,
+        } do
+          org:fault(fault)
+          local pages = assert(q:pages())
+          for i = #pages, 2, -1 do
+            assert(read(pages[i]))
+            assert(read(pages[i]))
+          end
+          local ok, err = read(pages[1])
+          assert.is_nil(ok, way)
+          assert.matches("rows that the job counts: 43; rows in its results: %d+", tostring(err))
+        end
+      end)
+    end
 
     it("says from which version on", function()
       local old = helper.client(org, { api_version = "57.0" })
@@ -520,6 +556,42 @@ describe("a query of many pages", function()
         assert.are.equal(expected(), helper.content(path))
       end)
     end
+
+    local REFUSAL = '[{"errorCode":"INVALID_QUERY_LOCATOR","message":"invalid query locator"}]'
+    for name, fault in pairs {
+      ["none leads anywhere"] = { path = "/resultPages", status = 200, body =
+        '{"resultChunks":[{"resultLink":"/x/results?locator=no"},{"resultLink":"/x/results?locator=none"}],"done":true}' },
+      ["only the first leads anywhere"] = { path = "/resultPages", status = 200, body =
+        '{"resultPages":[{"resultUrl":"/x/results"},{"resultUrl":"/x/results?locator=no"},{"resultUrl":"/x/results?locator=none"}],"done":true}' },
+      ["one is refused"] = { path = "/results", after = 4, count = 1, status = 400, body = REFUSAL },
+      ["one is not known"] = { path = "/results", after = 4, count = 3, status = 404, body = REFUSAL }, -- three tries of one page
+    } do
+      for way, more in pairs { ["with"] = { journal = true }, ["without"] = {} } do
+        it("reads one page after the other where the links are listed, and " .. name .. ", " .. way .. " a journal", function()
+          fill()
+          local path = target()
+          org:fault(fault)
+          local report, err = extract { file = path, journal = more.journal and path .. ".journal" or nil, pages = 3 }
+          assert(report, err)
+          assert.are.same({ ROWS, PAGES }, { report.rows, report.pages })
+          assert.are.equal(1, #org:requests { method = "POST", path = "/jobs/query" })
+          assert.are.equal(expected(), helper.content(path))
+          if not more.journal then
+            assert.are.equal(path .. "\n", left_beside(path))
+          end
+        end)
+      end
+    end
+
+    it("fails where a page is refused, links or not", function()
+      fill()
+      org:fault { path = "/results", after = 2, count = -1, status = 400, body = REFUSAL }
+      local report, err, path = extract()
+      assert.is_nil(report)
+      assert.are.equal("INVALID_QUERY_LOCATOR", err.code)
+      assert.is_nil(err.also)
+      assert.are.equal("", left_beside(path))
+    end)
 
     it("says why the service could not run the query", function()
       local report, err, path = extract { query = "SELECT Nonsense FROM Account" }

@@ -618,6 +618,20 @@ describe("result sets", function()
         assert.truthy(tostring(err):find(loaded.id, 1, true))
       end)
     end
+
+    for name, value in pairs { ["inside a value"] = '"On"e"', ["inside a value, twice"] = '"On"e"s"', ["in a value without quotes"] = 'On"e"' } do
+      it("with a wrong quote " .. name .. ": a csv error with its byte in each way to read, after one request", function()
+        local before = '"sf__Id","sf__Error",Name\n"","x",'
+        org:fault { path = "failedResults", status = 200, body = before .. value .. "\n", headers = { ["Content-Type"] = "text/csv" }, count = -1 }
+        org:clear_requests()
+        each_way_fails(set, function(err)
+          assert.are.equal("csv", err.kind)
+          local behind = #before + value:find "e" - err.byte
+          assert.is_true(behind == 0 or behind == 1, tostring(err))
+        end)
+        assert.are.equal(3, #org:requests())
+      end)
+    end
   end)
 
   -- Nobody here asks for these, and few could unpack them.

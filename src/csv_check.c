@@ -439,14 +439,26 @@ static long find_double(const struct csv_row *row)
     return found;
 }
 
-/* What data is that is no text at all, by its first bytes; NULL: it may be text. */
+static const char UTF_16[] = "the data is UTF-16, and the service takes UTF-8 only";
+
+/* What data is that is no CSV, by its first bytes; NULL: it may be CSV. */
 static const char *begins_as_other(const struct csv_check *c)
 {
+    static const struct {
+        const char *bytes, *what;
+    } others[] = {
+        {"\x1F\x8B", "the data is packed by gzip, and has to be unpacked first"},
+        {"\xFD\x37zXZ", "the data is packed by xz, and has to be unpacked first"},
+        {"\x28\xB5\x2F\xFD", "the data is packed by zstd, and has to be unpacked first"},
+        {"PK\x03\x04", "the data is a zip archive, such as an .xlsx file, and no CSV"},
+        {"\xD0\xCF\x11\xE0", "the data is a document of an old Office, such as an .xls file, and no CSV"},
+        {"\xFF\xFE", UTF_16},
+        {"\xFE\xFF", UTF_16},
+    };
     const struct csv_field data = {.data = buf_string(&c->raw), .len = c->raw.len};
-    if (begins_with(&data, "\x1F\x8B"))
-        return "the data is packed by gzip, and has to be unpacked first";
-    if (begins_with(&data, "PK\x03\x04"))
-        return "the data is a zip archive, such as an .xlsx file, and no CSV";
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (begins_with(&data, others[i].bytes))
+            return others[i].what;
     return NULL;
 }
 
@@ -456,8 +468,9 @@ static enum csv_event check_header(struct csv_check *c, const struct csv_row *ro
     const struct csv_field *first = &row->fields[0];
     if (begins_as_other(c))
         return fail(c, row, 0, "%s", begins_as_other(c));
-    if (begins_with(first, "\xFF\xFE") || begins_with(first, "\xFE\xFF") || memchr(first->data, 0, first->len))
-        return fail(c, row, 1, "the data is UTF-16, and the service takes UTF-8 only");
+    if (memchr(first->data, 0, first->len)) /* UTF-16 without a mark has one beside the first character */
+        return fail(c, row, 0, "%s",
+                    memchr(first->data, 0, 2) ? UTF_16 : "the header holds a zero byte: the data is no text");
     if (begins_with(first, "sep="))
         return fail(c, row, 1, "a hint for a spreadsheet program (sep=), where the header is expected");
     if (row->count > FIELDS)

@@ -44,6 +44,7 @@ static void check_page(const struct call *c, struct reply *r)
     r->counted = count != NULL;
     r->rows = count ? csv_count_rows(count) : 0;
     r->rows_cut = count && (c->of_query ? csv_count_is_cut(count) : csv_count_ends_in_row(count));
+    r->bad_quote = count && count->bad_quote != 0;
     if (!c->of_query)
         return;
     const char *expected = transfer_header(t, "Sforce-NumberOfRecords", &len);
@@ -54,7 +55,6 @@ static void check_page(const struct call *c, struct reply *r)
     }
     r->other_columns = c->request.header && (line->len != c->request.header_len ||
                                              memcmp(buf_string(line), c->request.header, line->len) != 0);
-    r->bad_quote = count->bad_quote != 0;
     r->rows_differ = expected && strtoull(expected, NULL, 10) != r->rows;
 }
 

@@ -82,6 +82,10 @@ local function work(extract, worker)
       worker.page = this
       ok, err = file.fetch(extract, this)
     end
+    if links.is_refused(extract, this, err) then
+      extract.refused = extract.refused or err
+      err = extract.refused
+    end
     if err then
       extract.pool:stop(err)
     end
@@ -152,13 +156,21 @@ local function begin(extract)
   extract.part, extract.resumed = extract.run:file "rows.csv", situation == "resumed"
 end
 
-local function fetch_all(extract)
-  await_job(extract)
+local function fetch_pages(extract)
   check(file.open(extract))
   links.begin(extract)
   extract.pool:run(extract.parallel and (extract.options.pages or PAGES) or 1, function(worker)
     work(extract, worker)
   end)
+end
+
+local function fetch_all(extract)
+  await_job(extract)
+  fetch_pages(extract)
+  if extract.refused and extract.pool:take_back(extract.refused) then
+    extract.parallel = false -- each page tells where the next one is
+    fetch_pages(extract)
+  end
   check(not extract.pool.err, extract.pool.err)
   check(page.check_total(extract.job, "/results", extract.rows, function()
     return extract.info

@@ -360,9 +360,11 @@ methods.pages = verb(function(self, given)
     list[1] = results.new(self, "/results", given, ask)
     return list
   end
+  local count = list and { pages = #list, rows = {} }
   for i, locator in ipairs(list or {}) do
     -- The last one follows where its own answer leads: rows behind it would be lost.
-    list[i] = results.new(self, "/results", { locator = locator ~= "" and locator or nil, typed = given.typed, single = i < #list }, ask)
+    list[i] = results.new(self, "/results",
+      { locator = locator ~= "" and locator or nil, typed = given.typed, single = i < #list, count = count }, ask)
   end
   return list, err
 end)

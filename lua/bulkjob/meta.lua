@@ -479,7 +479,8 @@ function job:unprocessed_records() end
 function job:results(options) end
 
 ---Of a query, API 58.0 and later: an array of result sets, one for each page, in the order of the rows. Tasks can read them at the same
----time. `for set in pages do` walks over it, too.
+---time. `for set in pages do` walks over it, too. Whoever reads the last of them to its end gets an error if all together have other than
+---the rows that the job has found.
 ---@param options? bulkjob.PageOptions
 ---@return bulkjob.Pages? pages
 ---@return bulkjob.Error? err

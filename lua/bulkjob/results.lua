@@ -28,8 +28,8 @@ local set_meta = { __index = methods, __name = "bulkjob.result_set" }
 --- A set over the resource `tail` of a job. Makes no request.
 ---@param job bulkjob.Job
 ---@param tail string "/successfulResults" and so on
----@param options { max_records: integer|nil, locator: string|nil, typed: boolean|nil, single: boolean|nil } `single`: one page,
----  behind which there are others
+---@param options { max_records: integer|nil, locator: string|nil, typed: boolean|nil, single: boolean|nil, count: table|nil } `single`: one
+---  page, behind which there are others; `count`: what the sets of job:pages share, { pages =, rows = {} }
 ---@param ask { kind: fun(job), format: fun(job), info: fun(job) } each answers a table, or nil, err: what a handle made from an id
 ---  has to find out first, and what the service knows of the job in the end
 function results.new(job, tail, options, ask)
@@ -167,12 +167,26 @@ local function open_page(self)
   return page.try(self, begin_page, close_page)
 end
 
--- Behind the last page: are these all rows that the job has? A set that has begun elsewhere, or is one page of several, cannot tell.
+-- The rows of all sets of job:pages, as soon as each of them was read to its end, however often.
+local function rows_of_pages(self)
+  local count, rows, read = self.options.count, 0, 0
+  count.rows[self.options] = self.rows_before
+  for _, of_page in pairs(count.rows) do
+    rows, read = rows + of_page, read + 1
+  end
+  return read == count.pages and rows
+end
+
+-- Behind the last page: are these all rows that the job has? A set that has begun elsewhere cannot tell.
 local function check_total(self)
-  if self.options.locator or self.options.single then
+  local rows = not self.options.locator and self.rows_before
+  if self.options.count then
+    rows = rows_of_pages(self)
+  end
+  if not rows then
     return true
   end
-  return page.check_total(self.job, self.tail, self.rows_before, self.ask.info)
+  return page.check_total(self.job, self.tail, rows, self.ask.info)
 end
 
 local function call_plain(step, self)

@@ -72,6 +72,7 @@ local function join(self, this)
   repeat
     local _, err = this:result()
     if err and not this:done() then
+      self.cancelled = true
       self:stop(err)
     end
   until this:done()
@@ -100,6 +101,18 @@ function methods:wait()
     self.reporter:cancel()
     join(self, self.reporter)
   end
+end
+
+--- Makes the pool as it was before its workers, who are at their end by `err`, which there is another way around. False when that is
+--- not all that has ended them.
+---@param err bulkjob.Error
+---@return boolean
+function methods:take_back(err)
+  if self.err ~= err or err.also or self.cancelled then
+    return false
+  end
+  self.err, self.over, self.workers, self.reporter = nil, nil, {}, nil
+  return true
 end
 
 -- An error that came from outside, such as an interrupt: the workers come to their end before it goes on.

@@ -22,6 +22,7 @@ function file.open(extract)
   for number = extract.head, extract.head + links.MOST_AHEAD do
     os.remove(path_of(extract, number))
   end
+  extract.busy = false
   local part, err = core.open_log(extract.part)
   local ok = part
   if ok then

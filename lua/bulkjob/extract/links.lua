@@ -8,8 +8,11 @@ local links = {}
 -- So many pages may be on the disk before the one in front of them has come.
 links.MOST_AHEAD = 32
 
---- Lays out what is known from an earlier run.
+--- Lays out what is known from an earlier run, or an earlier try: the pages that are in the file.
 function links.begin(extract)
+  for number = extract.head, extract.taken or 0 do
+    extract.fetched[number] = nil
+  end
   extract.taken = extract.head - 1
   extract.locators, extract.seen, extract.condition, extract.listed = {}, {}, {}, 0
   for i, page in ipairs(extract.fetched) do
@@ -18,7 +21,10 @@ function links.begin(extract)
   end
   if extract.parallel then
     extract.next_links = pages.links(extract.job)
-  elseif extract.head == 1 then
+    return
+  end
+  extract.next_links = nil
+  if extract.head == 1 then
     extract.locators[1] = ""
   else
     links.follow(extract)
@@ -72,6 +78,15 @@ local function ask_for_more(extract)
   end
   links.wake(extract)
   return true
+end
+
+--- Does the service not know the link that it has listed? Then the list is of no use, but the pages may be there all the same.
+---@param page { number: integer, locator: string }|nil
+---@param err bulkjob.Error|nil
+---@return boolean
+function links.is_refused(extract, page, err)
+  local refused = err and err.kind == "api" and (err.status == 400 or err.status == 404)
+  return refused and page ~= nil and page.locator ~= "" and page.number <= extract.listed
 end
 
 --- The next page to fetch. Waits until one is known. Nil when there is none, or nil, err.
