@@ -677,7 +677,8 @@ describe("a run", function()
       end
       local a, c = { Name = "a" }, { Name = "c" }
       for what, rows in pairs {
-        ["rows%[2%] is missing"] = { a, nil, c }, ["an array of rows expected"] = a, ["disk gone"] = function()
+        ["rows%[2%] is missing"] = { a, nil, c }, ["an array of rows expected"] = a,
+        ["row 2: fields by their names expected, got values by their positions"] = { a, { "b" } }, ["disk gone"] = function()
           return nil, "disk gone"
         end,
       } do

@@ -600,6 +600,12 @@ static int append_row(lua_State *L, struct csv_writer *w)
         empty = empty && len == 0;
         need(L, csv_write_field(&w->out, &w->format, i == 1, text, len));
     }
+    if (empty) {
+        lua_rawgeti(L, AT_ROW, 1);
+        if (!lua_isnil(L, -1))
+            return bj_fail(L, BJ_ERR_CSV, NULL, "row %d: fields by their names expected, got values by their positions",
+                           (int)w->rows + 1);
+    }
     need(L, csv_write_end(&w->out, &w->format, empty && w->columns == 1));
     w->whole = w->out.len;
     w->rows++;
