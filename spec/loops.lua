@@ -27,12 +27,13 @@ local yieldable = require "bulkjob.yieldable"
 local LIMIT = helper.HANG_SECONDS
 local STEP = 0.002
 
-local function check_ended(this, done, limit)
+-- What a coroutine has raised tells why the others wait.
+local function check_ended(this, done, limit, errors)
   if not done and not limit then
     if this.drop then
       this.drop()
     end
-    error("the loop has not ended", 3)
+    error("the loop has not ended" .. (errors[1] and ": " .. tostring(errors[1]) or ""), 3)
   end
 end
 
@@ -49,7 +50,7 @@ local function new_cqueues()
     for err in controller:errors(limit or LIMIT) do
       errors[#errors + 1] = err
     end
-    check_ended(this, controller:empty(), limit)
+    check_ended(this, controller:empty(), limit, errors)
     return errors
   end
   function this.drop()
@@ -111,7 +112,7 @@ local function new_luv()
       guard:close()
     end
     uv.run "nowait" -- luv 1.44 crashes at the end of the program when a handle is half closed
-    check_ended(this, done, limit)
+    check_ended(this, done, limit, errors)
     local all = errors
     errors = {}
     return all
@@ -168,7 +169,7 @@ local function new_copas()
     while alive > 0 and core.now() < till do
       copas.step(STEP)
     end
-    check_ended(this, alive == 0, limit)
+    check_ended(this, alive == 0, limit, errors)
     local all = errors
     errors = {}
     return all
@@ -235,7 +236,7 @@ local function new_own()
         end
       end
     end
-    check_ended(this, not next(waiting), limit)
+    check_ended(this, not next(waiting), limit, errors)
     local all = errors
     errors = {}
     return all

@@ -310,6 +310,7 @@ local function work(job)
   end
   if context then
     slices(job, context, job.rows)
+    results.count_synthetic(job)
     finish(job, job.late_failure and "Failed" or "JobComplete", job.late_failure)
   end
 end

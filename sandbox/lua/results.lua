@@ -228,20 +228,23 @@ local function synthetic_answer(kind, bytes)
   }
 end
 
+--- Let the counters of a job that is over tell of its synthetic rows.
+function M.count_synthetic(job)
+  local good, failed = synthetic[job.id .. "successful"], synthetic[job.id .. "failed"]
+  if good or failed then
+    local stored_good = job.processed - job.failed
+    job.failed = failed and select(3, layout("failed", failed)) or job.failed
+    job.processed = (good and select(3, layout("successful", good)) or stored_good) + job.failed
+  end
+end
+
 --- Make a result of a job be so many bytes of rows. Returns how many rows that is.
 function M.synthesize(job, kind, bytes)
   synthetic[job.id .. kind] = bytes
-  local _, _, count = layout(kind, bytes)
-  if jobs.is_terminal(job) and kind ~= "unprocessed" then -- its counters tell of the same rows
-    local good = job.processed - job.failed
-    if kind == "failed" then
-      job.failed = count
-    else
-      good = count
-    end
-    job.processed = good + job.failed
+  if jobs.is_terminal(job) then
+    M.count_synthetic(job)
   end
-  return count
+  return (select(3, layout(kind, bytes)))
 end
 
 --- The answer to a GET of results; kind: "successful", "failed" or "unprocessed".
