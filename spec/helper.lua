@@ -194,6 +194,13 @@ function helper.content(path)
   return text
 end
 
+--- Writes the file anew.
+function helper.write(path, text)
+  local file = assert(io.open(path, "wb"))
+  file:write(text)
+  file:close()
+end
+
 --- As one word of a shell command.
 function helper.quote(text)
   return "'" .. tostring(text):gsub("'", "'\\''") .. "'"

@@ -15,11 +15,7 @@ local function block(fence)
   return README:sub(from + 1, README:find("\n```\n", from, true))
 end
 
-local function write(path, text)
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
-end
+local write = helper.write
 
 -- What a heading is called in a link: as GitHub and others do it.
 local function anchors(text)

@@ -14,19 +14,7 @@ local LATEST = 0.6 -- seconds after which a round ends at the latest: a start ta
 local root = lfs.currentdir()
 local scratch, temporary
 
-local function sh(command)
-  local pipe = assert(io.popen(("{ %s\n} 2>&1; echo \" exit $?\""):format(command)))
-  local text = pipe:read "*a"
-  pipe:close()
-  local said, code = text:match "^(.*) exit (%d+)\n$"
-  return said, tonumber(code)
-end
-
-local function write(path, text)
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
-end
+local write = helper.write
 
 local function entries(path)
   local list = {}
@@ -148,7 +136,7 @@ ways[#ways + 1] = { "a port is taken", function()
   assert.matches("^sandbox: cannot listen on 127.0.0.1:" .. port, helper.content(scratch .. "/said"))
 end }
 ways[#ways + 1] = { "a file can grow no further", function()
-  local text, code = sh(("cd %s; TMPDIR=%s sh -c 'ulimit -f %d; trap \"\" XFSZ; exec %s --ready-file %s/ready'"):format(root, temporary, math.random(0, 3), RUN, scratch))
+  local text, code = helper.shell(("cd %s; TMPDIR=%s sh -c 'ulimit -f %d; trap \"\" XFSZ; exec %s --ready-file %s/ready'"):format(root, temporary, math.random(0, 3), RUN, scratch))
   assert.are.equal(1, code)
   assert.matches("^sandbox: ", text)
 end }
@@ -157,7 +145,7 @@ ways[#ways + 1] = { "the command stop", function(wait)
   wait()
   until_true("it is ready", ready)
   local org = ready()
-  sh(("curl -sS -d '{}' %s/sandbox/stop"):format(org.control_url))
+  helper.shell(("curl -sS -d '{}' %s/sandbox/stop"):format(org.control_url))
   until_true("it has ended", function()
     return not lfs.attributes("/proc/" .. pid)
   end)
@@ -235,7 +223,7 @@ describe("a sandbox", function()
       -- A launcher that was killed before nginx ran can remove nothing. The next start does it.
       if #left() > 0 then
         assert.matches("KILL", what)
-        sh(("cd %s; echo | TMPDIR=%s %s --until-eof --json"):format(root, temporary, RUN))
+        helper.shell(("cd %s; echo | TMPDIR=%s %s --until-eof --json"):format(root, temporary, RUN))
       end
       assert.are.same({}, left(), what)
       assert.is_nil(lfs.attributes(scratch .. "/ready"), what)
@@ -243,14 +231,14 @@ describe("a sandbox", function()
   end
 
   it("has left its neighbour alone", function()
-    local text = sh(("curl -sS -H 'Authorization: Bearer %s' %s/services/data/v66.0/limits"):format(neighbour.token, neighbour.url))
+    local text = helper.shell(("curl -sS -H 'Authorization: Bearer %s' %s/services/data/v66.0/limits"):format(neighbour.token, neighbour.url))
     assert.is_truthy(cjson.decode(text).DailyApiRequests)
     assert.are.equal("", helper.content(neighbour.dir .. "/logs/error.log"))
   end)
 
   it("removes what a launcher left, if that is surely dead and its own", function()
     local function run()
-      return cjson.decode((sh(("cd %s; echo | TMPDIR=%s %s --until-eof --json"):format(root, temporary, RUN))))
+      return cjson.decode((helper.shell(("cd %s; echo | TMPDIR=%s %s --until-eof --json"):format(root, temporary, RUN))))
     end
     -- The name of a directory of this machine, with a process that is no more, or that is another.
     local place = run().dir:match "/sandbox%-(%d+)%-"
@@ -286,7 +274,7 @@ describe("a sandbox", function()
     write(path, "mine")
     local port = server.free_port()
     local taken = assert(socket.bind("127.0.0.1", port))
-    local _, code = sh(("cd %s; %s --ready-file %s --port %d"):format(root, RUN, path, port))
+    local _, code = helper.shell(("cd %s; %s --ready-file %s --port %d"):format(root, RUN, path, port))
     taken:close()
     assert.are.equal(1, code)
     assert.are.equal("mine", helper.content(path))
@@ -312,13 +300,13 @@ describe("a sandbox", function()
       return #running() == before.processes
     end)
     assert.is_truthy(ready())
-    sh(("cd %s; echo | TMPDIR=%s %s --until-eof --json"):format(root, temporary, RUN))
+    helper.shell(("cd %s; echo | TMPDIR=%s %s --until-eof --json"):format(root, temporary, RUN))
     assert.is_nil(ready())
     assert.are.same({}, left())
   end)
 
   it("ends in an orderly way when the disk is full, at any moment of its start and later", function()
-    if sh("unshare -m mount -t tmpfs -o size=64k none " .. temporary) ~= "" then
+    if helper.shell("unshare -m mount -t tmpfs -o size=64k none " .. temporary) ~= "" then
       return pending "mounting a small file system is not permitted"
     end
     write(scratch .. "/full.sh", [[
@@ -344,7 +332,7 @@ describe("a sandbox", function()
     ]])
     local failed, started = 0, 0
     for _, size in ipairs { 4, 8, 12, 16, 24, 32, 40, 64, 100, 140, 180, 220, 300, 1024 } do
-      local text, code = sh(("cd %s; TMPDIR=%s unshare -m sh %s/full.sh %d"):format(root, temporary, scratch, size))
+      local text, code = helper.shell(("cd %s; TMPDIR=%s unshare -m sh %s/full.sh %d"):format(root, temporary, scratch, size))
       local said = helper.content(scratch .. "/said")
       assert.are.equal(0, code, text)
       if text:find "^exit" then

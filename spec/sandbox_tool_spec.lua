@@ -20,11 +20,7 @@ local function sh(command)
   return said, tonumber(code)
 end
 
-local function write(path, text)
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
-end
+local write = helper.write
 
 local function exists(path)
   return lfs.symlinkattributes(path, "mode") ~= nil
