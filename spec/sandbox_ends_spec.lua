@@ -73,6 +73,12 @@ local function signal(name, pid)
 end
 
 local RUN = "sandbox/run"
+
+--- Starts one whose standard input ends at once. Answers what it said.
+local function start_and_end()
+  return (helper.shell(("cd %s; echo | TMPDIR=%s %s --until-eof --json"):format(root, temporary, RUN)))
+end
+
 local function bulkjob()
   return ("env LUA_PATH='%s/lua/?.lua;;' %s bin/bulkjob sandbox"):format(root, assert(os.getenv "LUA", "this is run by make test"))
 end
@@ -223,7 +229,7 @@ describe("a sandbox", function()
       -- A launcher that was killed before nginx ran can remove nothing. The next start does it.
       if #left() > 0 then
         assert.matches("KILL", what)
-        helper.shell(("cd %s; echo | TMPDIR=%s %s --until-eof --json"):format(root, temporary, RUN))
+        start_and_end()
       end
       assert.are.same({}, left(), what)
       assert.is_nil(lfs.attributes(scratch .. "/ready"), what)
@@ -238,7 +244,7 @@ describe("a sandbox", function()
 
   it("removes what a launcher left, if that is surely dead and its own", function()
     local function run()
-      return cjson.decode((helper.shell(("cd %s; echo | TMPDIR=%s %s --until-eof --json"):format(root, temporary, RUN))))
+      return cjson.decode(start_and_end())
     end
     -- The name of a directory of this machine, with a process that is no more, or that is another.
     local place = run().dir:match "/sandbox%-(%d+)%-"
@@ -300,7 +306,7 @@ describe("a sandbox", function()
       return #running() == before.processes
     end)
     assert.is_truthy(ready())
-    helper.shell(("cd %s; echo | TMPDIR=%s %s --until-eof --json"):format(root, temporary, RUN))
+    start_and_end()
     assert.is_nil(ready())
     assert.are.same({}, left())
   end)

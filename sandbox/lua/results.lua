@@ -228,13 +228,19 @@ local function synthetic_answer(kind, bytes)
   }
 end
 
+-- How many rows the synthetic result of a job holds; nil where it has none.
+local function count_rows(job, kind)
+  local bytes = synthetic[job.id .. kind]
+  return bytes and select(3, layout(kind, bytes))
+end
+
 --- Let the counters of a job that is over tell of its synthetic rows.
 function M.count_synthetic(job)
-  local good, failed = synthetic[job.id .. "successful"], synthetic[job.id .. "failed"]
+  local good, failed = count_rows(job, "successful"), count_rows(job, "failed")
   if good or failed then
-    local stored_good = job.processed - job.failed
-    job.failed = failed and select(3, layout("failed", failed)) or job.failed
-    job.processed = (good and select(3, layout("successful", good)) or stored_good) + job.failed
+    good = good or job.processed - job.failed
+    job.failed = failed or job.failed
+    job.processed = good + job.failed
   end
 end
 
@@ -244,7 +250,7 @@ function M.synthesize(job, kind, bytes)
   if jobs.is_terminal(job) then
     M.count_synthetic(job)
   end
-  return (select(3, layout(kind, bytes)))
+  return count_rows(job, kind)
 end
 
 --- The answer to a GET of results; kind: "successful", "failed" or "unprocessed".
