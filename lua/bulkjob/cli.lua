@@ -64,12 +64,6 @@ local function fail(options, err)
   return status.REFUSED
 end
 
--- What was to be written and could not be is an error, however the rest went.
-local function finish(options, code)
-  local err = code ~= status.REFUSED and output.problem()
-  return err and fail(options, err) or code
-end
-
 local function run(options, arguments)
   if options.command == "sandbox" then
     return run_sandbox(options, arguments[0])
@@ -98,7 +92,7 @@ local function parse(parser, arguments)
   rawset(_G, "print", output.line)
   rawset(io, "write", output.text)
   rawset(os, "exit", function()
-    host_exit(finish({}, status.GOOD), true)
+    host_exit(output.finish({}, status.GOOD), true)
   end)
   local good, options = pcall(parser.parse, parser, arguments)
   rawset(_G, "print", host_print)
@@ -146,7 +140,7 @@ return function(arguments)
     output.json { error = core.error("cancelled", "interrupted") }
   end
   if good then
-    return finish(options, code)
+    return output.finish(options, code)
   elseif code == session.INTERRUPTED then
     return status.INTERRUPTED
   elseif core.is_error(code) then

@@ -1,5 +1,6 @@
 --- What the command prints: for people, or as JSON lines.
 local core = require "bulkjob.core"
+local status = require "bulkjob.cli.status"
 
 local output = {}
 
@@ -138,6 +139,19 @@ function output.error(options, err)
   if not (options.json and output.json { error = err }) then
     io.stderr:write("bulkjob: ", tostring(err), "\n")
   end
+end
+
+--- The exit code when all is written: what was to be written and could not be is an error, however the rest went.
+---@param options { json: boolean|nil }
+---@param code integer of the rest
+---@return integer
+function output.finish(options, code)
+  local err = code ~= status.REFUSED and output.problem()
+  if not err then
+    return code
+  end
+  output.error(options, err)
+  return status.REFUSED
 end
 
 local function sorted_keys(t)

@@ -8,9 +8,5 @@ local status = require "bulkjob.cli.status"
 return function()
   core.fill_descriptors()
   output.line("bulkjob " .. core.version)
-  local err = output.problem()
-  if err then
-    io.stderr:write("bulkjob: ", tostring(err), "\n")
-  end
-  return err and status.REFUSED or status.GOOD
+  return output.finish({}, status.GOOD)
 end
