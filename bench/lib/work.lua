@@ -7,9 +7,10 @@ local COLUMNS = { "Id", "Name", "Ext__c", "City", "Country", "Amount", "Created"
 
 local works = {}
 
-local function new_client()
+-- `plain`: it does not ask for gzip, as curl does not for what it saves.
+local function new_client(plain)
   return require("bulkjob").client {
-    instance_url = os.getenv "SF_INSTANCE_URL", access_token = os.getenv "SF_ACCESS_TOKEN", compress = false, timeout = 600,
+    instance_url = os.getenv "SF_INSTANCE_URL", access_token = os.getenv "SF_ACCESS_TOKEN", compress = not plain, timeout = 600,
   }
 end
 
@@ -118,7 +119,7 @@ works["plain fields"] = function(path, records)
 end
 
 function works.save(kind, id, path)
-  local job = new_client():job(id, kind)
+  local job = new_client(true):job(id, kind)
   return function()
     assert((kind == "query" and job:results() or job:failed_results()):save(path))
     local file = assert(io.open(path))
@@ -129,7 +130,7 @@ function works.save(kind, id, path)
 end
 
 function works.upload(id, path)
-  local job = new_client():job(id, "ingest")
+  local job = new_client(true):job(id, "ingest")
   return function()
     assert(job:upload { file = path })
     return 0
@@ -184,7 +185,7 @@ function works.waits(path, seconds)
 end
 
 function works.load(path, part_bytes)
-  local client = new_client()
+  local client = new_client(true)
   return function()
     local report = assert(client:load {
       object = "Account", operation = "insert", file = path, part_bytes = tonumber(part_bytes), wait = false,
@@ -194,7 +195,7 @@ function works.load(path, part_bytes)
 end
 
 function works.extract(path)
-  local client = new_client()
+  local client = new_client(true)
   return function()
     return assert(client:extract { query = "SELECT Id FROM Account", file = path }).rows
   end
