@@ -161,6 +161,29 @@ local function csv_lines(large_bytes)
   return lines
 end
 
+-- The scanner beside its twins.
+local function scanner_lines()
+  local function scanner(name)
+    return function()
+      return run_timed(quote(root .. "/build/plain/scanners") .. " " .. name .. " " .. quote(csv_path))
+    end
+  end
+  local function gigabytes(ours, peer)
+    return ("%.1f and %.1f GB/s"):format(ours.amount / 1e9 / ours.cpu, peer.amount / 1e9 / peer.cpu)
+  end
+  local lines = {}
+  for _, what in ipairs { { "csv", "quotes, delimiters and line ends" }, { "utf8", "what is no UTF-8" } } do
+    for _, twin in ipairs { { "vector", "the same by vectors of 16 bytes" }, { "plain", "the same in plain C" } } do
+      lines[#lines + 1] = {
+        name = "looking for " .. what[2], peer = twin[2], of = "its speed", least = 1, note = gigabytes,
+        ratio = function(ours, peer) return peer.cpu / ours.cpu end,
+        ours = scanner(what[1]), beside = scanner(what[1] .. "-" .. twin[1]),
+      }
+    end
+  end
+  return lines
+end
+
 local function start_lines()
   local lua = ("LUA_PATH=%s LUA_CPATH=%s lua5.4 "):format(quote(root .. "/lua/?.lua;;"), quote(root .. "/build/lua5.4/?.so;;"))
   local times = 20
@@ -462,6 +485,7 @@ local function main()
   local large_bytes = write_csv(large_path, TIMES)
   print(("%d pairs of each: the median, and from the lowest to the highest"):format(PAIRS))
   measure_all(csv_lines(large_bytes))
+  measure_all(scanner_lines())
   measure_all(start_lines())
   for _, group in ipairs { transfer_lines, call_lines, load_lines, extract_lines } do
     local lines, clean_up = group()
