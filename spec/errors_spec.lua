@@ -141,6 +141,18 @@ describe("errors", function()
       end)
     end
 
+    it("are read with half a character in them, also where they were cut", function()
+      local err = look { status = 400, body = json_error("MALFORMED_QUERY", [[unexpected token: \ud83c]]) }
+      assert.are.equal("MALFORMED_QUERY", err.code)
+      assert.are.equal("unexpected token: �", err.message)
+      -- An error is read to 64 KiB: they end in each place of these escapes.
+      for last = 1, 12 do
+        local body = json_error("MALFORMED_QUERY", ("x"):rep(64 * 1024 - 42 - last) .. [[\ud83c\udf89]] .. ("y"):rep(100))
+        err = look { status = 400, body = body }
+        assert.are.equal("MALFORMED_QUERY", err.code)
+      end
+    end)
+
     it("print on one line, whatever is in them", function()
       local err = look { status = 400, body = [=[[{"errorCode":"A\nB","message":"line one\r\nline two\ttab \u0000 nul \u001b[31m red é"}]]=] }
       local text = one_line(err)
