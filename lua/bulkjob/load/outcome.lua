@@ -306,7 +306,7 @@ local function publish(load, going_on)
   local directory = core.list_directory(noted.directory) and noted.directory or load.options.results
   for _, name in ipairs(ALL) do
     if not noted.files[name] or core.stat(load.run:file(noted.files[name].name)) then
-      os.remove(directory .. "/" .. name .. ".csv")
+      core.remove(directory .. "/" .. name .. ".csv")
     end
   end
   noted.report.results, noted.report.resumed = {}, load.resumed
