@@ -455,6 +455,25 @@ describe("the command", function()
     end
   end)
 
+  it("can be called by a symbolic link", function()
+    local clone = path "a clone of it"
+    helper.shell(("mkdir -p %s/build %s; cp -r bin lua sandbox %s; ln -s %s %s/build/%s"):format(helper.quote(clone), helper.quote(path "a/b c"),
+      helper.quote(clone), helper.quote((os.getenv "BUILD")), helper.quote(clone), (os.getenv "BUILD"):match "[^/]*$"))
+    for _, link in ipairs {
+      { clone .. "/bin/bulkjob", "a/absolute" }, { "../a clone of it/bin/bulkjob", "a/relative" }, { "../relative", "a/b c/chain" },
+      { "b c/chain", "a/-it's longer" }, { clone, "a/clone" },
+    } do
+      helper.shell(("ln -s %s %s"):format(helper.quote(link[1]), helper.quote(path(link[2]))))
+    end
+    for _, name in ipairs { "absolute", "relative", "b c/chain", "-it's longer", "clone/bin/bulkjob" } do
+      local line = ("cd %s; env -u LUA_PATH %s %s/%s "):format(helper.quote(path "a"), os.getenv "LUA", helper.quote(path "a"), helper.quote(name))
+      local out, status = helper.shell(line .. "limits")
+      assert.matches("^bulkjob: auth error: SF_INSTANCE_URL is not set", out)
+      assert.are.equal(3, status)
+      assert.are.same({ "sandbox: unknown setting: no\n", 2 }, { helper.shell(line .. "sandbox --set no=1") })
+    end
+  end)
+
   it("says who is not signed in, and who is refused", function()
     local status, _, err = run("limits", "unset SF_INSTANCE_URL; ")
     assert.are.equal(3, status)

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -154,6 +155,17 @@ static int rename_path(lua_State *L)
     return 1;
 }
 
+/* core.real_path(path) -> path | nil, err: from the root, and without symbolic links */
+static int real_path(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    char real[PATH_MAX];
+    if (!realpath(path, real))
+        return bj_fail(L, BJ_ERR_IO, NULL, "%s: %s", path, strerror(errno));
+    lua_pushstring(L, real);
+    return 1;
+}
+
 /* core.same_file(a, b) -> boolean: do both paths lead to the same file or directory? */
 static int same_file(lua_State *L)
 {
@@ -188,6 +200,7 @@ void bj_open_directory(lua_State *L)
         {"can_make", can_make},
         {"remove", remove_path},
         {"rename", rename_path},
+        {"real_path", real_path},
         {NULL, NULL},
     };
     static const luaL_Reg methods[] = {

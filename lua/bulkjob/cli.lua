@@ -31,7 +31,7 @@ end
 
 -- The sandbox is in the tree, in the rock, or where `make install` and the Debian package put it.
 local function run_sandbox(options, program)
-  local here = program:match "^(.*)/[^/]*$" or "."
+  local here = (core.real_path(program) or program):match "^(.*)/[^/]*$" or "."
   for _, place in ipairs { here .. "/../sandbox/run", here .. "/../share/bulkjob/sandbox/run" } do
     if core.stat(place) then
       local ok, how, code = os.execute("exec " .. sandbox_command(place, options))
