@@ -163,6 +163,21 @@ describe("the sandbox as a tool", function()
     assert.matches("^https://localhost:", cjson.decode(text).tls_url)
   end)
 
+  it("ends as it was told to by a signal for the command alone", function()
+    for _, signal in ipairs { "TERM", "INT", "HUP" } do
+      write(scratch .. "/script", ([[
+        env --default-signal=INT %s sandbox --json >%s/said & pid=$!
+        until [ -s %s/said ]; do sleep 0.02; done
+        kill -%s $pid
+        wait $pid]]):format(bulkjob(), scratch, scratch, signal))
+      local text, code = sh("sh " .. scratch .. "/script")
+      assert.are.same({ "", 0 }, { text, code })
+      local org = cjson.decode(helper.content(scratch .. "/said"))
+      assert.is_false(exists(org.dir) or is_alive(org.pid) or is_alive(org.launcher_pid))
+      os.remove(scratch .. "/said")
+    end
+  end)
+
   it("says at once what is wrong", function()
     local port = server.free_port()
     local taken = assert(socket.bind("127.0.0.1", port))
