@@ -110,10 +110,8 @@ local function take_directory(self)
   local ok, err
   self.existed = core.list_directory(path) ~= nil
   for _ = 1, TRIES do
-    ok, err = core.make_directory(path)
-    if not ok and (core.stat(path) or core.is_direct(path)) then
-      return io_error(path, "a journal is a directory, and this is a file. Nothing was done to it")
-    elseif not ok then
+    ok, err = file.make_directory(path, path .. ": a journal is a directory, and this is a file. Nothing was done to it")
+    if not ok then
       return nil, err
     end
     ok, err = check_directory(path)

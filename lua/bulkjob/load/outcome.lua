@@ -24,11 +24,8 @@ function outcome.open(load)
   end
   local journal = load.options.journal
   load.made_results = not core.list_directory(directory)
-  local made, why = core.make_directory(directory)
-  if not made and (core.stat(directory) or core.is_direct(directory)) then
-    why = "results: " .. directory .. " is a file: results go into a directory of their own, which is made when it is not there"
-  end
-  files.check(made, why)
+  files.check(file.make_directory(directory,
+    "results: " .. directory .. " is a file: results go into a directory of their own, which is made when it is not there"))
   if source and core.same_file(directory, source:match "^(.*/)[^/]*$" or ".") then
     files.check(nil, "results: " .. directory .. " holds the input, " .. source .. ": results need a directory of their own")
   elseif journal and core.same_file(directory, journal) then
