@@ -153,6 +153,7 @@ build = {
         "src/sink.c",
         "src/slot.c",
         "src/source.c",
+        "src/surrogates.c",
         "src/transfer.c",
         "src/verdict.c",
         "src/wakeup.c",

@@ -13,7 +13,7 @@ local RECORDS_OF_A_JOB, PAGE_RECORDS = 1000, 2500
 
 local most, only = tonumber(arg[1]) or 10000000, arg[2]
 local root = assert(os.getenv "BUILD"):match "^(.*)/build/[^/]*$"
-local directory = assert(core.temporary_directory((os.getenv "TMPDIR" or "/tmp") .. "/growth-"))
+local directory = assert(core.temporary_directory(nil, "growth-"))
 local environment = ""
 
 local function quote(text)

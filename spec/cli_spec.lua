@@ -395,9 +395,17 @@ describe("the command", function()
   it("says how it is used, and answers 2", function()
     for arguments, what in pairs {
       [""] = "a command is required", ["nope"] = "unknown command 'nope'",
-      ["load x"] = "missing option '%-%-object'", ["load x --object A --jobs 0"] = "'0' is no whole number",
-      ["load x --object A --part-bytes 5x"] = "'5x' is no size", ["load x --object A --operation upsert"] = "^bulkjob: %-%-external%-id goes with an upsert",
-      ["load"] = "^Usage: bulkjob load .*missing argument 'file'", ["load x --object A --retries 1e9"] = "'1e9' is no whole number from 0 to 999999",
+      ["load x"] = "missing option '%-%-object'", ["load x --object A --jobs 0"] = "\nbulkjob: %-%-jobs: '0' is no whole number from 1",
+      ["load x --object A --part-bytes 5x"] = "%-%-part%-bytes: '5x' is no size", ["load x --object A --jobs 1e300"] = "%-%-jobs: '1e300' is no whole",
+      ["load x --object A --part-bytes 0"] = "%-%-part%-bytes: '0' is no size", ["wait 75"] = "bulkjob: id: '75' is no id of a job",
+      ["load x --object A --part-bytes 99999999999G"] = "%-%-part%-bytes: '99999999999G' is no size",
+      ["extract x --pages 0 -o x"] = "%-%-pages: '0' is no whole number", ["load '' --object A"] = "bulkjob: file: an empty text",
+      ["extract x --max-records 1.5 -o x"] = "%-%-max%-records: '1.5' is no whole number", ["extract x -o ''"] = "%-o, %-%-output: an empty text",
+      ["load x --object A --timeout=nan"] = "%-%-timeout: 'nan' is no number of seconds", ["sandbox --port 70000"] = "%-%-port: '70000' is no whole",
+      ["sandbox --tls-port 0"] = "%-%-tls%-port: '0' is no whole number from 1 to 65535", ["sandbox --owner x"] = "%-%-owner: 'x' is no whole number",
+      ["wait 750000000000001AAA --timeout=-1"] = "%-%-timeout: '%-1' is no number of seconds",
+      ["load x --object A --operation upsert"] = "^bulkjob: %-%-external%-id goes with an upsert",
+      ["load"] = "^Usage: bulkjob load .*missing argument 'file'", ["load x --object A --retries 1e9"] = "%-%-retries: '1e9' is no whole number from 0 to 999999",
       ["load x --object A --timeout 0"] = "^bulkjob: %-%-timeout must be from 0.001", ["--proxy '' limits"] = "^bulkjob: %-%-proxy is empty\n$",
       ["--api-version x limits"] = "^bulkjob: %-%-api%-version: a string such as",
       ["--org '' limits"] = "^bulkjob: %-%-org: a string expected, got an empty one\n$",
@@ -444,6 +452,25 @@ describe("the command", function()
         local out, status = helper.shell(environment() .. case[1] .. " " .. os.getenv "LUA" .. " " .. helper.quote(program) .. " limits")
         assert.are.same({ 2, case[2] }, { status, out })
       end
+    end
+  end)
+
+  it("can be called by a symbolic link", function()
+    local clone = path "a clone of it"
+    helper.shell(("mkdir -p %s/build %s; cp -r bin lua sandbox %s; ln -s %s %s/build/%s"):format(helper.quote(clone), helper.quote(path "a/b c"),
+      helper.quote(clone), helper.quote((os.getenv "BUILD")), helper.quote(clone), (os.getenv "BUILD"):match "[^/]*$"))
+    for _, link in ipairs {
+      { clone .. "/bin/bulkjob", "a/absolute" }, { "../a clone of it/bin/bulkjob", "a/relative" }, { "../relative", "a/b c/chain" },
+      { "b c/chain", "a/-it's longer" }, { clone, "a/clone" },
+    } do
+      helper.shell(("ln -s %s %s"):format(helper.quote(link[1]), helper.quote(path(link[2]))))
+    end
+    for _, name in ipairs { "absolute", "relative", "b c/chain", "-it's longer", "clone/bin/bulkjob" } do
+      local line = ("cd %s; env -u LUA_PATH %s %s/%s "):format(helper.quote(path "a"), os.getenv "LUA", helper.quote(path "a"), helper.quote(name))
+      local out, status = helper.shell(line .. "limits")
+      assert.matches("^bulkjob: auth error: SF_INSTANCE_URL is not set", out)
+      assert.are.equal(3, status)
+      assert.are.same({ "sandbox: unknown setting: no\n", 2 }, { helper.shell(line .. "sandbox --set no=1") })
     end
   end)
 

@@ -752,6 +752,7 @@ describe("a query of many pages", function()
       ["an unknown option"] = { { nonsense = 1 }, "unknown option 'nonsense'" },
       ["no file"] = { { query = SOQL }, "file is missing" },
       ["no query"] = { { file = "x" }, "query is missing" },
+      ["pages of more rows than can be counted"] = { { query = SOQL, file = "x", max_records = 1e300 }, "max_records: a whole number" },
       ["half a page"] = { { query = SOQL, file = "x", pages = 0.5 }, "pages: a whole number" },
       ["another operation"] = { { query = SOQL, file = "x", operation = "insert" }, "query or queryAll expected" },
       ["another delimiter"] = { { query = SOQL, file = "x", columnDelimiter = "," }, "extract: columnDelimiter: BACKQUOTE" },

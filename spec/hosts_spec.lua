@@ -103,6 +103,48 @@ describe("a host", function()
       ]])
       assert.matches("^JobComplete\t66.0\t2\t7[^\n]*\ntask\tmine\nmine too$", out)
     end)
+
+    local directory = helper.directory()
+
+    local BARE = [[
+      local place = "%s"
+      debug, io, os = nil, nil, nil
+      for _, name in ipairs { "debug", "io", "os" } do package.loaded[name] = nil end
+    ]]
+
+    it("loads and extracts whole files, with a journal and all results", function()
+      local csv = { "Name,Ext__c\n" }
+      for i = 1, 1000 do
+        csv[i + 1] = ('"row %d, of many",%s\n'):format(i, i % 100 == 0 and "" or "E-" .. i)
+      end
+      helper.write(directory "in.csv", table.concat(csv))
+      local out = run(BARE:format(directory "") .. [[
+        local c = client()
+        for i, how in ipairs { { file = place .. "in.csv" }, { rows = require "bulkjob".csv.rows { file = place .. "in.csv" } } } do
+          how.object, how.operation, how.externalIdFieldName = "Account", "upsert", "Ext__c"
+          how.journal, how.results, how.join, how.retry_failed = place .. "journal" .. i, place .. "results", true, "MISSING"
+          local report = assert(c:load(how))
+          print(report.records, report.processed - report.failed, report.failed, report.unprocessed + report.unknown)
+        end
+        print(assert(c:load { object = "Account", operation = "insert", rows = { { Name = "without a journal" } } }).processed)
+        local query = "SELECT Name, Ext__c FROM Account"
+        local report = assert(c:extract { query = query, file = place .. "out.csv", journal = place .. "journal3", max_records = 100 })
+        print(report.rows)
+        local job = assert(c:create { operation = "query", query = query })
+        assert(job:wait())
+        print((job:results():save(place .. "saved.csv")))
+      ]])
+      assert.are.equal(("1000\t990\t10\t0\n"):rep(2) .. "1\n991\ntrue", out)
+      local joined = 0
+      for line in io.lines(directory "results/joined.csv") do
+        joined = joined + (line:find "^successful," and 1 or 0)
+      end
+      assert.are.equal(990, joined)
+      for name, count in pairs { out = 992, saved = 992, ["results/failed"] = 11, ["results/unprocessed"] = 1 } do
+        local _, lines = helper.content(directory(name .. ".csv")):gsub("\n", "")
+        assert.are.equal(count, lines, name)
+      end
+    end)
   end)
 
   it("may load the core twice, from two places", function()

@@ -247,6 +247,12 @@ describe("job info", function()
       assert.are.equal('aé 🎉 "q" \n é', info.errorMessage)
     end)
 
+    it("half a character is the replacement character, and the rest is read", function()
+      local info = typed [["errorMessage":"a\ud83c, \udf89, \\ud83c \ud83c\udf89","\ud800":"\ud83c\ud83c\udf89"]]
+      assert.are.equal("a�, �, \\ud83c 🎉", info.errorMessage)
+      assert.are.equal("�🎉", info["�"])
+    end)
+
     it("spaces and line breaks in the body do not matter", function()
       local job = create()
       org:fault { method = "GET", status = 200, body = ('\n{\n  "id" : "%s",\n  "state" : "Open" ,\n "apiVersion" : 66.0\n}\n'):format(job.id) }

@@ -131,6 +131,23 @@ describe("retries", function()
         end
         return { rows = rows }
       end,
+      ["a function"] = function()
+        local at = 1
+        return function()
+          local piece = big:sub(at, at + 9999)
+          at = at + 10000
+          assert(at < #big + 20001, "called again after its end")
+          return piece ~= "" and piece or nil
+        end
+      end,
+      ["an iterator of rows"] = function()
+        local i = 1
+        return { rows = function()
+          i = i + 1
+          assert(i <= 60001, "called again after its end")
+          return i <= 60000 and { Name = "Company number " .. i } or nil
+        end }
+      end,
     }
 
     for name, source in pairs(sources) do
@@ -156,13 +173,13 @@ describe("retries", function()
       end
     end
 
-    it("from a function cannot follow, says so, and rolls the job back", function()
+    it("from a function that has given much cannot follow, says so, and rolls the job back", function()
       local job = assert(create())
-      org:fault { method = "PUT", reset = "body", body_bytes = 100000 }
+      org:fault { method = "PUT", reset = "body", body_bytes = 5000000 }
       local sent = 0
       local ok, err = job:upload(function()
         sent = sent + 1
-        return sent <= 100 and ("x"):rep(10000) or nil
+        return sent <= 1000 and ("x"):rep(10000) or nil
       end)
       assert.is_nil(ok)
       assert.are.equal("network", err.kind)

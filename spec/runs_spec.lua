@@ -601,6 +601,7 @@ describe("a run", function()
           refuses(before .. "no JSON\n" .. lines[i] .. behind, number)
           refuses(before .. lines[i] .. lines[i] .. behind, "line " .. i + 1 .. " is damaged")
           refuses(before .. lines[i]:gsub(',"sum":%d+', "") .. behind, number)
+          refuses(before .. lines[i]:gsub("{", [[{"\ud800":1,]], 1) .. behind, number) -- which a response may have
         end
         if i > 1 and i < #lines then
           refuses(before .. behind, number)

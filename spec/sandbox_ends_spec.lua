@@ -106,8 +106,7 @@ for _, name in ipairs { "TERM", "INT", "HUP", "KILL" } do
   ways[#ways + 1] = { name .. " to bulkjob", function(wait)
     local pid = start(bulkjob())
     wait()
-    -- What Ctrl-C sends goes to the group; the process that waits for a command takes no notice of it (system(3)).
-    signal(name, name == "INT" and "-" .. pid or pid)
+    signal(name, pid)
   end }
 end
 ways[#ways + 1] = { "its owner is killed", function(wait)

@@ -163,6 +163,21 @@ describe("the sandbox as a tool", function()
     assert.matches("^https://localhost:", cjson.decode(text).tls_url)
   end)
 
+  it("ends as it was told to by a signal for the command alone", function()
+    for _, signal in ipairs { "TERM", "INT", "HUP" } do
+      write(scratch .. "/script", ([[
+        env --default-signal=INT %s sandbox --json >%s/said & pid=$!
+        until [ -s %s/said ]; do sleep 0.02; done
+        kill -%s $pid
+        wait $pid]]):format(bulkjob(), scratch, scratch, signal))
+      local text, code = sh("sh " .. scratch .. "/script")
+      assert.are.same({ "", 0 }, { text, code })
+      local org = cjson.decode(helper.content(scratch .. "/said"))
+      assert.is_false(exists(org.dir) or is_alive(org.pid) or is_alive(org.launcher_pid))
+      os.remove(scratch .. "/said")
+    end
+  end)
+
   it("says at once what is wrong", function()
     local port = server.free_port()
     local taken = assert(socket.bind("127.0.0.1", port))
@@ -172,7 +187,8 @@ describe("the sandbox as a tool", function()
       ["--set hold=maybe"] = "2 setting hold must be one of InProgress, UploadComplete, false, true, not 'maybe'",
       ["--set queue_seconds=soon"] = "2 setting queue_seconds must be a number, not 'soon'",
       ["--set gzip=yes"] = "2 setting gzip must be a boolean", ["--set gzip"] = "2 %-%-set needs NAME=VALUE",
-      ["--port x"] = "2 %-%-port needs a number", ["--port"] = "2 %-%-port needs a value", ["--nonsense"] = "2 unknown option: %-%-nonsense",
+      ["--port 70000"] = "2 %-%-port needs a number from 1 to 65535", ["--tls-port 0"] = "2 %-%-tls%-port needs a number from 1",
+      ["--port 99999999999999999999"] = "2 %-%-port needs a number from 1", ["--port x"] = "2 %-%-port needs a number", ["--port"] = "2 %-%-port needs a value", ["--nonsense"] = "2 unknown option: %-%-nonsense",
       ["--token 'a b'"] = "2 a token has no blanks", ["--port " .. port] = "1 cannot listen on 127.0.0.1:" .. port,
       ["--dir " .. scratch .. "/file/x"] = "1 cannot make the directory", ["--dir " .. scratch] = "1 .* is not empty",
       ["--ready-file " .. scratch .. "/no/where"] = "1 cannot write",

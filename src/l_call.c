@@ -67,11 +67,10 @@ void bj_call_file(lua_State *L, int i, int fd, off_t first, off_t size)
     bj_keep(L, i, "file");
 }
 
-void bj_call_queue(struct call *c, bool repeatable)
+void bj_call_queue(struct call *c)
 {
     c->request.body = BODY_QUEUE;
     c->request.body_type = CSV_TYPE;
-    c->repeatable = repeatable;
 }
 
 void bj_call_login(lua_State *L, int i)

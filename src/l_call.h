@@ -23,8 +23,8 @@ void bj_call_body(lua_State *L, int i);
  * have (or nil). */
 void bj_call_file(lua_State *L, int i, int fd, off_t first, off_t size);
 
-/* Its body is what the host will push. `repeatable`: it can do so again from the start. */
-void bj_call_queue(struct call *c, bool repeatable);
+/* Its body is what the host will push. */
+void bj_call_queue(struct call *c);
 
 /* Its path is a whole URL, that of a token endpoint. Takes an array of strings on top of the stack, none of which must
  * ever be shown. */

@@ -98,6 +98,13 @@ int bj_call_push(lua_State *L)
     return 1;
 }
 
+/* call:set_once(): what was pushed from the start cannot be pushed again */
+int bj_call_set_once(lua_State *L)
+{
+    bj_check_call(L, 1)->once = true;
+    return 0;
+}
+
 /* call:finish(): all was pushed */
 int bj_call_finish(lua_State *L)
 {

@@ -11,10 +11,11 @@ bool bj_may_take(struct call *c);
 /* The queue that the host pushes into, or NULL. */
 struct queue *bj_open_queue(struct call *c);
 
-/* Methods: call:fill, call:read, call:push, call:finish. */
+/* Methods: call:fill, call:read, call:push, call:set_once, call:finish. */
 int bj_call_fill(lua_State *L);
 int bj_call_read(lua_State *L);
 int bj_call_push(lua_State *L);
+int bj_call_set_once(lua_State *L);
 int bj_call_finish(lua_State *L);
 
 #endif

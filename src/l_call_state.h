@@ -23,8 +23,8 @@ struct call {
     struct engine *engine;  /* a reference, while requests may go out */
     struct transfer *transfer;
 
-    bool repeatable; /* BODY_QUEUE: the host can push it all again */
-    bool restart;    /* and has to */
+    bool once;    /* BODY_QUEUE: the host cannot push it all again */
+    bool restart; /* it has to */
     bool pushed;
     bool finished; /* the host has pushed all */
     int bodies;    /* whole bodies that may have arrived */

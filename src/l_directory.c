@@ -1,4 +1,4 @@
-/* Directories, and locks between processes: what a run needs that Lua's io library lacks. */
+/* Directories, and locks between processes: what a run needs that Lua's io library lacks, or a host has taken away. */
 #include "files.h"
 #include "l_class.h"
 #include "l_error.h"
@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,22 +118,51 @@ static int can_make(lua_State *L)
     return 1;
 }
 
-/* core.temporary_directory(prefix) -> path | nil, err: a new one, for this user alone */
+/* core.temporary_directory(directory | nil, prefix) -> path | nil, err: a new one, for this user alone, in a directory,
+ * or where temporary files go */
 static int temporary_directory(lua_State *L)
 {
-    const char *prefix = luaL_checkstring(L, 1);
-    lua_pushfstring(L, "%sXXXXXX", prefix);
+    const char *place = getenv("TMPDIR");
+    const char *directory = luaL_optstring(L, 1, place ? place : "/tmp");
+    lua_pushfstring(L, "%s/%sXXXXXX", directory, luaL_checkstring(L, 2));
     size_t len;
     const char *pattern = lua_tolstring(L, -1, &len);
     char *path = lua_newuserdata(L, len + 1);
     memcpy(path, pattern, len + 1);
-    if (!mkdtemp(path)) {
-        int why = errno;
-        const char *slash = strrchr(prefix, '/');
-        lua_pushlstring(L, slash ? prefix : ".", slash > prefix ? (size_t)(slash - prefix) : 1);
-        return fail_to_make(L, lua_tostring(L, -1), why);
-    }
+    if (!mkdtemp(path))
+        return fail_to_make(L, directory, errno);
     lua_pushstring(L, path);
+    return 1;
+}
+
+/* core.remove(path) -> true | nil, err: a file, or a directory with nothing in it */
+static int remove_path(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    if (remove(path) != 0)
+        return bj_fail(L, BJ_ERR_IO, NULL, "%s: %s", path, strerror(errno));
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* core.rename(from, to) -> true | nil, err */
+static int rename_path(lua_State *L)
+{
+    const char *to = luaL_checkstring(L, 2);
+    if (rename(luaL_checkstring(L, 1), to) != 0)
+        return bj_fail(L, BJ_ERR_IO, NULL, "%s: %s", to, strerror(errno));
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* core.real_path(path) -> path | nil, err: from the root, and without symbolic links */
+static int real_path(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    char real[PATH_MAX];
+    if (!realpath(path, real))
+        return bj_fail(L, BJ_ERR_IO, NULL, "%s: %s", path, strerror(errno));
+    lua_pushstring(L, real);
     return 1;
 }
 
@@ -168,6 +198,9 @@ void bj_open_directory(lua_State *L)
         {"same_file", same_file},
         {"random_id", random_id},
         {"can_make", can_make},
+        {"remove", remove_path},
+        {"rename", rename_path},
+        {"real_path", real_path},
         {NULL, NULL},
     };
     static const luaL_Reg methods[] = {

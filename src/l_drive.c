@@ -61,7 +61,7 @@ static void check_page(const struct call *c, struct reply *r)
 /* What the request was, beside its response. */
 static void complete_answer(struct call *c, struct answer *a)
 {
-    a->can_repeat = c->request.body != BODY_QUEUE || c->repeatable || !c->pushed;
+    a->can_repeat = c->request.body != BODY_QUEUE || !c->once || !c->pushed;
     c->stuck = !a->can_repeat && (a->outcome == OUTCOME_RETRY || a->outcome == OUTCOME_DEAD_TOKEN);
     if (c->run.step == STEP_SEND && a->lost) {
         if (c->run.lost_sends == 0)
@@ -497,13 +497,11 @@ static int call_gc(lua_State *L)
 void bj_open_drive(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"step", call_step},         {"timeout", call_timeout},
-        {"result", call_result},     {"cancel", call_cancel},
-        {"events", call_events},     {"push", bj_call_push},
-        {"finish", bj_call_finish},  {"fill", bj_call_fill},
-        {"read", bj_call_read},      {"job", call_job},
-        {"was_sent", call_was_sent}, {"watch", call_watch},
-        {"progress", call_progress}, {NULL, NULL},
+        {"step", call_step},         {"timeout", call_timeout},      {"result", call_result},
+        {"cancel", call_cancel},     {"events", call_events},        {"push", bj_call_push},
+        {"finish", bj_call_finish},  {"fill", bj_call_fill},         {"read", bj_call_read},
+        {"job", call_job},           {"was_sent", call_was_sent},    {"watch", call_watch},
+        {"progress", call_progress}, {"set_once", bj_call_set_once}, {NULL, NULL},
     };
     static const luaL_Reg meta[] = {
         {"__gc", call_gc},

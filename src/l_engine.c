@@ -4,6 +4,8 @@
 #include "clock.h"
 #include "l_open.h"
 
+#include <time.h>
+
 static const char ENGINE_CLASS[] = "bulkjob.engine";
 
 struct engine_box {
@@ -70,6 +72,13 @@ static int now(lua_State *L)
     return 1;
 }
 
+/* core.time() -> whole seconds since 1970 */
+static int seconds_since_1970(lua_State *L)
+{
+    bj_pushinteger(L, (long long)time(NULL));
+    return 1;
+}
+
 void bj_open_engine(lua_State *L)
 {
     static const luaL_Reg meta[] = {
@@ -78,6 +87,7 @@ void bj_open_engine(lua_State *L)
     };
     static const luaL_Reg functions[] = {
         {"now", now},
+        {"time", seconds_since_1970},
         {NULL, NULL},
     };
     bj_new_class(L, ENGINE_CLASS, NULL, meta);

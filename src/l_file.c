@@ -1,4 +1,4 @@
-/* What Lua's io library lacks. */
+/* What Lua's io library lacks, or a host has taken away. */
 #include "l_file.h"
 
 #include "files.h"
@@ -160,6 +160,24 @@ static int begin_output(lua_State *L)
     lua_pushvalue(L, 1);
     bj_keep(L, 2, "path");
     int why = output_begin(o, path);
+    return why ? fail(L, path, why) : 1;
+}
+
+/* core.create_output(path) -> output | nil, err: a file of our own, which has its name from the start, and keeps it
+ * however it ends. One that is there is emptied. */
+static int create_output(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    int why;
+    lua_settop(L, 1);
+    struct output *o = bj_new_object(L, OUTPUT_CLASS, sizeof *o);
+    o->fd = -1;
+    lua_pushvalue(L, 1);
+    bj_keep(L, 2, "path");
+    o->fd = file_open_own(path, 0666, &why);
+    o->direct = true;
+    if (o->fd >= 0 && ftruncate(o->fd, 0) != 0)
+        why = errno;
     return why ? fail(L, path, why) : 1;
 }
 
@@ -480,6 +498,7 @@ void bj_open_file(lua_State *L)
     static const luaL_Reg functions[] = {
         {"open_input", open_input},
         {"begin_output", begin_output},
+        {"create_output", create_output},
         {"end_last_line", end_last_line},
         {"publish", publish},
         {"open_log", open_log},

@@ -7,8 +7,10 @@
 #include "l_open.h"
 #include "l_schema.h"
 #include "numeric.h"
+#include "surrogates.h"
 
 #include <stdbool.h>
+#include <string.h>
 
 static const char decode_key;
 static const char encode_key;
@@ -49,7 +51,7 @@ static int call_cjson(lua_State *L)
     return status;
 }
 
-int bj_json_decode(lua_State *L, const char *text, size_t len)
+static int decode(lua_State *L, const char *text, size_t len)
 {
     bj_rawgetp(L, LUA_REGISTRYINDEX, &decode_key);
     lua_pushlstring(L, text, len);
@@ -57,6 +59,17 @@ int bj_json_decode(lua_State *L, const char *text, size_t len)
         return 1;
     lua_pop(L, 1);
     return 0;
+}
+
+int bj_json_decode(lua_State *L, const char *text, size_t len)
+{
+    if (decode(L, text, len))
+        return 1;
+    char *copy = lua_newuserdata(L, len + 1);
+    memcpy(copy, text, len);
+    int good = surrogates_mend(copy, len) && decode(L, copy, len);
+    lua_remove(L, good ? -2 : -1);
+    return good;
 }
 
 void bj_json_encode(lua_State *L)

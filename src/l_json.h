@@ -4,7 +4,8 @@
 
 #include "l_class.h"
 
-/* Decodes `text`. Pushes the value and answers 1, or pushes nothing and answers 0. */
+/* Decodes `text`. Pushes the value and answers 1, or pushes nothing and answers 0. Half a character, which the service
+ * can send when it cuts a text of the user's, becomes U+FFFD. */
 int bj_json_decode(lua_State *L, const char *text, size_t len);
 
 /* Replaces the value on top by its JSON text. Raises for what JSON cannot hold. */

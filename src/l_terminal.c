@@ -1,9 +1,11 @@
-/* What the command asks of its terminal and its signals. A library never touches either. */
+/* What the command asks of its terminal, its signals and its process. A library never touches any of them. */
 #include "l_class.h"
 
 #include "clock.h"
+#include "l_error.h"
 #include "l_open.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
@@ -143,6 +145,28 @@ static int fill_descriptors(lua_State *L)
     return 0;
 }
 
+/* core.exec(program, arguments) -> error: this process becomes that program, which has its path for a name. Comes back
+ * only when it cannot. */
+static int exec_program(lua_State *L)
+{
+    const char *program = luaL_checkstring(L, 1);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_settop(L, 2);
+    size_t count = lua_rawlen(L, 2);
+    const char **words = lua_newuserdata(L, (count + 2) * sizeof *words);
+    words[0] = program;
+    for (size_t i = 1; i <= count; i++) { /* they stay in the table */
+        lua_rawgeti(L, 2, (int)i);
+        luaL_argcheck(L, lua_type(L, -1) == LUA_TSTRING, 2, "an array of strings expected");
+        words[i] = lua_tostring(L, -1);
+        lua_pop(L, 1);
+    }
+    words[count + 1] = NULL;
+    execv(program, (char *const *)words);
+    bj_push_error(L, BJ_ERR_IO, NULL, "%s: %s", program, strerror(errno));
+    return 1;
+}
+
 void bj_open_terminal(lua_State *L)
 {
     static const luaL_Reg functions[] = {
@@ -152,6 +176,7 @@ void bj_open_terminal(lua_State *L)
         {"ask_secret", ask_secret},
         {"fill_descriptors", fill_descriptors},
         {"keep_secrets", keep_secrets},
+        {"exec", exec_program},
         {NULL, NULL},
     };
     bj_setfuncs(L, functions);

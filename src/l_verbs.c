@@ -208,7 +208,7 @@ static int open_range(lua_State *L)
 }
 
 /* core.upload(job, "text" | "file" | "queue", source) -> call | nil, err: the text; { file =, first =, last =, header
- * =, digest = }; or, for a queue, whether the host can push the same again */
+ * =, digest = }; or, for a queue, nothing */
 static int upload(lua_State *L)
 {
     static const char *const forms[] = {"text", "file", "queue", NULL};
@@ -230,7 +230,7 @@ static int upload(lua_State *L)
         }
         lua_settop(L, 5);
     } else {
-        bj_call_queue(c, lua_toboolean(L, 3));
+        bj_call_queue(c);
     }
     lua_pushvalue(L, 5);
     bj_set_job_upload(L, 1);

@@ -65,7 +65,7 @@ function auth.jwt(given)
     end
     local assertion, err = core.sign_jwt(key, given.passphrase, core.json_encode {
       iss = given.client_id, sub = given.username, aud = given.audience or audience_of(login_url),
-      exp = os.time() + ASSERTION_SECONDS,
+      exp = core.time() + ASSERTION_SECONDS,
     })
     if not assertion then
       err.message = (given.key_file or "key") .. ": " .. err.message

@@ -4,7 +4,6 @@ local core = require "bulkjob.core"
 local new_parser = require "bulkjob.cli.parser"
 local output = require "bulkjob.cli.output"
 local session = require "bulkjob.cli.session"
-local shell = require "bulkjob.shell"
 local status = require "bulkjob.cli.status"
 
 -- Options of the sandbox command by the names of the parser.
@@ -13,32 +12,28 @@ local SANDBOX_OPTIONS = {
   dir = "--dir", keep = "--keep", token = "--token", ready_file = "--ready-file", owner = "--owner", json = "--json",
 }
 
-local function sandbox_command(place, options)
-  local words = { shell.quote(place) }
+local function sandbox_arguments(options)
+  local words = {}
   for name, flag in pairs(SANDBOX_OPTIONS) do
     if options[name] then
       words[#words + 1] = flag
-      words[#words + 1] = options[name] ~= true and shell.quote(tostring(options[name])) or nil
+      words[#words + 1] = options[name] ~= true and tostring(options[name]) or nil
     end
   end
   for _, setting in ipairs(options.set) do
-    words[#words + 1] = "--set " .. shell.quote(setting)
+    words[#words + 1] = "--set"
+    words[#words + 1] = setting
   end
-  -- The parent of the shell that becomes the sandbox is this process, however it ends.
-  words[#words + 1] = "--owner $PPID"
-  return table.concat(words, " ")
+  return words
 end
 
--- The sandbox is in the tree, in the rock, or where `make install` and the Debian package put it.
+-- Becomes the sandbox, so that a signal for this process is one for that. It is in the tree, in the rock, or where `make install` and
+-- the Debian package put it.
 local function run_sandbox(options, program)
-  local here = program:match "^(.*)/[^/]*$" or "."
+  local here = (core.real_path(program) or program):match "^(.*)/[^/]*$" or "."
   for _, place in ipairs { here .. "/../sandbox/run", here .. "/../share/bulkjob/sandbox/run" } do
     if core.stat(place) then
-      local ok, how, code = os.execute("exec " .. sandbox_command(place, options))
-      if type(ok) == "number" then
-        return math.floor(ok / 256) -- Lua 5.1 and LuaJIT answer as wait(2) does
-      end
-      return how == "exit" and code or 0
+      error(core.exec(place, sandbox_arguments(options)), 0)
     end
   end
   io.stderr:write "bulkjob: the sandbox is not installed. It comes with the sources, the rock and the Debian package bulkjob-sandbox\n"

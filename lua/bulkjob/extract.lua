@@ -159,7 +159,7 @@ end
 local function fetch_pages(extract)
   check(file.open(extract))
   links.begin(extract)
-  extract.pool:run(extract.parallel and (extract.options.pages or PAGES) or 1, function(worker)
+  extract.pool:run(extract.parallel and math.min(extract.options.pages or PAGES, links.MOST_AHEAD) or 1, function(worker)
     work(extract, worker)
   end)
 end

@@ -1,4 +1,4 @@
---- Whole files.
+--- Whole files, and directories for them.
 local core = require "bulkjob.core"
 
 local file = {}
@@ -21,6 +21,18 @@ function file.read(path, first, last)
     return nil, err.message
   end
   return text or ""
+end
+
+--- Makes a directory, or takes the one that is there.
+---@param path string
+---@param of_a_file string the message of the error when something else is there, such as a file
+---@return true|nil ok, bulkjob.Error|nil err
+function file.make_directory(path, of_a_file)
+  local ok, err = core.make_directory(path)
+  if not ok and (core.stat(path) or core.is_direct(path)) then
+    err.message = of_a_file
+  end
+  return ok, err
 end
 
 return file

@@ -24,6 +24,10 @@ local FIRST_POLL, POLL_GROWTH, LONGEST_POLL = 0.2, 1.6, 20
 -- Seconds that even `timeout = 0` leaves for one look.
 local SHORTEST_LOOK = 1
 
+-- Bytes of a source that can be read only once. A dead token shows in the first moments of an upload: by then the engine has taken a
+-- megabyte, and the system's buffers some more.
+local MOST_KEPT = 4 * 1024 * 1024
+
 -- Tries of an abort that nobody asked for: whoever waits has an error already.
 local CLEANUP_TRIES = 2
 
@@ -154,6 +158,44 @@ local function pump(client, this, open)
   end
 end
 
+-- An `open` for pump whose source can be read only once. What it has given so far is kept, and given again at the next try, as long as
+-- that is little.
+local function open_once(this, open)
+  local chunks, err, ended
+  local kept, size = {}, 0
+  local function take()
+    if ended then
+      return nil
+    end
+    local chunk, why = chunks()
+    ended = chunk == nil
+    size = size + (type(chunk) == "string" and #chunk or 0)
+    if kept and size > MOST_KEPT then
+      kept = nil
+      this:set_once()
+    elseif kept then
+      kept[#kept + 1] = chunk
+    end
+    return chunk, why
+  end
+  return function()
+    if not chunks then
+      chunks, err = open()
+      if not chunks then
+        return nil, err
+      end
+    end
+    local i = 0
+    return function()
+      i = i + 1
+      if kept and kept[i] then
+        return kept[i]
+      end
+      return take()
+    end
+  end
+end
+
 -- The settings that rows are written with, from the service when this handle does not know them.
 local function row_format(self)
   local info, err = core.job_facts(self).info, nil
@@ -180,9 +222,11 @@ local function begin_upload(self, src)
   elseif kind == "text" or kind == "file" then
     return core.upload(self, kind, src)
   end
-  return core.upload(self, "queue", source.is_repeatable(src)), nil, function()
+  local this = core.upload(self, "queue")
+  local function open()
     return source.chunks(src, format, wait.yielder(core.job_client(self)))
   end
+  return this, nil, source.is_repeatable(src) and open or open_once(this, open)
 end
 
 --- Uploads the job's data. A job takes one upload. When it fails after something was sent, a job that this client made is aborted:

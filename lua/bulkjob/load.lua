@@ -175,7 +175,7 @@ local function clean_up(load, err)
   end
   if load.results_lock then
     if err and load.made_results then
-      os.remove(load.options.results) -- if it is empty
+      core.remove(load.options.results) -- if it is empty
     end
     load.results_lock:close()
   end

@@ -529,8 +529,8 @@ What `upload` takes:
 | a string of CSV | yes |
 | `{ file = path [, first =, last =] [, header =] [, digest =] }` | yes |
 | `{ rows = array [, columns =] }` | yes |
-| `{ rows = iterator [, columns =] }` | no, and the error says so |
-| a function that returns chunks until nil; `nil, err` is a failure | no, and the error says so |
+| `{ rows = iterator [, columns =] }` | as long as it has given at most 4 MiB; then no, and the error says so |
+| a function that returns chunks until nil; `nil, err` is a failure | the same |
 ]]
 
 ---@alias bulkjob.Source string|bulkjob.FileSource|bulkjob.RowSource|(fun(): string?, any)

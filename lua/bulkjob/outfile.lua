@@ -76,7 +76,7 @@ function outfile.publish(client, from, path)
   end
   out:discard()
   if ok then
-    os.remove(from)
+    core.remove(from)
   end
   return ok, err
 end

@@ -45,11 +45,11 @@ local function is_ours(name)
 end
 
 local function remove_tree(path)
-  if not os.remove(path) then
+  if not core.remove(path) then
     for _, name in ipairs(core.list_directory(path) or {}) do
       remove_tree(path .. "/" .. name)
     end
-    os.remove(path)
+    core.remove(path)
   end
 end
 
@@ -110,10 +110,8 @@ local function take_directory(self)
   local ok, err
   self.existed = core.list_directory(path) ~= nil
   for _ = 1, TRIES do
-    ok, err = core.make_directory(path)
-    if not ok and (core.stat(path) or core.is_direct(path)) then
-      return io_error(path, "a journal is a directory, and this is a file. Nothing was done to it")
-    elseif not ok then
+    ok, err = file.make_directory(path, path .. ": a journal is a directory, and this is a file. Nothing was done to it")
+    if not ok then
       return nil, err
     end
     ok, err = check_directory(path)
@@ -250,7 +248,7 @@ end
 ---@return string path
 function methods:file(name)
   if not self.directory then
-    local path, err = core.temporary_directory((self.near or os.getenv "TMPDIR" or "/tmp") .. "/.bulkjob-")
+    local path, err = core.temporary_directory(self.near, ".bulkjob-")
     self.directory = path or error(err, 0)
   end
   return self.directory .. "/" .. self.id .. "." .. name
@@ -385,9 +383,9 @@ local function start(self, identity, plan, more)
   if not ok then
     return io_error(path .. ".new", err.message)
   end
-  ok, err = os.rename(path .. ".new", path)
+  ok, err = core.rename(path .. ".new", path)
   if not ok then
-    return io_error(path, err)
+    return nil, err
   end
   core.sync_name(path)
   core.sync_name((self.directory:gsub("/+$", "")))
@@ -424,7 +422,7 @@ end
 local function resume(self)
   for _, name in ipairs(core.list_directory(self.directory)) do
     if name:sub(1, 17) == self.id .. "." then
-      os.rename(self.directory .. "/" .. name, self.directory .. "/" .. self.head.run .. name:sub(17))
+      core.rename(self.directory .. "/" .. name, self.directory .. "/" .. self.head.run .. name:sub(17))
     end
   end
   self.id = self.head.run
@@ -542,10 +540,10 @@ local function remove_directory(self)
   if self.directory then
     sweep(self.directory)
     for _, name in ipairs { "log.new", "log", "lock" } do
-      os.remove(self.directory .. "/" .. name)
+      core.remove(self.directory .. "/" .. name)
     end
     if self.temporary or not self.existed then -- one that was there may be somebody else's
-      os.remove(self.directory)
+      core.remove(self.directory)
     end
   end
 end

@@ -15,6 +15,7 @@ local results = require "results"
 local session = require "session"
 local settings = require "settings"
 local signature = require "signature"
+local walk = require "walk"
 
 local M = {}
 
@@ -143,7 +144,7 @@ command("seed_jobs", "jobs that only stand in the listings: jobs, or count of th
 end)
 
 command("count", "how many living records an object has", { { "object", "text", "needed" } }, function(args)
-  return { count = records.count(args.object) }
+  return { count = walk.count_records(args.object, walk.sleep) }
 end)
 
 command("times", "how often rows were written, by the value of a field (Ext__c)", { { "object", "text", "needed" }, { "field", "text" } },

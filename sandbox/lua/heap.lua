@@ -1,10 +1,13 @@
---- A binary heap of { due = seconds, ... } entries: the earliest first.
+--- A binary heap.
 
 local Heap = {}
 Heap.__index = Heap
 
-function Heap.new()
-  return setmetatable({ n = 0 }, Heap)
+--- before(a, b): does a come before b? Without it, entries are { due = seconds, ... }, the earliest first.
+function Heap.new(before)
+  return setmetatable({ n = 0, before = before or function(a, b)
+    return a.due < b.due
+  end }, Heap)
 end
 
 function Heap:push(entry)
@@ -12,7 +15,7 @@ function Heap:push(entry)
   self.n = i
   while i > 1 do
     local parent = (i - i % 2) / 2
-    if self[parent].due <= entry.due then
+    if not self.before(entry, self[parent]) then
       break
     end
     self[i] = self[parent]
@@ -36,10 +39,10 @@ function Heap:pop()
       if child > self.n then
         break
       end
-      if child < self.n and self[child + 1].due < self[child].due then
+      if child < self.n and self.before(self[child + 1], self[child]) then
         child = child + 1
       end
-      if last.due <= self[child].due then
+      if not self.before(self[child], last) then
         break
       end
       self[i] = self[child]

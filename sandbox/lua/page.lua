@@ -13,11 +13,11 @@ local schema = require "schema"
 local settings = require "settings"
 local signature = require "signature"
 local soql = require "soql"
+local walk = require "walk"
 
 local M = {}
 
 local MOST_COUNTED = 1000 -- of the records of an object
-local RECORDS_AT_ONCE = 2000 -- that a filter looks through before requests get their turn
 local JOBS_PER_PAGE, RECORDS, PREVIEW_LINES, PREVIEW_BYTES, LOG_LINES = 50, 100, 20, 20000, 100
 
 local ENTITIES = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;", ["'"] = "&#39;" }
@@ -304,29 +304,6 @@ local SYSTEM = {
   IsDeleted = true, CreatedDate = true, CreatedById = true, LastModifiedDate = true, LastModifiedById = true, SystemModstamp = true, OwnerId = true,
 }
 
---- The first records that a plan finds. They are looked for piece after piece of the object, so that a filter that finds little in many
--- does not hold up everybody; sorted ones, and those without a filter, all at once.
-local function find_records(plan, filtered)
-  local found, bound, from = {}, #plan.params, ""
-  repeat
-    local to = filtered and not plan.sorted and records.id_after(plan.object.name, from, RECORDS_AT_ONCE) or nil
-    plan.params[bound + 1], plan.params[bound + 2] = from, to or "~" -- which comes after all ids
-    local rows, finish = records.db:rows(plan.sql, plan.params)
-    for row in rows do
-      found[#found + 1] = row
-      if #found == RECORDS then
-        finish()
-        return found
-      end
-    end
-    if to then
-      ngx.sleep(0.001)
-    end
-    from = to
-  until not to
-  return found
-end
-
 local function record_list(args)
   local names, fields = {}, {}
   for _, object in pairs(schema.objects) do
@@ -349,18 +326,19 @@ local function record_list(args)
     "<button>Show</button></form>",
   }
   local plan, err = soql.compile(("SELECT %s FROM %s%s LIMIT %d"):format(table.concat(fields, ","), object.name,
-    where ~= "" and " WHERE " .. where or "", RECORDS), { rest = true, between = true })
+    where ~= "" and " WHERE " .. where or "", RECORDS), { rest = true })
   if not plan then
     parts[#parts + 1] = '<p class="bad" role="alert">' .. text(err.message) .. "</p>"
     return send("Records", "/records", parts, 400)
   end
-  local rows, used = find_records(plan, where ~= ""), {}
-  for _, row in ipairs(rows) do
-    for i, value in pairs(row) do
-      if plan.fields[i].type == "boolean" then
-        row[i] = value ~= 0
+  local rows, used = {}, {}
+  for row in walk.rows(plan, walk.sleep) do
+    rows[#rows + 1] = row
+    for i, field in ipairs(plan.fields) do
+      if row[i] ~= nil and field.type == "boolean" then
+        row[i] = row[i] ~= 0
       end
-      used[i] = used[i] or row[i] ~= false
+      used[i] = used[i] or row[i] ~= nil and row[i] ~= false
     end
   end
   -- Only columns that some record has something in.

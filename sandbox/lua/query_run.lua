@@ -8,11 +8,11 @@ local hold = require "hold"
 local jobs = require "jobs"
 local synthetic = require "synthetic"
 local plain_coroutine = require "plain_coroutine"
-local records = require "records"
 local results = require "results"
 local scheduler = require "scheduler"
 local settings = require "settings"
 local soql = require "soql"
+local walk = require "walk"
 
 local M = {}
 
@@ -88,7 +88,9 @@ local function find(job)
   job.rows_file = assert(io.open(jobs.path(job, "rows"), "wb"))
   job.index_file = assert(io.open(jobs.path(job, "index"), "wb"))
   local offset = ffi.new "double[1]"
-  local rows, finish = records.db:rows(plan.sql, plan.params)
+  local rows, finish = walk.rows(plan, function()
+    plain_coroutine.yield(0)
+  end)
   job.finish_rows = finish
   local cells = {}
   for row in rows do

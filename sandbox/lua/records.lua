@@ -87,6 +87,7 @@ end
 
 --- An org without records, with the objects it began with.
 function M.reset()
+  db:finish_rows()
   for _, object in pairs(schema.objects) do
     db:run("DROP TABLE " .. q(object.name))
   end

@@ -13,13 +13,14 @@ local schema = require "schema"
 local session = require "session"
 local settings = require "settings"
 local soql = require "soql"
+local walk = require "walk"
 
 local M = {}
 
 local PAGE_ROWS = 2000 -- of a query (REST API Developer Guide, "Query")
-local MAX_WALKS = 50
+local MAX_QUERIES = 50 -- of which further pages can be asked for
 
-local walks, walk_order = {}, {}
+local queries, query_order = {}, {}
 
 -- Who the user is
 
@@ -153,16 +154,52 @@ local function record_of(plan, row, version)
   return record
 end
 
-local function query_page(walk, from, version)
-  local plan = walk.plan
-  local list = {}
-  for row in records.db:rows(("SELECT * FROM (%s) LIMIT %d OFFSET %d"):format(plan.sql, PAGE_ROWS, from), plan.params) do
-    list[#list + 1] = record_of(plan, row, version)
+--- The rows of a query from that of number `from` on (from 0), at most `most`: as a rule those that come next.
+local function take_rows(query, from, most)
+  local rows, finish, at = query.rows, query.finish, query.at
+  query.rows, query.finish = nil, nil -- another request may ask for the same meanwhile
+  if rows and at ~= from then
+    finish()
+    rows = nil
   end
-  local following = from + PAGE_ROWS < walk.total
-    and ("/services/data/v%s/query/%s-%d"):format(version, walk.id, from + PAGE_ROWS) or nil
+  if not rows then
+    rows, finish = walk.rows(query.plan, walk.sleep)
+    at = 0
+  end
+  local list = {}
+  while #list < most do
+    local row = rows()
+    if not row then
+      return list
+    end
+    at = at + 1
+    list[#list + 1] = at > from and row or nil
+  end
+  if query.rows or query.is_forgotten or at >= query.total then
+    finish()
+  else
+    query.rows, query.finish, query.at = rows, finish, at
+  end
+  return list
+end
+
+local function forget(query)
+  query.is_forgotten = true
+  if query.rows then
+    query.finish()
+  end
+end
+
+local function query_page(query, from, version)
+  local plan = query.plan
+  local list = take_rows(query, from, PAGE_ROWS)
+  for i, row in ipairs(list) do
+    list[i] = record_of(plan, row, version)
+  end
+  local following = from + PAGE_ROWS < query.total
+    and ("/services/data/v%s/query/%s-%d"):format(version, query.id, from + PAGE_ROWS) or nil
   return respond.json(json.object {
-    { "totalSize", walk.total }, { "done", following == nil }, { "nextRecordsUrl", following }, { "records", json.array(list) },
+    { "totalSize", query.total }, { "done", following == nil }, { "nextRecordsUrl", following }, { "records", json.array(list) },
   })
 end
 
@@ -211,18 +248,21 @@ local function run_query(request, all_rows)
   end
   if plan.counts then
     return respond.json(json.object {
-      { "totalSize", records.db:first(plan.sql, plan.params) }, { "done", true }, { "records", json.array {} },
+      { "totalSize", walk.count(plan, walk.sleep) }, { "done", true }, { "records", json.array {} },
     })
   end
-  local walk = { id = ids.new "01g", plan = plan, total = records.db:first(("SELECT count(*) FROM (%s)"):format(plan.sql), plan.params) }
-  if walk.total > PAGE_ROWS then
-    walks[walk.id] = walk
-    walk_order[#walk_order + 1] = walk.id
-    if #walk_order > MAX_WALKS then
-      walks[table.remove(walk_order, 1)] = nil
+  local query = { id = ids.new "01g", plan = plan, total = walk.count(plan, walk.sleep) }
+  query.is_forgotten = query.total <= PAGE_ROWS
+  if not query.is_forgotten then
+    queries[query.id] = query
+    query_order[#query_order + 1] = query.id
+    if #query_order > MAX_QUERIES then
+      local oldest = table.remove(query_order, 1)
+      forget(queries[oldest])
+      queries[oldest] = nil
     end
   end
-  return query_page(walk, 0, request.version)
+  return query_page(query, 0, request.version)
 end
 
 function M.query(request)
@@ -236,11 +276,11 @@ end
 --- A further page of a query.
 function M.query_more(request)
   local id, from = request.id:match "^(%w+)%-(%d+)$"
-  local walk = id and walks[id]
-  if not walk then
+  local query = id and queries[id]
+  if not query then
     return nil, errors.locator()
   end
-  return query_page(walk, tonumber(from), request.version)
+  return query_page(query, tonumber(from), request.version)
 end
 
 --- The object and the id of a request for one record, or nil and an error.

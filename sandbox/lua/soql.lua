@@ -479,6 +479,7 @@ local compile_query
 --- A semi-join: the ids of one object that a field of another has.
 local function compile_join(field, expression, condition, params, options)
   local inner = condition.query
+  options.has_join = true
   if not is_id(field) then
     refuse("INVALID_FIELD", ("The left operand '%s' cannot have a sub-select: it is no id"):format(field.name))
   elseif #inner.names ~= 1 or inner.counts then
@@ -592,34 +593,38 @@ function compile_query(query, options)
   if query.condition then
     conditions[2] = compile_condition(object, query, query.condition, params, options)
   end
-  if options.between then
-    conditions[#conditions + 1] = "base.Id > ? AND base.Id <= ?"
-  end
-  local sql = ('SELECT %s FROM "%s" AS base WHERE %s'):format(query.counts and "count(*)" or table.concat(expressions, ", "), object.name,
-    table.concat(conditions, " AND "))
-  local order = {}
+  local columns = query.counts and "count(*)" or table.concat(expressions, ", ")
+  local where = (' FROM "%s" AS base WHERE %s'):format(object.name, table.concat(conditions, " AND "))
+  local order, keys, with_keys = {}, {}, { columns }
   for i, item in ipairs(query.order) do
+    local expression, field = resolve(object, expand(query, item.name))
+    local folded = QUOTED[field.type] and field.name ~= "Id" -- a parent's text has lost its column's way to compare
     -- Without a word on it, records without a value come first, either way.
-    order[i] = ("%s %s NULLS %s"):format((resolve(object, expand(query, item.name))), item.direction, item.nulls or "FIRST")
+    order[i] = ("%s%s %s NULLS %s"):format(expression, folded and " COLLATE NOCASE" or "", item.direction, item.nulls or "FIRST")
+    keys[i] = { descends = item.direction == "DESC", nulls_last = item.nulls == "LAST" }
+    with_keys[i + 1] = folded and "lower(" .. expression .. ")" or expression
   end
-  if #order > 0 then
-    sql = sql .. " ORDER BY " .. table.concat(order, ", ")
-  end
-  if query.limit or query.offset then
-    sql = sql .. (" LIMIT %d OFFSET %d"):format(query.limit or -1, query.offset or 0)
-  end
-  return { object = object, sql = sql, params = params, names = names, fields = fields, counts = query.counts,
-    sorted = #order > 0 }
+  local sorting = #order > 0 and " ORDER BY " .. table.concat(order, ", ") or ""
+  local limit = (query.limit or query.offset) and (" LIMIT %d OFFSET %d"):format(query.limit or -1, query.offset or 0) or ""
+  local piece = where .. " AND base.Id > ? AND base.Id <= ?"
+  return { object = object, params = params, names = names, fields = fields, counts = query.counts,
+    sql = "SELECT " .. columns .. where .. sorting .. limit,
+    piece = "SELECT " .. table.concat(with_keys, ", ") .. piece .. sorting .. (query.limit and #order > 0 and (" LIMIT %d"):format(
+      query.limit + (query.offset or 0)) or ""),
+    count_piece = "SELECT count(*)" .. piece, keys = keys, limit = query.limit, offset = query.offset, has_join = options.has_join }
 end
 
---- Compile a query. Returns { object =, sql =, params =, names =, fields = } or nil and an error. options: all_rows (queryAll),
--- sorted_names (columns in alphabetical order, before v50.0), rest (the query resource of REST; the plan may have counts = true),
--- between (two more parameters at the end: only records with an Id after the one, up to the other).
+--- Compile a query. Returns a plan, or nil and an error. options: all_rows (queryAll), sorted_names (columns in alphabetical order, before
+-- v50.0), rest (the query resource of REST; the plan may have counts = true).
+--
+-- A plan is { object =, names =, fields =, counts =, params =, sql = all rows; and, for walk.lua, piece = and count_piece = with two more
+-- parameters: of the records with an Id after the one and up to the other; keys = how their last columns sort them, limit =, offset =,
+-- has_join = }.
 function M.compile(text, options)
   local ok, result = pcall(function()
     local query = setmetatable({ list = tokens(text), at = 1, depth = 0, rest = options.rest }, Parser):query()
     return compile_query(query, {
-      all_rows = options.all_rows, sorted_names = options.sorted_names, rest = options.rest, between = options.between, params = {},
+      all_rows = options.all_rows, sorted_names = options.sorted_names, rest = options.rest, params = {},
     })
   end)
   if ok then

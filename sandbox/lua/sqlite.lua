@@ -52,7 +52,7 @@ function M.open(path, keep)
   if C.sqlite3_open(path, out) ~= 0 then
     error("cannot open " .. path)
   end
-  local self = setmetatable({ handle = out[0], statements = {}, count = 0 }, Database)
+  local self = setmetatable({ handle = out[0], statements = {}, count = 0, walks = {} }, Database)
   self:run "PRAGMA synchronous = OFF"
   self:run "PRAGMA locking_mode = EXCLUSIVE"
   self:run(keep and "PRAGMA journal_mode = WAL" or "PRAGMA journal_mode = MEMORY")
@@ -154,12 +154,15 @@ function Database:rows(sql, params)
   local statement = self:prepare(sql)
   bind(statement, params or {}, params and #params or 0)
   local count = C.sqlite3_column_count(statement)
-  local function finish()
+  local finish
+  function finish()
     if statement then
       C.sqlite3_finalize(statement)
       statement = nil
+      self.walks[finish] = nil
     end
   end
+  self.walks[finish] = true
   return function()
     if not statement then
       return nil
@@ -178,6 +181,13 @@ function Database:rows(sql, params)
     end
     return row
   end, finish
+end
+
+--- Ends all walks. A table that somebody walks through cannot be dropped.
+function Database:finish_rows()
+  for finish in pairs(self.walks) do
+    finish()
+  end
 end
 
 function Database:begin()

@@ -158,7 +158,7 @@ local PIECE = 64 * 1024
 
 -- The standard input as a file in a directory of its own: a part has to be sent again when a connection breaks.
 local function spool(path)
-  local file = files.open(path, "wb")
+  local file = files.check(io.open(path, "wb"))
   local piece, why = io.stdin:read(PIECE)
   while piece do
     files.check(file:write(piece))
@@ -196,7 +196,7 @@ return function(client, options, arguments)
   if options.file ~= "-" then
     return load_file(client, options, arguments, options.file)
   end
-  local directory = files.check(core.temporary_directory((os.getenv "TMPDIR" or "/tmp") .. "/bulkjob-"))
+  local directory = files.check(core.temporary_directory(nil, "bulkjob-"))
   local path = directory .. "/stdin.csv"
   local good, code = pcall(function()
     spool(path)

@@ -4,21 +4,30 @@ local bulkjob = require "bulkjob"
 
 local FACTORS = { [""] = 1, k = 1e3, M = 1e6, G = 1e9 }
 
+-- Beyond it not every number is a whole one.
+local MOST_BYTES = 2 ^ 53
+
 local function size(text)
   local number, unit = text:match "^(%d+)([kMG]?)$"
-  if not number then
+  local bytes = number and tonumber(number) * FACTORS[unit]
+  if not bytes or bytes < 1 or bytes > MOST_BYTES then
     return nil, "'" .. text .. "' is no size, such as 500k, 100M or 100000000"
   end
-  return tonumber(number) * FACTORS[unit]
+  return bytes
 end
 
-local function count(text)
-  local n = tonumber(text)
-  if not n or n < 1 or n % 1 ~= 0 then
-    return nil, "'" .. text .. "' is no whole number from 1 on"
+-- A converter for whole numbers.
+local function whole(least, most)
+  return function(text)
+    local n = text:find "^%d+$" and tonumber(text)
+    if not n or n < least or n > most then
+      return nil, ("'%s' is no whole number from %d to %d"):format(text, least, most)
+    end
+    return n
   end
-  return n
 end
+
+local count, port, retries = whole(1, 999999999), whole(1, 65535), whole(0, 999999)
 
 -- An empty name is a variable that nobody has set.
 local function path(text)
@@ -30,18 +39,8 @@ end
 
 local function seconds(text)
   local n = tonumber(text)
-  if not n or n < 0 then
+  if not n or not (n >= 0 and n < math.huge) then -- LuaJIT knows "nan", too
     return nil, "'" .. text .. "' is no number of seconds"
-  end
-  return n
-end
-
-local MOST_RETRIES = 999999
-
-local function retries(text)
-  local n = tonumber(text)
-  if not n or n < 0 or n > MOST_RETRIES or n % 1 ~= 0 then
-    return nil, ("'%s' is no whole number from 0 to %d"):format(text, MOST_RETRIES)
   end
   return n
 end
@@ -91,6 +90,25 @@ end
 -- A text whose paragraphs are one line each, as argparse breaks each line by itself. Lines that begin with a blank stay lines.
 local function paragraphs(text)
   return (text:gsub("([^\n])\n(%f[^\n][^\n ])", "%1 %2"))
+end
+
+-- argparse tells nobody of which option a value is that its converter refuses.
+local function name_refused(command)
+  for _, list in ipairs { command._options, command._arguments } do
+    for _, element in ipairs(list) do
+      local convert = element._convert
+      if convert then
+        local names = table.concat(element._aliases or { element._name }, ", ")
+        element:convert(function(text)
+          local value, why = convert(text)
+          return value, why and names .. ": " .. why
+        end)
+      end
+    end
+  end
+  for _, subcommand in ipairs(command._commands or {}) do
+    name_refused(subcommand)
+  end
 end
 
 --- The parser, whose result has `command` and the options under the names of the library.
@@ -218,10 +236,10 @@ Exit codes:
    0  it ended as it was told to
    1  it could not start, or failed
    2  wrong usage]])
-  sandbox:option("--port", "Port for HTTP (default: a free one)."):convert(count)
+  sandbox:option("--port", "Port for HTTP (default: a free one)."):convert(port)
   sandbox:flag("--https", "HTTPS too, with a CA of its own. Needs openssl.")
-  sandbox:option("--tls-port", "Port for HTTPS (default: a free one)."):convert(count)
-  sandbox:option("--control-port", "Port of the control interface (default: a free one)."):convert(count)
+  sandbox:option("--tls-port", "Port for HTTPS (default: a free one)."):convert(port)
+  sandbox:option("--control-port", "Port of the control interface (default: a free one)."):convert(port)
   sandbox:flag("--http2", "HTTP/2 too, on one more port of HTTPS.")
   sandbox:option("--bind", "Address to listen on (default: 127.0.0.1).")
   sandbox:option("--dir", "Directory to keep everything in: an empty one, or one that was kept.")
@@ -230,5 +248,6 @@ Exit codes:
   sandbox:option("--set", "NAME=VALUE: a setting, such as processing_seconds=2."):count "*"
   sandbox:option("--ready-file", "File that appears, with the line of JSON in it, when the org is ready. Nothing is printed then.")
   sandbox:option("--owner", "End with the process of this id."):convert(count)
+  name_refused(parser)
   return parser
 end

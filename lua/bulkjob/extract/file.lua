@@ -20,7 +20,7 @@ end
 ---@return true|nil ok, bulkjob.Error|nil err
 function file.open(extract)
   for number = extract.head, extract.head + links.MOST_AHEAD do
-    os.remove(path_of(extract, number))
+    core.remove(path_of(extract, number))
   end
   extract.busy = false
   local part, err = core.open_log(extract.part)
@@ -56,7 +56,7 @@ local function append(extract, path)
     if not count then
       return nil, err
     elseif count == 0 then
-      os.remove(path)
+      core.remove(path)
       return true
     end
     at = at + count
@@ -75,7 +75,7 @@ local function put_together(extract)
   while ok and page do
     extract.header = extract.header or page.header
     if page.header ~= extract.header then -- it came before the first one, whose header is known now
-      os.remove(page.path)
+      core.remove(page.path)
       extract.fetched[extract.head], extract.busy = nil, false
       return file.fetch(extract, { number = extract.head, locator = page.locator })
     elseif page.path then

@@ -1,19 +1,13 @@
---- The files that a load's outcome goes through. What goes wrong with one is raised, as an error table.
+--- The files that a load's outcome goes through. What goes wrong with one is raised, as an error table. Not by Lua's `io`, which a host
+--- may have taken away.
 local core = require "bulkjob.core"
 local csv = require "bulkjob.csv"
 local wait = require "bulkjob.wait"
 
 local files = {}
 
-local PIECE = 64 * 1024
-
----@param path string
----@param mode string
----@return file*
-function files.open(path, mode)
-  local file, why = io.open(path, mode)
-  return file or error(core.error("io", why), 0)
-end
+-- As many files as a process may have are open at once.
+local PIECE = 16 * 1024
 
 --- What a write or a close, of a file or of CSV, has answered.
 ---@param ok any
@@ -22,14 +16,51 @@ function files.check(ok, why)
   return ok or error(core.is_error(why) and why or core.error("io", tostring(why)), 0)
 end
 
---- Begins a file that has its name when it is published.
+--- Opens a file of the run.
 ---@param path string
----@return { write: fun(text: string), publish: fun(), discard: fun() }
-function files.begin(path)
-  if core.is_direct(path) then
-    error(core.error("io", path .. ": a regular file expected"), 0)
+---@return { line: (fun(): string|nil), piece: (fun(): string|nil), close: fun() } `line` gives the next line without its end, `piece` the
+---  next few bytes; nil at the end
+function files.open(path)
+  local input = files.check(core.open_input(path))
+  local text, at = "", 1 -- what has been read, and where in it that begins which was not given yet
+  local function read()
+    local err
+    text, err = input:read(PIECE)
+    files.check(not err, err)
+    text, at = text or "", 1
+    return text ~= ""
   end
-  local out = files.check(core.begin_output(path))
+  return {
+    line = function()
+      local stop = text:find("\n", at, true)
+      local before
+      while not stop do
+        before = before or {}
+        before[#before + 1] = text:sub(at)
+        if not read() then
+          local rest = table.concat(before)
+          return rest ~= "" and rest or nil
+        end
+        stop = text:find("\n", 1, true)
+      end
+      local line = text:sub(at, stop - 1)
+      at = stop + 1
+      return before and table.concat(before) .. line or line
+    end,
+    piece = function()
+      if at <= #text or read() then
+        local piece = text:sub(at)
+        at = #text + 1
+        return piece
+      end
+    end,
+    close = function()
+      input:close()
+    end,
+  }
+end
+
+local function new_output(out)
   local pieces, size = {}, 0
   local function flush()
     files.check(out:write(table.concat(pieces)))
@@ -50,6 +81,23 @@ function files.begin(path)
       out:discard()
     end,
   }
+end
+
+--- Begins a file that has its name when it is published.
+---@param path string
+---@return { write: fun(text: string), publish: fun(), discard: fun() }
+function files.begin(path)
+  if core.is_direct(path) then
+    error(core.error("io", path .. ": a regular file expected"), 0)
+  end
+  return new_output(files.check(core.begin_output(path)))
+end
+
+--- Begins a file of the run, which has its name from the start.
+---@param path string
+---@return { write: fun(text: string), publish: fun(), discard: fun() } `publish` ends it, and syncs nothing
+function files.create(path)
+  return new_output(files.check(core.create_output(path)))
 end
 
 --- Writes rows with these columns as they come. The file has its name when the writer is closed.

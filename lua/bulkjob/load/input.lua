@@ -13,17 +13,17 @@ local input = {}
 local PIECE = 64 * 1024
 
 local function write_chunks(path, chunks, yield)
-  local file = files.open(path, "wb")
+  local file = files.create(path)
   while true do
     local chunk, err = chunks()
     yield()
     if chunk then
-      files.check(file:write(chunk))
+      file.write(chunk)
     elseif err then
-      file:close()
+      file.discard()
       files.check(nil, core.is_error(err) and err or "the source failed: " .. tostring(err))
     else
-      files.check(file:close())
+      file.publish()
       return
     end
   end

@@ -27,17 +27,15 @@ local function bucket_path(this, kind, i)
   return this.path .. "." .. kind .. i
 end
 
-local function open_buckets(this, kind, mode)
+-- Opens the buckets by `open`, of load/files.lua, and calls `use` with them.
+local function with_buckets(this, kind, open, use)
   local opened = {}
   for i = 1, this.buckets do
-    opened[i] = files.open(bucket_path(this, kind, i), mode)
+    opened[i] = open(bucket_path(this, kind, i))
   end
-  return opened
-end
-
-local function close_all(opened)
+  use(opened)
   for _, file in ipairs(opened) do
-    files.check(file:close())
+    (file.publish or file.close)()
   end
 end
 
@@ -55,26 +53,26 @@ local function walk(this, path, names, use)
 end
 
 local function split(this)
-  local outcomes = open_buckets(this, "outcomes", "wb")
-  for _, outcome in ipairs(OUTCOMES) do
-    walk(this, this.results[outcome], this.compared[outcome], function(row, class, values, bucket)
-      local line = { class, core.json_encode(values), outcome, row.sf__Id or "", row.sf__Created or "", row.sf__Error or "" }
-      files.check(outcomes[bucket]:write(core.json_encode(line), "\n"))
-    end)
-  end
-  close_all(outcomes)
-  local rows = open_buckets(this, "rows", "wb")
-  walk(this, this.file, this.compared.input, function(_, class, values, bucket)
-    files.check(rows[bucket]:write(core.json_encode { class, core.json_encode(values) }, "\n"))
+  with_buckets(this, "outcomes", files.create, function(outcomes)
+    for _, outcome in ipairs(OUTCOMES) do
+      walk(this, this.results[outcome], this.compared[outcome], function(row, class, values, bucket)
+        local line = { class, core.json_encode(values), outcome, row.sf__Id or "", row.sf__Created or "", row.sf__Error or "" }
+        outcomes[bucket].write(core.json_encode(line) .. "\n")
+      end)
+    end
   end)
-  close_all(rows)
+  with_buckets(this, "rows", files.create, function(rows)
+    walk(this, this.file, this.compared.input, function(_, class, values, bucket)
+      rows[bucket].write(core.json_encode { class, core.json_encode(values) } .. "\n")
+    end)
+  end)
 end
 
 -- The lines of a bucket: all in their order, and by their classes.
 local function read_bucket(this, kind, i)
   local all, classes = {}, {}
-  local file = files.open(bucket_path(this, kind, i), "rb")
-  for text in file:lines() do
+  local file = files.open(bucket_path(this, kind, i))
+  for text in file.line do
     local line = core.json_decode(text)
     local class = line[1]
     local one = { text = line[2], values = core.json_decode(line[2]), line = text }
@@ -83,7 +81,7 @@ local function read_bucket(this, kind, i)
     table.insert(classes[class], one)
     wait.yield(this.client)
   end
-  file:close()
+  file.close()
   return all, classes
 end
 
@@ -95,11 +93,11 @@ local function match_bucket(this, i)
     match.run(rows, outcomes[class] or {}, this.key or nil, this.exact_columns)
     wait.yield(this.client)
   end
-  local matched = files.open(bucket_path(this, "matched", i), "wb")
+  local matched = files.create(bucket_path(this, "matched", i))
   for _, row in ipairs(all) do
-    files.check(matched:write(row.outcome and row.outcome.line or UNKNOWN, "\n"))
+    matched.write((row.outcome and row.outcome.line or UNKNOWN) .. "\n")
   end
-  files.check(matched:close())
+  matched.publish()
 end
 
 local function write_all(this)
@@ -111,17 +109,17 @@ local function write_all(this)
   end
   local writer = core.csv_writer { columns = columns, delimiter = this.delimiter, line_ending = this.line_ending }
   writer:header()
-  local matched = open_buckets(this, "matched", "rb")
-  walk(this, this.file, this.compared.input, function(row, _, _, bucket)
-    local found = core.json_decode(matched[bucket]:read "*l")
-    for i, name in ipairs(join.columns) do
-      row[name] = found[i + 2]
-    end
-    files.check(writer:row(row))
-    this.out.write(writer:take())
+  with_buckets(this, "matched", files.open, function(matched)
+    walk(this, this.file, this.compared.input, function(row, _, _, bucket)
+      local found = core.json_decode(matched[bucket].line())
+      for i, name in ipairs(join.columns) do
+        row[name] = found[i + 2]
+      end
+      files.check(writer:row(row))
+      this.out.write(writer:take())
+    end)
   end)
   this.out.write(writer:take())
-  close_all(matched)
   this.out.publish()
 end
 
@@ -193,7 +191,7 @@ function join.files(options)
   local good, err = yieldable.pcall(run, this)
   for _, kind in ipairs { "outcomes", "rows", "matched" } do
     for i = 1, this.buckets do
-      os.remove(bucket_path(this, kind, i))
+      core.remove(bucket_path(this, kind, i))
     end
   end
   if good then

@@ -24,11 +24,8 @@ function outcome.open(load)
   end
   local journal = load.options.journal
   load.made_results = not core.list_directory(directory)
-  local made, why = core.make_directory(directory)
-  if not made and (core.stat(directory) or core.is_direct(directory)) then
-    why = "results: " .. directory .. " is a file: results go into a directory of their own, which is made when it is not there"
-  end
-  files.check(made, why)
+  files.check(file.make_directory(directory,
+    "results: " .. directory .. " is a file: results go into a directory of their own, which is made when it is not there"))
   if source and core.same_file(directory, source:match "^(.*/)[^/]*$" or ".") then
     files.check(nil, "results: " .. directory .. " holds the input, " .. source .. ": results need a directory of their own")
   elseif journal and core.same_file(directory, journal) then
@@ -306,7 +303,7 @@ local function publish(load, going_on)
   local directory = core.list_directory(noted.directory) and noted.directory or load.options.results
   for _, name in ipairs(ALL) do
     if not noted.files[name] or core.stat(load.run:file(noted.files[name].name)) then
-      os.remove(directory .. "/" .. name .. ".csv")
+      core.remove(directory .. "/" .. name .. ".csv")
     end
   end
   noted.report.results, noted.report.resumed = {}, load.resumed

@@ -6,8 +6,6 @@ local wait = require "bulkjob.wait"
 
 local second_pass = {}
 
-local PIECE = 64 * 1024
-
 --- Splits the failed rows: those whose error holds `pattern` go to `again`, without the service's own columns, the others to
 --- `kept`. Raises an error table.
 ---@param client bulkjob.Client
@@ -39,18 +37,15 @@ function second_pass.merge(client, first, second, path)
   local out = files.begin(path)
   files.check(core.end_last_line(first))
   for _, from in ipairs { first, second } do
-    local file = files.open(from, "rb")
+    local file = files.open(from)
     if from == second then
-      file:read "*l"
+      file.line()
     end
-    local piece, why = file:read(PIECE)
-    while piece do
+    for piece in file.piece do
       out.write(piece)
       wait.yield(client)
-      piece, why = file:read(PIECE)
     end
-    files.check(not why, why)
-    file:close()
+    file.close()
   end
   out.publish()
 end
