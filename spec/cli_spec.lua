@@ -156,7 +156,7 @@ describe("the command", function()
 
     for arguments, what in pairs {
       ["--typed x"] = "goes with %-%-format json or lua", ["--pages 3 x"] = "CSV and %-%-output", ["--format xml x"] = "must be one of",
-      [""] = "missing argument 'query'",
+      [""] = "missing argument 'query'", ["SELECT Id FROM Account"] = "too many arguments: a query, or a name .* goes into quotes\n$",
     } do
       it("refuses: extract " .. arguments, function()
         local status, _, err = run("extract " .. arguments)
@@ -253,6 +253,18 @@ describe("the command", function()
         last = assert(core.json_decode(line), line)
       end
       assert.are.same({ 100, 100 }, { last.report.records, last.report.processed })
+    end)
+
+    it("prints a list without items as a list", function()
+      local _, out = run("--json load " .. rows(10) .. " --object Account")
+      assert.matches('"errors":%[%]', out)
+      assert.matches('"jobs":%[{', out)
+      _, out = run("--json load " .. rows(0) .. " --object Account")
+      assert.matches('"jobs":%[%]', out)
+      local status
+      status, out = run("--json load " .. rows(10) .. " --object Acount")
+      assert.are.equal(3, status)
+      assert.matches('{"error":{.*"jobs":%[%]', out)
     end)
 
     it("names the line of bad data, and answers 3", function()
@@ -448,6 +460,8 @@ describe("the command", function()
       for _, case in ipairs {
         { "SF_INSTANCE_URL=acme.my.salesforce.com", "bulkjob: SF_INSTANCE_URL: an https:// URL expected, such as https://acme.my.salesforce.com\n" },
         { "SF_ACCESS_TOKEN='a\tb'", "bulkjob: SF_ACCESS_TOKEN holds a control character (byte 2)\n" },
+        { "SF_INSTANCE_URL=http://acme.my.salesforce.com", "bulkjob: SF_INSTANCE_URL: http would send the token in the clear; use https, "
+          .. "or --insecure if you must\n" },
       } do
         local out, status = helper.shell(environment() .. case[1] .. " " .. os.getenv "LUA" .. " " .. helper.quote(program) .. " limits")
         assert.are.same({ 2, case[2] }, { status, out })
@@ -480,7 +494,7 @@ describe("the command", function()
     assert.matches("SF_INSTANCE_URL is not set", err)
     status, _, err = run("limits", environment() .. "export SF_ACCESS_TOKEN=" .. helper.quote(org.token:sub(1, -2)) .. "; ")
     assert.are.equal(3, status)
-    assert.matches("INVALID_SESSION_ID", err)
+    assert.matches("INVALID_SESSION_ID.*\nbulkjob: SF_ACCESS_TOKEN has expired, .*: sign in again\n$", err)
   end)
 
   it("has completion for three shells", function()

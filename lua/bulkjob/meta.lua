@@ -1228,9 +1228,9 @@ Commands: `load`, `extract`, `create`, `upload`, `close`, `abort`, `info`, `wait
 | exit code | meaning |
 | --- | --- |
 | 0 | all rows good |
-| 1 | some rows failed |
+| 1 | some rows failed, or were not processed |
 | 2 | usage |
-| 3 | refused by the service, the network or the check of the data |
+| 3 | refused by the service, the network or the check of the data; output that could not be written |
 | 130 | interrupted |
 
 From a clone it is `bin/bulkjob`, after `make`. It needs lua-argparse. `make install` brings completion for bash, zsh and fish. The guide is

@@ -21,7 +21,7 @@ end
 
 local function print_report(report, options)
   if options.json then
-    output.json { report = report }
+    output.json_record("report", report)
   else
     output.line(("%s, %s, %s: %s"):format(output.count(report.rows, "row"), output.bytes(report.bytes), output.time(report.seconds),
       report.file))

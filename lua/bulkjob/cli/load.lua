@@ -116,7 +116,7 @@ end
 
 local function print_report(report, options)
   if options.json then
-    output.json { report = report }
+    output.json_record("report", report)
     return
   end
   local begin = ("%s in %s, %s: "):format(output.count(report.records, "row"), output.count(#report.jobs, "job"),
