@@ -95,7 +95,7 @@ An unknown option, or one of the wrong type, raises an error that names it. Time
 ---@class bulkjob.ClientOptions
 ---`https://HOST` of the org, such as `"https://acme.my.salesforce.com"`. Required, or given by `auth`.
 ---@field instance_url? string
----A session id or an OAuth token. This or `auth` is required.
+---A session id or an OAuth token. This or `auth` is required. With both, this one is used until the service refuses it.
 ---@field access_token? string
 ---A way to sign in, or a function of your own.
 ---@field auth? bulkjob.Auth
