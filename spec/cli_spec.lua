@@ -255,6 +255,11 @@ describe("the command", function()
       assert.are.same({ 100, 100 }, { last.report.records, last.report.processed })
     end)
 
+    it("counts one row as one", function()
+      local _, _, err = run("load " .. rows(1) .. " --object Account")
+      assert.matches("^  0 %%, 0 of 1 row, 0 B sent, 1 job\n", err)
+    end)
+
     it("prints a list without items as a list", function()
       local _, out = run("--json load " .. rows(10) .. " --object Account")
       assert.matches('"errors":%[%]', out)

@@ -409,7 +409,7 @@ static int set_token(lua_State *L)
     return 0;
 }
 
-/* core.token(client) -> the token in use, or nil: for the auth source, which must not give it again once it is dead */
+/* core.token(client) -> the token in use, or nil: for the auth source, which must not give an expired one again */
 static int token_of(lua_State *L)
 {
     const struct secret *token = bj_check_client(L, 1)->token;

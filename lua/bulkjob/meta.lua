@@ -751,7 +751,7 @@ end
 ---@class bulkjob.Error
 ---What went wrong, in general.
 ---@field kind bulkjob.ErrorKind
----As the service spelt it, or libcurl's name.
+---As the service wrote it, or libcurl's name.
 ---@field code? string
 ---The words of the service, or libcurl's.
 ---@field message string

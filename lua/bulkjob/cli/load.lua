@@ -16,7 +16,7 @@ local function describe(progress)
     busy = busy + (name ~= "waiting" and name ~= "done" and name ~= "failed" and count or 0)
   end
   return (sent + processed) / 2, {
-    output.number(progress.processed) .. " of " .. output.number(progress.records) .. " rows", output.bytes(progress.bytes) .. " sent",
+    output.number(progress.processed) .. " of " .. output.count(progress.records, "row"), output.bytes(progress.bytes) .. " sent",
     busy .. (busy == 1 and " job" or " jobs"),
   }
 end

@@ -130,8 +130,7 @@ Exit codes:
    0  all rows good
    1  some rows failed, or were not processed
    2  wrong usage
-   3  refused by the service, the network or the check of the data; output that
-      could not be written
+   3  refused by the service, the network or the check; output not written
    130  interrupted
 
 Example:
