@@ -377,7 +377,10 @@ describe("the command", function()
       assert.matches("sf__Error", helper.content(path "failed.csv"))
       status, out = run "jobs --state jobcomplete"
       assert.are.equal(0, status)
-      assert.matches("ID +STATE +OPERATION +OBJECT +CREATED\n" .. id .. " +JobComplete +insert +Account +20", out)
+      assert.matches("ID +STATE +OPERATION +CREATED %(UTC%) +OBJECT\n" .. id .. " +JobComplete +insert +20%d%d%-%d%d%-%d%d %d%d:%d%d +Account\n", out)
+      for line in out:gmatch "[^\n]+" do
+        assert.is_true(#line <= 80, line)
+      end
       assert.are.equal(0, (run("delete " .. id)))
       assert.are.equal(0, #org:jobs())
     end)
