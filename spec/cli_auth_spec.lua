@@ -92,6 +92,7 @@ describe("the command signs in", function()
 
   it("by secrets in a file", function()
     signs_in(environment(), secrets_file("# ours\n\nSF_CLIENT_SECRET=" .. SECRETS.SF_CLIENT_SECRET .. "\n") .. " " .. app())
+    signs_in(environment(), secrets_file("\239\187\191SF_CLIENT_SECRET=" .. SECRETS.SF_CLIENT_SECRET .. "\r\n") .. " " .. app())
     refused(environment(), secrets_file "nonsense of.ours\n" .. " " .. app(), "secrets: line 1: NAME=VALUE expected")
     refused(environment(), "--secrets " .. path "none" .. " " .. app(), "No such file")
   end)

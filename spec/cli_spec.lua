@@ -255,6 +255,16 @@ describe("the command", function()
       assert.are.same({ 100, 100 }, { last.report.records, last.report.processed })
     end)
 
+    it("says what the directory is for that cannot be made beside the file", function()
+      local file = rows(1)
+      assert(os.rename(file, path "rows.csv.bulkjob"))
+      helper.shell("ln -s rows.csv.bulkjob " .. file) -- a file stands where the directory would be
+      local status, _, err = run("load " .. file .. " --object Account")
+      assert.are.equal(3, status)
+      assert.matches("rows.csv.bulkjob: a journal is a directory.*\nbulkjob: this directory keeps what was done, .*%-%-journal names another one\n$", err)
+      assert.are.equal(0, (run("load " .. file .. " --object Account --journal " .. path "elsewhere")))
+    end)
+
     it("counts one row as one", function()
       local _, _, err = run("load " .. rows(1) .. " --object Account")
       assert.matches("^  0 %%, 0 of 1 row, 0 B sent, 1 job\n", err)
@@ -428,6 +438,7 @@ describe("the command", function()
       ["load"] = "^Usage: bulkjob load .*missing argument 'file'", ["load x --object A --retries 1e9"] = "%-%-retries: '1e9' is no whole number from 0 to 999999",
       ["load x --object A --timeout 0"] = "^bulkjob: %-%-timeout must be from 0.001", ["--proxy '' limits"] = "^bulkjob: %-%-proxy is empty\n$",
       ["--api-version x limits"] = "^bulkjob: %-%-api%-version: a string such as",
+      ["load x --object ''"] = "^bulkjob: %-%-object: a string expected, got an empty one\n$",
       ["--org '' limits"] = "^bulkjob: %-%-org: a string expected, got an empty one\n$",
       ["create --operation query --query x --line-ending CR"] = "^bulkjob: %-%-line%-ending: LF or CRLF expected, got CR\n$",
     } do

@@ -110,7 +110,8 @@ local function misuse(why)
   end
   if text:find "^bulkjob: " then
     text = text:gsub("^bulkjob: %w+: ", "bulkjob: ")
-    return (text:gsub("^bulkjob: (%l+) is missing", "bulkjob: --%1 is missing"):gsub("[%a_]+", FLAGS))
+    text = text:gsub("^bulkjob: (%l+) is missing", "bulkjob: --%1 is missing"):gsub("^bulkjob: object: ", "bulkjob: --object: ")
+    return (text:gsub("[%a_]+", FLAGS))
   end
   local about = text:match "^bulkjob%.[%w_.]+: (.*)$" -- the client, or a source of its token
   return about and "bulkjob: "
