@@ -230,7 +230,10 @@ describe("the command", function()
     it("says what is so when nobody waits, and counts one row as one", function()
       local status, out = run("load " .. rows(1) .. " --object Account --no-wait")
       assert.are.equal(0, status)
-      assert.matches("^1 row in 1 job, %d+:%d%d: all is sent and closed, and the service goes on by itself\n", out)
+      assert.matches("^1 row in 1 job, %d+:%d%d: all is sent and closed, and the service goes on by itself\n"
+        .. "the same command without %-%-no%-wait waits for it, and fetches what came of it\n$", out)
+      out = helper.shell(environment() .. "printf 'Name\nOne\n' | " .. command.line "-q load - --object Account --no-wait")
+      assert.matches("goes on by itself\n$", out) -- nothing remembers that one
     end)
 
     it("names options as they are written, and an id that is none", function()

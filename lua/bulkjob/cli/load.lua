@@ -128,6 +128,8 @@ local function print_report(report, options)
       output.number(report.failed), output.number(report.unprocessed)))
   end
   for _, note in ipairs {
+    { options.no_wait and (options.journal or options.file ~= "-"),
+      "the same command without --no-wait waits for it, and fetches what came of it" },
     { report.repeated, "all of it was done by an earlier call, and nothing was sent" },
     { report.resumed, "an earlier call had begun it" },
     { report.unknown > 0, output.number(report.unknown) .. " of them have an unknown outcome: their jobs or results are gone" },
