@@ -133,7 +133,7 @@ local function print_report(report, options)
     { report.repeated, "all of it was done by an earlier call, and nothing was sent" },
     { report.resumed, "an earlier call had begun it" },
     { report.unknown > 0, output.number(report.unknown) .. " of them have an unknown outcome: their jobs or results are gone" },
-    { report.strays > 0, "a create without an answer may have left an empty open job; bulkjob jobs --state Open shows it" },
+    { report.strays > 0, "a create without a response may have left an empty open job; bulkjob jobs --state Open shows it" },
     { report.left_open, "jobs left open, as they could not be aborted: " .. table.concat(report.left_open or {}, ", ") },
   } do
     if note[1] then
