@@ -156,7 +156,7 @@ describe("the command", function()
 
     for arguments, what in pairs {
       ["--typed x"] = "goes with %-%-format json or lua", ["--pages 3 x"] = "CSV and %-%-output", ["--format xml x"] = "must be one of",
-      [""] = "missing argument 'query'",
+      [""] = "missing argument 'query'", ["SELECT Id FROM Account"] = "too many arguments: a query, or a name .* goes into quotes\n$",
     } do
       it("refuses: extract " .. arguments, function()
         local status, _, err = run("extract " .. arguments)
@@ -230,7 +230,10 @@ describe("the command", function()
     it("says what is so when nobody waits, and counts one row as one", function()
       local status, out = run("load " .. rows(1) .. " --object Account --no-wait")
       assert.are.equal(0, status)
-      assert.matches("^1 row in 1 job, %d+:%d%d: all is sent and closed, and the service goes on by itself\n", out)
+      assert.matches("^1 row in 1 job, %d+:%d%d: all is sent and closed, and the service goes on by itself\n"
+        .. "the same command without %-%-no%-wait waits for it, and fetches what came of it\n$", out)
+      out = helper.shell(environment() .. "printf 'Name\nOne\n' | " .. command.line "-q load - --object Account --no-wait")
+      assert.matches("goes on by itself\n$", out) -- nothing remembers that one
     end)
 
     it("names options as they are written, and an id that is none", function()
@@ -253,6 +256,33 @@ describe("the command", function()
         last = assert(core.json_decode(line), line)
       end
       assert.are.same({ 100, 100 }, { last.report.records, last.report.processed })
+    end)
+
+    it("says what the directory is for that cannot be made beside the file", function()
+      local file = rows(1)
+      assert(os.rename(file, path "rows.csv.bulkjob"))
+      helper.shell("ln -s rows.csv.bulkjob " .. file) -- a file stands where the directory would be
+      local status, _, err = run("load " .. file .. " --object Account")
+      assert.are.equal(3, status)
+      assert.matches("rows.csv.bulkjob: a journal is a directory.*\nbulkjob: this directory keeps what was done, .*%-%-journal names another one\n$", err)
+      assert.are.equal(0, (run("load " .. file .. " --object Account --journal " .. path "elsewhere")))
+    end)
+
+    it("counts one row as one", function()
+      local _, _, err = run("load " .. rows(1) .. " --object Account")
+      assert.matches("^  0 %%, 0 of 1 row, 0 B sent, 1 job\n", err)
+    end)
+
+    it("prints a list without items as a list", function()
+      local _, out = run("--json load " .. rows(10) .. " --object Account")
+      assert.matches('"errors":%[%]', out)
+      assert.matches('"jobs":%[{', out)
+      _, out = run("--json load " .. rows(0) .. " --object Account")
+      assert.matches('"jobs":%[%]', out)
+      local status
+      status, out = run("--json load " .. rows(10) .. " --object Acount")
+      assert.are.equal(3, status)
+      assert.matches('{"error":{.*"jobs":%[%]', out)
     end)
 
     it("names the line of bad data, and answers 3", function()
@@ -360,7 +390,10 @@ describe("the command", function()
       assert.matches("sf__Error", helper.content(path "failed.csv"))
       status, out = run "jobs --state jobcomplete"
       assert.are.equal(0, status)
-      assert.matches("ID +STATE +OPERATION +OBJECT +CREATED\n" .. id .. " +JobComplete +insert +Account +20", out)
+      assert.matches("ID +STATE +OPERATION +CREATED %(UTC%) +OBJECT\n" .. id .. " +JobComplete +insert +20%d%d%-%d%d%-%d%d %d%d:%d%d +Account\n", out)
+      for line in out:gmatch "[^\n]+" do
+        assert.is_true(#line <= 80, line)
+      end
       assert.are.equal(0, (run("delete " .. id)))
       assert.are.equal(0, #org:jobs())
     end)
@@ -408,6 +441,7 @@ describe("the command", function()
       ["load"] = "^Usage: bulkjob load .*missing argument 'file'", ["load x --object A --retries 1e9"] = "%-%-retries: '1e9' is no whole number from 0 to 999999",
       ["load x --object A --timeout 0"] = "^bulkjob: %-%-timeout must be from 0.001", ["--proxy '' limits"] = "^bulkjob: %-%-proxy is empty\n$",
       ["--api-version x limits"] = "^bulkjob: %-%-api%-version: a string such as",
+      ["load x --object ''"] = "^bulkjob: %-%-object: a string expected, got an empty one\n$",
       ["--org '' limits"] = "^bulkjob: %-%-org: a string expected, got an empty one\n$",
       ["create --operation query --query x --line-ending CR"] = "^bulkjob: %-%-line%-ending: LF or CRLF expected, got CR\n$",
     } do
@@ -448,6 +482,8 @@ describe("the command", function()
       for _, case in ipairs {
         { "SF_INSTANCE_URL=acme.my.salesforce.com", "bulkjob: SF_INSTANCE_URL: an https:// URL expected, such as https://acme.my.salesforce.com\n" },
         { "SF_ACCESS_TOKEN='a\tb'", "bulkjob: SF_ACCESS_TOKEN holds a control character (byte 2)\n" },
+        { "SF_INSTANCE_URL=http://acme.my.salesforce.com", "bulkjob: SF_INSTANCE_URL: http would send the token in the clear; use https, "
+          .. "or --insecure if you must\n" },
       } do
         local out, status = helper.shell(environment() .. case[1] .. " " .. os.getenv "LUA" .. " " .. helper.quote(program) .. " limits")
         assert.are.same({ 2, case[2] }, { status, out })
@@ -480,7 +516,7 @@ describe("the command", function()
     assert.matches("SF_INSTANCE_URL is not set", err)
     status, _, err = run("limits", environment() .. "export SF_ACCESS_TOKEN=" .. helper.quote(org.token:sub(1, -2)) .. "; ")
     assert.are.equal(3, status)
-    assert.matches("INVALID_SESSION_ID", err)
+    assert.matches("INVALID_SESSION_ID.*\nbulkjob: SF_ACCESS_TOKEN has expired, .*: sign in again\n$", err)
   end)
 
   it("has completion for three shells", function()
@@ -641,7 +677,7 @@ describe("the command", function()
         ["--json jobs"] = job.id, ["limits"] = "DailyApiRequests", ["--json limits"] = "DailyApiRequests",
         ["load " .. file .. " --object Account --operation insert"] = "3 rows in 1 job",
         ["--json load " .. file .. " --object Account --operation insert"] = "\"report\"",
-        ["extract 'SELECT Name FROM Account' -o " .. path "all.csv"] = "rows, ", ["results " .. job.id] = "",
+        ["extract 'SELECT Name FROM Account' -o " .. path "all.csv"] = "rows?, ", ["results " .. job.id] = "",
         ["abort " .. assert(client:create { object = "Account", operation = "insert" }).id] = "Aborted",
         ["--version"] = "bulkjob 0", ["--help"] = "Usage", ["load --help"] = "Usage", ["completion bash"] = "",
       } do

@@ -72,6 +72,11 @@ describe("client options", function()
       raises("retry.tries", options { retry = { tries = 2.5 } })
     end)
 
+    it("a number out of range, which is written as it was given", function()
+      raises("option 'retry.tries' must be from 1 to 1000000, not 0", options { retry = { tries = 0 } })
+      raises("option 'max_connections' must be a whole number, not 1.5", options { max_connections = 1.5 })
+    end)
+
     it("no instance_url", function()
       raises("instance_url", options { instance_url = "none" })
     end)

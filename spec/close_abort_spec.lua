@@ -559,6 +559,21 @@ describe("close and abort", function()
       assert.are.equal("UploadComplete", org:job(job.id).state)
     end)
 
+    it("says what is wrong with its arguments, and where", function()
+      for _, case in ipairs {
+        { client:create { object = "Nothing", operation = "insert" } }, { client, print }, { nil, print }, { {}, print },
+      } do
+        local ok, err = pcall(function()
+          bulkjob.with(case[1], case[2])
+        end)
+        assert.is_false(ok)
+        assert.matches("^spec/close_abort_spec%.lua:%d+: bulkjob: with: a job expected, got %l+$", err)
+      end
+      local ok, err = pcall(bulkjob.with, open_job())
+      assert.is_false(ok)
+      assert.matches("bulkjob: with: a function expected, got nil$", err)
+    end)
+
     it("leaves a closed job alone after an error too: it belongs to the service", function()
       local job = open_job()
       assert(job:close())

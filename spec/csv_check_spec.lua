@@ -80,6 +80,7 @@ describe("csv.check", function()
     { "a byte order mark and nothing else", "\239\187\191", "no header", 1, 1 },
     { "UTF-16, as Windows calls Unicode", "\255\254N\0a\0\n\0", "UTF%-16", 1, 1 },
     { "UTF-16 without a mark", "N\0a\0\n\0", "UTF%-16", 1, 1 },
+    { "UTF-16 without a mark, with the line ends of Windows", "N\0a\0\r\0\n\0", "UTF%-16", 1, 1 },
     { "Latin-1", "Name,City\nJos\233,Z\252rich\n", "not UTF%-8: the byte 0xE9 in place 4", 2, 11, "Name" },
     { "Latin-1 in the header", "Name,Stra\223e\n1,2\n", "not UTF%-8: the byte 0xDF in the name of column 2", 1, 1 },
     { "gzip", "\31\139\8\0\0\"\0\0x\"x\n", "packed by gzip", 1, 1 },

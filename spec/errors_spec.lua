@@ -374,7 +374,7 @@ describe("errors", function()
 
     it("says where to, also when a page comes with it", function()
       local err = look { status = 302, body = "<html><title>Moved</title></html>", headers = { Location = "https://elsewhere.example/x" } }
-      assert.are.equal("redirected to https://elsewhere.example/x, which is not followed: is instance_url right?", err.message)
+      assert.are.equal("redirected to https://elsewhere.example/x, which is not followed: is the URL of the org right?", err.message)
     end)
 
     it("says nothing of a redirection when it is none", function()

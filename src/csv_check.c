@@ -459,6 +459,8 @@ static const char *begins_as_other(const struct csv_check *c)
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (begins_with(&data, others[i].bytes))
             return others[i].what;
+    if (data.len >= 2 && memchr(data.data, 0, 2)) /* UTF-16 without a mark: the half of the first character is zero */
+        return UTF_16;
     return NULL;
 }
 
@@ -468,9 +470,8 @@ static enum csv_event check_header(struct csv_check *c, const struct csv_row *ro
     const struct csv_field *first = &row->fields[0];
     if (begins_as_other(c))
         return fail(c, row, 0, "%s", begins_as_other(c));
-    if (memchr(first->data, 0, first->len)) /* UTF-16 without a mark has one beside the first character */
-        return fail(c, row, 0, "%s",
-                    memchr(first->data, 0, 2) ? UTF_16 : "the header holds a zero byte: the data is no text");
+    if (memchr(first->data, 0, first->len))
+        return fail(c, row, 0, "the header holds a zero byte: the data is no text");
     if (begins_with(first, "sep="))
         return fail(c, row, 1, "a hint for a spreadsheet program (sep=), where the header is expected");
     if (row->count > FIELDS)

@@ -361,7 +361,7 @@ static bool push_redirection(lua_State *L, const struct transfer *t)
         if (to[i] == '?' || to[i] == '#')
             n = i;
     bj_push_masked(L, to, n, SHORT_TEXT);
-    lua_pushfstring(L, "redirected to %s, which is not followed: is instance_url right?", lua_tostring(L, -1));
+    lua_pushfstring(L, "redirected to %s, which is not followed: is the URL of the org right?", lua_tostring(L, -1));
     lua_remove(L, -2);
     return true;
 }

@@ -9,6 +9,7 @@
 
 #include <ctype.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -115,21 +116,31 @@ static const char *plain_string(lua_State *L, const char *name)
     return s;
 }
 
+/* The number as the user wrote it: lua_pushfstring makes 1.0 of 1 in Lua 5.3 and newer. Returns `text`. */
+static const char *plain_number(char text[32], double n)
+{
+    snprintf(text, 32, "%.14g", n);
+    return text;
+}
+
 static double positive(lua_State *L, const char *name, double least)
 {
+    char bound[32], given[32];
     if (lua_type(L, -1) != LUA_TNUMBER)
         expected(L, name, "number");
     double n = lua_tonumber(L, -1);
     if (!(n >= least) || n > 1e6)
-        bj_misuse(L, "bulkjob.client: option '%s' must be from %f to 1000000, not %f", name, least, n);
+        bj_misuse(L, "bulkjob.client: option '%s' must be from %s to 1000000, not %s", name, plain_number(bound, least),
+                  plain_number(given, n));
     return n;
 }
 
 static double whole(lua_State *L, const char *name, double least)
 {
+    char given[32];
     double n = positive(L, name, least);
     if (n != floor(n))
-        bj_misuse(L, "bulkjob.client: option '%s' must be a whole number, not %f", name, n);
+        bj_misuse(L, "bulkjob.client: option '%s' must be a whole number, not %s", name, plain_number(given, n));
     return n;
 }
 
@@ -398,7 +409,7 @@ static int set_token(lua_State *L)
     return 0;
 }
 
-/* core.token(client) -> the token in use, or nil: for the auth source, which must not give it again once it is dead */
+/* core.token(client) -> the token in use, or nil: for the auth source, which must not give an expired one again */
 static int token_of(lua_State *L)
 {
     const struct secret *token = bj_check_client(L, 1)->token;

@@ -1,5 +1,5 @@
 --- Ways to sign in. Each gives a token source for the option `auth` of a client: a function, which may be shared by any number of
---- clients and tasks, asks for a token once for all of them, and keeps it until it is dead. No secret appears in an error.
+--- clients and tasks, asks for a token once for all of them, and keeps it until it has expired. No secret appears in an error.
 local core = require "bulkjob.core"
 local file = require "bulkjob.file"
 local options = require "bulkjob.options"

@@ -80,6 +80,9 @@ end
 local function parse(parser, arguments)
   local problem
   function parser.error(command, message) -- of the subcommand at hand
+    if message == "too many arguments" then
+      message = message .. ": a query, or a name with blanks in it, goes into quotes"
+    end
     problem = command:get_usage() .. "\n\nbulkjob: " .. message
     error(problem, 0)
   end
@@ -107,10 +110,12 @@ local function misuse(why)
   end
   if text:find "^bulkjob: " then
     text = text:gsub("^bulkjob: %w+: ", "bulkjob: ")
-    return (text:gsub("^bulkjob: (%l+) is missing", "bulkjob: --%1 is missing"):gsub("[%a_]+", FLAGS))
+    text = text:gsub("^bulkjob: (%l+) is missing", "bulkjob: --%1 is missing"):gsub("^bulkjob: object: ", "bulkjob: --object: ")
+    return (text:gsub("[%a_]+", FLAGS))
   end
   local about = text:match "^bulkjob%.[%w_.]+: (.*)$" -- the client, or a source of its token
-  return about and "bulkjob: " .. about:gsub("^option '(.-)'", "%1"):gsub("^[%a_.]+", OF_THE_CLIENT)
+  return about and "bulkjob: "
+    .. about:gsub("^option '(.-)'", "%1"):gsub("^[%a_.]+", OF_THE_CLIENT):gsub("insecure = true", "--insecure")
 end
 
 --- Runs the command with these arguments. Answers its exit code.
@@ -132,7 +137,7 @@ return function(arguments)
     return why
   end)
   if options.json and code == (good and status.INTERRUPTED or session.INTERRUPTED) then
-    output.json { error = core.error("cancelled", "interrupted") }
+    output.json_record("error", core.error("cancelled", "interrupted"))
   end
   if good then
     return output.finish(options, code)

@@ -443,6 +443,11 @@ end
 ---@param fn fun(job: bulkjob.Job): ...
 ---@return ... what `fn` returns; raises what it raises
 function job.with(self, fn)
+  if not pcall(core.job_facts, self) then
+    error("bulkjob: with: a job expected, got " .. type(self), 2)
+  elseif type(fn) ~= "function" then
+    error("bulkjob: with: a function expected, got " .. type(fn), 2)
+  end
   return finish(self, yieldable.pcall(fn, self))
 end
 

@@ -95,7 +95,7 @@ An unknown option, or one of the wrong type, raises an error that names it. Time
 ---@class bulkjob.ClientOptions
 ---`https://HOST` of the org, such as `"https://acme.my.salesforce.com"`. Required, or given by `auth`.
 ---@field instance_url? string
----A session id or an OAuth token. This or `auth` is required.
+---A session id or an OAuth token. This or `auth` is required. With both, this one is used until the service refuses it.
 ---@field access_token? string
 ---A way to sign in, or a function of your own.
 ---@field auth? bulkjob.Auth
@@ -751,7 +751,7 @@ end
 ---@class bulkjob.Error
 ---What went wrong, in general.
 ---@field kind bulkjob.ErrorKind
----As the service spelt it, or libcurl's name.
+---As the service wrote it, or libcurl's name.
 ---@field code? string
 ---The words of the service, or libcurl's.
 ---@field message string
@@ -1228,9 +1228,9 @@ Commands: `load`, `extract`, `create`, `upload`, `close`, `abort`, `info`, `wait
 | exit code | meaning |
 | --- | --- |
 | 0 | all rows good |
-| 1 | some rows failed |
+| 1 | some rows failed, or were not processed |
 | 2 | usage |
-| 3 | refused by the service, the network or the check of the data |
+| 3 | refused by the service, the network or the check of the data; output that could not be written |
 | 130 | interrupted |
 
 From a clone it is `bin/bulkjob`, after `make`. It needs lua-argparse. `make install` brings completion for bash, zsh and fish. The guide is

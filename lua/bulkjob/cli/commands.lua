@@ -97,23 +97,29 @@ function commands.results(client, options)
   return ok and GOOD, err
 end
 
-local COLUMNS = { "id", "state", "operation", "object", "createdDate" }
-local WIDTHS = { 18, 14, 10, 20 }
+-- In 80 columns, with an object of up to 14 characters.
+local WIDTHS = { 18, 14, 10, 16 }
+
+-- "2026-03-04T09:15:27.000+0000" to the minute. The service gives UTC.
+local function minute(date)
+  return (date:gsub("^(%d+-%d+-%d+)T(%d+:%d+).*", "%1 %2"))
+end
+
+-- What the service leaves out is empty.
+local function columns_of(info)
+  return { info.id, info.state or "", info.operation or "", minute(info.createdDate or ""), info.object or "" }
+end
 
 function commands.jobs(client, options)
   if not options.json then
-    output.row({ "ID", "STATE", "OPERATION", "OBJECT", "CREATED" }, WIDTHS)
+    output.row({ "ID", "STATE", "OPERATION", "CREATED (UTC)", "OBJECT" }, WIDTHS)
   end
   for info in client:jobs { kind = options.kind, state = options.state, object = options.object, operation = options.operation } do
     local written
     if options.json then
       written = output.json(info)
     else
-      local values = {}
-      for i, name in ipairs(COLUMNS) do
-        values[i] = tostring(info[name] or "")
-      end
-      written = output.row(values, WIDTHS)
+      written = output.row(columns_of(info), WIDTHS)
     end
     if not written then
       break

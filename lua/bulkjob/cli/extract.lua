@@ -14,14 +14,14 @@ local function describe(progress)
   end
   local share = progress.total_rows > 0 and progress.rows / progress.total_rows or 1
   return share, {
-    output.number(progress.rows) .. " of " .. output.number(progress.total_rows) .. " rows", output.bytes(progress.bytes),
+    output.number(progress.rows) .. " of " .. output.count(progress.total_rows, "row"), output.bytes(progress.bytes),
     progress.pages .. (progress.pages == 1 and " page" or " pages"),
   }
 end
 
 local function print_report(report, options)
   if options.json then
-    output.json { report = report }
+    output.json_record("report", report)
   else
     output.line(("%s, %s, %s: %s"):format(output.count(report.rows, "row"), output.bytes(report.bytes), output.time(report.seconds),
       report.file))

@@ -16,7 +16,7 @@ local function describe(progress)
     busy = busy + (name ~= "waiting" and name ~= "done" and name ~= "failed" and count or 0)
   end
   return (sent + processed) / 2, {
-    output.number(progress.processed) .. " of " .. output.number(progress.records) .. " rows", output.bytes(progress.bytes) .. " sent",
+    output.number(progress.processed) .. " of " .. output.count(progress.records, "row"), output.bytes(progress.bytes) .. " sent",
     busy .. (busy == 1 and " job" or " jobs"),
   }
 end
@@ -116,7 +116,7 @@ end
 
 local function print_report(report, options)
   if options.json then
-    output.json { report = report }
+    output.json_record("report", report)
     return
   end
   local begin = ("%s in %s, %s: "):format(output.count(report.records, "row"), output.count(#report.jobs, "job"),
@@ -128,10 +128,12 @@ local function print_report(report, options)
       output.number(report.failed), output.number(report.unprocessed)))
   end
   for _, note in ipairs {
+    { options.no_wait and (options.journal or options.file ~= "-"),
+      "the same command without --no-wait waits for it, and fetches what came of it" },
     { report.repeated, "all of it was done by an earlier call, and nothing was sent" },
     { report.resumed, "an earlier call had begun it" },
     { report.unknown > 0, output.number(report.unknown) .. " of them have an unknown outcome: their jobs or results are gone" },
-    { report.strays > 0, "a create without an answer may have left an empty open job; bulkjob jobs --state Open shows it" },
+    { report.strays > 0, "a create without a response may have left an empty open job; bulkjob jobs --state Open shows it" },
     { report.left_open, "jobs left open, as they could not be aborted: " .. table.concat(report.left_open or {}, ", ") },
   } do
     if note[1] then

@@ -94,7 +94,23 @@ function output.json(value)
   return output.line(core.json_encode(value))
 end
 
---- The same, of what need not be seen by all means.
+-- The lists among the fields of reports and errors. lua-cjson writes an empty table as an object.
+local LISTS = { also = true, errors = true, jobs = true, left_open = true, parts = true, replaced = true }
+
+--- A report or an error: one JSON object on a line, in which a list without items is [].
+---@param name "report"|"error"
+---@param fields table
+---@return boolean
+function output.json_record(name, fields)
+  local members = {}
+  for field, value in pairs(fields) do
+    local text = LISTS[field] and next(value) == nil and "[]" or core.json_encode(value)
+    members[#members + 1] = core.json_encode(field) .. ":" .. text
+  end
+  return output.line(('{"%s":{%s}}'):format(name, table.concat(members, ",")))
+end
+
+--- The same as output.json, of what need not be seen by all means.
 function output.json_progress(value)
   write(core.json_encode(value) .. "\n")
 end
@@ -132,12 +148,17 @@ function output.pieces(...)
   return not err or nil, err
 end
 
+local UNAUTHORIZED = 401
+
 --- Says what went wrong: to a program as JSON, to people on the standard error.
----@param options { json: boolean|nil }
+---@param options { json: boolean|nil, org: string|nil, client_id: string|nil }
 ---@param err bulkjob.Error
 function output.error(options, err)
-  if not (options.json and output.json { error = err }) then
+  if not (options.json and output.json_record("error", err)) then
     io.stderr:write("bulkjob: ", tostring(err), "\n")
+    if err.status == UNAUTHORIZED and not options.org and not options.client_id then
+      io.stderr:write "bulkjob: SF_ACCESS_TOKEN has expired, or is not a token of the org of SF_INSTANCE_URL: sign in again\n"
+    end
   end
 end
 

@@ -128,9 +128,9 @@ SF_CA_FILE names a CA of your own. A proxy comes from --proxy, or from https_pro
 
 Exit codes:
    0  all rows good
-   1  some rows failed
+   1  some rows failed, or were not processed
    2  wrong usage
-   3  refused by the service, the network or the check of the data
+   3  refused by the service, the network or the check; output not written
    130  interrupted
 
 Example:

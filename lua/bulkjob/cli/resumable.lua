@@ -17,6 +17,9 @@ local function say_how_to_go_on(options, arguments, journal, err)
     return -- and err says so
   elseif committed == nil then
     io.stderr:write "bulkjob: nothing was done\n"
+    if not options.journal and core.is_error(err) and err.message:find(journal, 1, true) == 1 then
+      io.stderr:write "bulkjob: this directory keeps what was done, until all is done; --journal names another one\n"
+    end
   elseif committed then
     io.stderr:write("bulkjob: what was committed is kept; to go on: ", line, "\n")
   elseif options.command == "load" then

@@ -11,6 +11,7 @@ local function read_file(path)
   local values, number = {}, 0
   for line in file:lines() do
     number = number + 1
+    line = number == 1 and line:gsub("^\239\187\191", "") or line -- the byte order mark of editors of Windows
     local name, value = line:match "^%s*([%w_]+)=(.-)\r?$"
     if name then
       values[name] = value

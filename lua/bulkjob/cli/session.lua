@@ -38,7 +38,11 @@ local function by_app(options, secret)
     if not options.username then
       return refuse "--jwt-key goes with --username: the user to sign in as"
     end
-    local locked = (file.read(options.jwt_key) or ""):find("ENCRYPTED", 1, true)
+    local key, why = file.read(options.jwt_key)
+    if not key then
+      return refuse("--jwt-key: " .. why)
+    end
+    local locked = key:find("ENCRYPTED", 1, true)
     return bulkjob.auth.jwt {
       client_id = client_id, username = options.username, key_file = options.jwt_key, login_url = login_url,
       passphrase = locked and secret("SF_KEY_PASSPHRASE", "passphrase of " .. options.jwt_key) or nil,

@@ -53,7 +53,10 @@ end
 ---@return string|nil why
 function luv.wait(waiting)
   local uv = neovim() or require "luv"
-  local this = yieldable.running()
+  local this, is_main = yieldable.running()
+  if not this or is_main then
+    return false, "loop = bulkjob.loop.luv goes with a coroutine, which libuv's loop resumes, and this is none"
+  end
   local fd, why = waiting:pollfd(true)
   if not fd then
     return false, why
