@@ -318,8 +318,9 @@ for _, new_loop in ipairs(loops) do
         org:fault(slow(helper.NEVER_SECONDS))
         local before = descriptors()
         for _ = 1, 3 do
+          local start = loop.go_unprotected or go -- in Lua 5.1, coxpcall never lets go of a coroutine that was dropped in it
           for _ = 1, 10 do
-            go(function()
+            start(function()
               client:limits()
               error "this is never reached"
             end)
