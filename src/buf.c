@@ -25,7 +25,7 @@ void buf_clear(struct buf *b)
         b->data[0] = '\0';
 }
 
-char *buf_reserve(struct buf *b, size_t n)
+char *buf_grow(struct buf *b, size_t n)
 {
     if (n > b->max || b->len > b->max - n) {
         b->overflown = true;
@@ -69,7 +69,13 @@ bool buf_add_string(struct buf *b, const char *s)
 
 bool buf_add_char(struct buf *b, char c)
 {
-    return buf_add(b, &c, 1);
+    char *room = buf_reserve(b, 1);
+    if (!room)
+        return false;
+    room[0] = c;
+    room[1] = '\0';
+    b->len++;
+    return true;
 }
 
 void buf_drop(struct buf *b, size_t n)

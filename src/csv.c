@@ -523,16 +523,13 @@ enum csv_event csv_reader_next(struct csv_reader *r, struct csv_row *row)
 
 /* ---- writing ---- */
 
-/* Behind the value a whole block can be read. */
-static bool needs_quotes(const struct csv_format *f, const char *data, size_t len)
+/* What there is at either end of a value that has to be quoted for it. At the start of a file a byte order mark would
+ * be taken for no part of the value. */
+static bool has_odd_end(const char *data, size_t len)
 {
-    if (len == 0)
-        return false;
-    if (data[0] == ' ' || data[len - 1] == ' ')
-        return true;
-    if (len >= sizeof byte_order_mark - 1 && memcmp(data, byte_order_mark, sizeof byte_order_mark - 1) == 0)
-        return true; /* at the start of a file it would be taken for no part of the value */
-    return scan_special(data, len, f->delimiter);
+    return len && (data[0] == ' ' || data[len - 1] == ' ' ||
+                   (data[0] == byte_order_mark[0] && len >= sizeof byte_order_mark - 1 &&
+                    memcmp(data, byte_order_mark, sizeof byte_order_mark - 1) == 0));
 }
 
 static bool write_quoted(struct buf *out, const char *data, size_t len)
@@ -553,25 +550,20 @@ static bool write_quoted(struct buf *out, const char *data, size_t len)
 bool csv_write_field(struct buf *out, const struct csv_format *f, bool first, const char *data, size_t len)
 {
     size_t before = !first;
-    size_t need = before + len + SCAN_BYTES;
-    bool there = out->cap - out->len > need; /* without a call, most of the time */
-    char *room = there ? out->data + out->len : buf_reserve(out, need);
+    char *room = buf_reserve(out, before + len);
     if (!room)
         return false;
     if (before)
         *room = f->delimiter;
-    if (len)
-        memcpy(room + before, data, len);
-    /* Whether it needs quotes is looked for in the copy, behind which there is room. */
-    bool quoted = needs_quotes(f, room + before, len);
-    out->len += before + (quoted ? 0 : len);
+    bool quoted = scan_copy(room + before, data, len, f->delimiter) || has_odd_end(data, len);
+    out->len += before + (quoted ? 0 : len); /* with quotes it is written once more */
     out->data[out->len] = '\0';
     return !quoted || write_quoted(out, data, len);
 }
 
 bool csv_write_end(struct buf *out, const struct csv_format *f, bool empty)
 {
-    return (!empty || buf_add_string(out, "\"\"")) && buf_add_string(out, f->crlf ? "\r\n" : "\n");
+    return (!empty || buf_add_string(out, "\"\"")) && (!f->crlf || buf_add_char(out, '\r')) && buf_add_char(out, '\n');
 }
 
 size_t csv_format_number(char out[CSV_NUMBER_MAX], double n)
