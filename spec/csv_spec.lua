@@ -279,6 +279,45 @@ describe("writing CSV", function()
     end
   end)
 
+  it("refuses an array with a hole, and what is none, however long", function()
+    local long, holed = {}, {}
+    for i = 1, 2500 do
+      long[i] = { A = i }
+      holed[i] = i ~= 1700 and long[i] or nil
+    end
+    for message, rows in pairs {
+      ["rows[1] is missing, and there is a rows[2]"] = { [2] = { A = 1 } },
+      ["rows[3] is missing, and there is a rows[1000000]"] = { { A = 1 }, { A = 2 }, [1000000] = { A = 3 } },
+      ["rows[1700] is missing, and there is a rows[2500]"] = holed,
+      ["rows[0]: an array begins with rows[1]"] = { [0] = { A = 1 }, { A = 1 } },
+      ["rows[-1]: an array begins with rows[1]"] = { [-1] = { A = 1 } },
+      ["rows[1.5]: an array begins with rows[1]"] = { { A = 1 }, [1.5] = { A = 1 } },
+      ["rows[inf]: an array begins with rows[1]"] = { { A = 1 }, [1 / 0] = { A = 1 } },
+      ["rows: an array of rows expected, got a table with 'A': a single row goes into { }"] = { A = 1 },
+      ["rows: an array of rows expected, got a table with 'false': a single row goes into { }"] = { [false] = 1 },
+    } do
+      local text, err = csv.encode(rows, { "A" })
+      assert.is_nil(text)
+      assert.are.equal("csv", err.kind)
+      assert.are.equal(message, err.message)
+    end
+    long.n = 2500 -- as table.pack has it
+    local text = assert(csv.encode(long))
+    assert.are.equal(2501, select(2, text:gsub("\n", "\n")))
+  end)
+
+  it("gives a text of any length at once", function()
+    local rows = {}
+    for i = 1, 30 do
+      rows[i] = { A = ("x"):rep(i * 10000), B = i }
+    end
+    local parts = { "A,B\n" }
+    for _, row in ipairs(rows) do
+      parts[#parts + 1] = row.A .. "," .. row.B .. "\n"
+    end
+    assert.is_true(table.concat(parts) == csv.encode(rows))
+  end)
+
   it("sorts the names by bytes, and needs no global for it", function()
     local sort = table.sort
     table.sort = nil -- luacheck: ignore 122

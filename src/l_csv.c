@@ -720,6 +720,42 @@ static void sort_names(lua_State *L, int count)
     lua_pop(L, 1);
 }
 
+/* Is the value at `i` a number that an array can have as a key? *n: that. */
+static bool is_index(lua_State *L, int i, lua_Number *n)
+{
+    if (lua_type(L, i) != LUA_TNUMBER)
+        return false;
+    *n = lua_tonumber(L, i);
+    return *n >= 1 && *n - floor(*n) == 0; /* not infinity */
+}
+
+/* core.csv_indexes(rows, key, count, last, most) -> the first key that is no index of an array, or the last of so many
+ * that are, or nil at the end; so many indexes, and the largest of them: looks at what is in the table behind `key`,
+ * and adds it to `count` and `last`. In pieces, because a frame of a game has no time for a large array. */
+static int walk_indexes(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_Number count = luaL_checknumber(L, 3);
+    lua_Number last = luaL_checknumber(L, 4);
+    lua_Number end = count + luaL_checknumber(L, 5);
+    lua_Number index;
+    bool more;
+    lua_settop(L, 2);
+    while ((more = lua_next(L, 1))) {
+        lua_pop(L, 1);
+        if (!is_index(L, 2, &index))
+            break;
+        last = index > last ? index : last;
+        if (++count == end)
+            break;
+    }
+    if (!more)
+        lua_pushnil(L);
+    bj_pushinteger(L, (long long)count);
+    lua_pushnumber(L, last);
+    return 3;
+}
+
 /* core.csv_names(names, rows, first, count) -> first + count | nil (there are no more rows) | nil, err: makes the
  * fields of so many rows keys of `names`. In pieces, because a frame of a game has no time for a large array. */
 static int add_names(lua_State *L)
@@ -795,11 +831,8 @@ void bj_open_csv(lua_State *L)
         {NULL, NULL},
     };
     static const luaL_Reg functions[] = {
-        {"csv_reader", new_reader},
-        {"csv_writer", new_writer},
-        {"csv_names", add_names},
-        {"csv_sorted", sorted_names},
-        {NULL, NULL},
+        {"csv_reader", new_reader}, {"csv_writer", new_writer},   {"csv_indexes", walk_indexes},
+        {"csv_names", add_names},   {"csv_sorted", sorted_names}, {NULL, NULL},
     };
     bj_new_class(L, READER_CLASS, reader_methods, reader_meta);
     bj_new_class(L, WRITER_CLASS, writer_methods, writer_meta);

@@ -273,16 +273,16 @@ INLINE bool copy(char *to, const char *from, size_t n, char delimiter, special_p
     uint64_t a = 0;
     uint64_t b = 0;
     bool found = false;
-    if (n >= 16) {
-        for (size_t done = 0; done < n; done += 16) {
-            size_t at = n - done < 16 ? n - 16 : done;
+    if (n > 16) {
+        size_t last = n - 16;
+        for (size_t at = 0; at < last; at += 16) {
             a = copy_eight(to + at, from + at);
             b = copy_eight(to + at + 8, from + at + 8);
             found |= special(a, b, (unsigned char)delimiter);
         }
-        return found;
-    }
-    if (n >= 8) {
+        a = copy_eight(to + last, from + last);
+        b = copy_eight(to + last + 8, from + last + 8);
+    } else if (n >= 8) {
         a = copy_eight(to, from);
         b = copy_eight(to + n - 8, from + n - 8);
     } else if (n >= 4) {
@@ -294,7 +294,7 @@ INLINE bool copy(char *to, const char *from, size_t n, char delimiter, special_p
             a = a << 8 | (unsigned char)from[i];
         }
     }
-    return special(a, b, (unsigned char)delimiter);
+    return special(a, b, (unsigned char)delimiter) || found;
 }
 
 bool scan_copy(char *to, const char *from, size_t n, char delimiter)

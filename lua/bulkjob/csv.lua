@@ -114,7 +114,7 @@ function csv.encode(rows, columns, given)
       if err then
         return nil, source_error(err)
       end
-      return table.concat(parts)
+      return parts[2] and table.concat(parts) or parts[1] -- which makes no copy of the only one
     end
     parts[#parts + 1] = chunk
   end
