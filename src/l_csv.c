@@ -2,6 +2,7 @@
 #include "l_csv.h"
 
 #include "l_error.h"
+#include "l_file.h"
 #include "l_json.h"
 #include "l_open.h"
 
@@ -169,6 +170,23 @@ static int reader_feed(lua_State *L)
     memcpy(room, text, len);
     csv_reader_filled(r, len);
     lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* reader:read(input) -> true | false (the file has no more) | nil, err: feeds the next bytes of a core.open_input */
+static int reader_read(lua_State *L)
+{
+    struct csv_reader *r = bj_check_csv_reader(L, 1);
+    size_t n;
+    lua_settop(L, 2);
+    char *room = csv_reader_space(r, BJ_FILE_PIECE);
+    if (!room)
+        return bj_fail_csv(L, r);
+    int results = bj_read_input(L, 2, room, BJ_FILE_PIECE, &n);
+    if (results)
+        return results;
+    csv_reader_filled(r, n);
+    lua_pushboolean(L, n > 0);
     return 1;
 }
 
@@ -809,6 +827,7 @@ void bj_open_csv(lua_State *L)
 {
     static const luaL_Reg reader_methods[] = {
         {"feed", reader_feed},
+        {"read", reader_read},
         {"finish", reader_finish},
         {"header", reader_header},
         {"types", reader_types},
