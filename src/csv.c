@@ -28,11 +28,6 @@ enum state {
 /* What a byte can mean outside quotes. */
 enum class { PLAIN, DELIMITER, QUOTE, CR, LF };
 
-struct span {
-    size_t at; /* from the start of the record */
-    size_t len;
-};
-
 /* Of 64 bytes, a bit for each. */
 struct marks {
     uint64_t special;   /* those that are not plain, outside of quotes */
@@ -51,10 +46,10 @@ struct csv_reader {
     char delimiter;
     unsigned char classes[256];
 
-    /* Of the bytes from `marked` to `marked_end` in `data`; as the delimiter is known. */
+    /* Of `marked_bytes` from `marked` on in `data`; as the delimiter is known. */
     struct marks marks[SCAN_BLOCKS];
     size_t marked;
-    size_t marked_end;
+    size_t marked_bytes;
 
     /* The record at hand; positions count from `start`. Values are unescaped in place, so `out` is never ahead of `in`.
      */
@@ -63,8 +58,7 @@ struct csv_reader {
     size_t out;
     size_t field; /* where the value at hand begins */
     unsigned long long quote_line;
-    struct span *spans;
-    struct csv_field *fields;
+    struct csv_field *fields; /* the values before it */
     size_t count;
     size_t room;
 
@@ -130,7 +124,6 @@ void csv_reader_free(struct csv_reader *r)
     if (!r)
         return;
     free(r->data);
-    free(r->spans);
     free(r->fields);
     free(r);
 }
@@ -168,6 +161,23 @@ static enum csv_event too_long(struct csv_reader *r)
     return fail(r, "a record longer than %zu bytes (it begins in line %llu)", r->max_record, r->record_line);
 }
 
+/* Moves the record at hand to the start of `data`, the memory that it is in or another, and gives up what is before it.
+ */
+static void move_record(struct csv_reader *r, char *data)
+{
+    const char *record = r->data + r->start;
+    size_t kept = r->end - r->start;
+    for (size_t i = 0; i < r->count; i++)
+        r->fields[i].data = data + (r->fields[i].data - record);
+    if (kept)
+        memmove(data, record, kept);
+    if (data != r->data)
+        free(r->data);
+    r->data = data;
+    r->start = r->marked_bytes = 0;
+    r->end = kept;
+}
+
 char *csv_reader_space(struct csv_reader *r, size_t want)
 {
     size_t kept = r->end - r->start;
@@ -179,21 +189,17 @@ char *csv_reader_space(struct csv_reader *r, size_t want)
         want = 1; /* the answer is not NULL, which stands for an error */
     if (r->cap - r->end >= want)
         return r->data + r->end;
-    if (r->start) {
-        memmove(r->data, r->data + r->start, kept);
-        r->start = r->marked_end = 0;
-        r->end = kept;
-    }
-    if (r->cap - r->end < want) {
+    char *data = r->data;
+    if (r->cap - kept < want) {
         size_t cap = r->cap * 2 > kept + want ? r->cap * 2 : kept + want;
-        char *data = realloc(r->data, cap);
+        data = malloc(cap);
         if (!data) {
             fail(r, "not enough memory");
             return NULL;
         }
-        r->data = data;
         r->cap = cap;
     }
+    move_record(r, data);
     return r->data + r->end;
 }
 
@@ -215,7 +221,7 @@ static void begin_record(struct csv_reader *r)
 
 void csv_reader_restart(struct csv_reader *r, unsigned long long line, unsigned long long byte)
 {
-    r->start = r->end = r->marked_end = 0;
+    r->start = r->end = r->marked_bytes = 0;
     r->state = FIELD_START;
     r->line = line;
     r->base = byte;
@@ -227,10 +233,6 @@ static bool more_fields(struct csv_reader *r)
     size_t room = r->room ? r->room * 2 : FIRST_FIELDS;
     if (r->count >= MAX_FIELDS)
         return false;
-    struct span *spans = realloc(r->spans, room * sizeof *spans);
-    if (!spans)
-        return false;
-    r->spans = spans;
     struct csv_field *fields = realloc(r->fields, room * sizeof *fields);
     if (!fields)
         return false;
@@ -246,8 +248,8 @@ static bool end_field(struct csv_reader *r)
         fail(r, r->count >= MAX_FIELDS ? "too many fields in a record" : "not enough memory");
         return false;
     }
-    r->spans[r->count].at = r->field;
-    r->spans[r->count].len = r->out - r->field;
+    r->fields[r->count].data = r->data + r->start + r->field;
+    r->fields[r->count].len = r->out - r->field;
     r->count++;
     r->field = r->out = r->in;
     r->state = FIELD_START;
@@ -258,7 +260,7 @@ static bool end_field(struct csv_reader *r)
 static void settle_delimiter(struct csv_reader *r, char c)
 {
     r->delimiter = c;
-    r->marked_end = 0;
+    r->marked_bytes = 0;
     for (size_t i = 0; i < DELIMITERS; i++)
         if (delimiters[i].byte != c)
             r->classes[(unsigned char)delimiters[i].byte] = PLAIN;
@@ -276,7 +278,7 @@ static enum csv_event end_record(struct csv_reader *r, struct csv_row *row, bool
     if (r->columns && r->count != r->columns) {
         r->line = r->record_line;
         r->in = 0;
-        if (r->count == 1 && r->spans[0].len == 0)
+        if (r->count == 1 && r->fields[0].len == 0)
             return fail(r, "an empty line");
         return fail(r, "%zu field%s in this record, and %zu in the first", r->count, r->count == 1 ? "" : "s",
                     r->columns);
@@ -284,10 +286,6 @@ static enum csv_event end_record(struct csv_reader *r, struct csv_row *row, bool
     if (!r->columns && !r->delimiter)
         settle_delimiter(r, ',');
     r->columns = r->count;
-    for (size_t i = 0; i < r->count; i++) {
-        r->fields[i].data = r->data + r->start + r->spans[i].at;
-        r->fields[i].len = r->spans[i].len;
-    }
     row->fields = r->fields;
     row->count = r->count;
     row->line = r->record_line;
@@ -318,24 +316,43 @@ static void mark(struct csv_reader *r, size_t at)
         r->marks[i].special = r->marks[i].in_quotes | blocks[i].delimiters | blocks[i].returns;
     }
     r->marked = at;
-    r->marked_end = at + looked;
+    r->marked_bytes = looked;
+}
+
+/* Those of them that are in the block of the byte at `at`, which was looked at, and not before it: the lowest is that
+ * byte. */
+static inline uint64_t special_bits(const struct csv_reader *r, size_t at, bool quoted)
+{
+    size_t i = at - r->marked;
+    const struct marks *m = &r->marks[i / SCAN_BYTES];
+    return (quoted ? m->in_quotes : m->special) >> i % SCAN_BYTES;
+}
+
+/* Was it? Not if it is before `marked`, where the difference wraps around. */
+static inline bool is_marked(const struct csv_reader *r, size_t at)
+{
+    return at - r->marked < r->marked_bytes;
+}
+
+static size_t find_special_further(struct csv_reader *r, size_t at, bool quoted)
+{
+    while (at < r->end) {
+        if (!is_marked(r, at))
+            mark(r, at);
+        uint64_t bits = special_bits(r, at, quoted);
+        if (bits)
+            return at + scan_first(bits);
+        at += SCAN_BYTES - (at - r->marked) % SCAN_BYTES;
+    }
+    return r->end;
 }
 
 /* The place of the next byte at or behind `at` that is special, in quotes or outside; r->end when there is none. Both
- * count from the start of `data`. */
+ * count from the start of `data`. Most of the time it is in the same block. */
 static inline size_t find_special(struct csv_reader *r, size_t at, bool quoted)
 {
-    while (at < r->end) {
-        if (at < r->marked || at >= r->marked_end)
-            mark(r, at);
-        size_t i = at - r->marked;
-        const struct marks *m = &r->marks[i / SCAN_BYTES];
-        uint64_t bits = (quoted ? m->in_quotes : m->special) >> i % SCAN_BYTES;
-        if (bits)
-            return at + scan_first(bits);
-        at += SCAN_BYTES - i % SCAN_BYTES;
-    }
-    return r->end;
+    uint64_t bits = is_marked(r, at) ? special_bits(r, at, quoted) : 0;
+    return bits ? at + scan_first(bits) : find_special_further(r, at, quoted);
 }
 
 /* Inside quotes: all up to the next quote is value. */
@@ -371,18 +388,33 @@ static void take_unquoted(struct csv_reader *r)
  * them. What is anything else is left to the states. */
 static void take_simple(struct csv_reader *r)
 {
+    const char *data = r->data;
+    const char delimiter = r->delimiter;
     size_t at = r->start + r->in;
-    while (at < r->end && r->count < r->room) {
-        size_t quoted = r->data[at] == '"';
-        size_t stop = find_special(r, at + quoted, quoted);
-        size_t behind = stop + quoted;
-        if (behind >= r->end || r->data[behind] != r->delimiter || (quoted && r->data[stop] != '"'))
+    struct csv_field *f = r->fields + r->count;
+    struct csv_field *last = r->fields + r->room;
+    for (; at < r->end && f < last; f++) {
+        size_t from = at;
+        size_t stop;
+        size_t behind;
+        if (data[at] == '"') {
+            from = at + 1;
+            stop = find_special(r, from, true);
+            behind = stop + 1;
+            if (behind >= r->end || data[stop] != '"')
+                break;
+        } else {
+            stop = behind = find_special(r, from, false);
+            if (behind >= r->end)
+                break;
+        }
+        if (data[behind] != delimiter)
             break;
-        r->spans[r->count].at = at + quoted - r->start;
-        r->spans[r->count].len = stop - at - quoted;
-        r->count++;
+        f->data = data + from;
+        f->len = stop - from;
         at = behind + 1;
     }
+    r->count = (size_t)(f - r->fields);
     r->field = r->out = r->in = at - r->start;
 }
 
