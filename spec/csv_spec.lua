@@ -75,6 +75,29 @@ describe("reading CSV", function()
     end
   end)
 
+  it("reads from a file what it reads from text, whatever the pieces cut", function()
+    local lines = { "A,B,C\n" }
+    for i = 1, 4000 do
+      local long = i % 700 == 0 and 90000 or i % 97
+      lines[#lines + 1] = ('%d,"say ""%s""\n",%s\n'):format(i, ("x"):rep(i % 13), ("y"):rep(long))
+    end
+    local text = table.concat(lines)
+    local from_text, from_file = collect(text), collect { file = helper.file(text) }
+    assert.are.equal(4000, #from_file)
+    for i, row in ipairs(from_file) do
+      assert.are.same({ A = tostring(i), B = 'say "' .. ("x"):rep(i % 13) .. '"\n', C = ("y"):rep(i % 700 == 0 and 90000 or i % 97) }, row)
+      assert.are.same(from_text[i], row)
+    end
+  end)
+
+  it("gives the rows that came before a file that is closed, and then ends", function()
+    local next_row, _, _, closer = csv.rows { file = helper.file("A\n1\n2\n") }
+    assert.are.same({ A = "1" }, next_row())
+    getmetatable(closer).__close(closer)
+    assert.are.same({ A = "2" }, next_row())
+    assert.is_nil(next_row())
+  end)
+
   it("names the column that has no name", function()
     assert.truthy(tostring(fails "Name,,Id\n1,2,3\n"):find("column 2", 1, true))
   end)
