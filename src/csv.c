@@ -165,12 +165,13 @@ static enum csv_event too_long(struct csv_reader *r)
  */
 static void move_record(struct csv_reader *r, char *data)
 {
-    const char *record = r->data + r->start;
     size_t kept = r->end - r->start;
-    for (size_t i = 0; i < r->count; i++)
-        r->fields[i].data = data + (r->fields[i].data - record);
-    if (kept)
+    if (kept) { /* else there may be no memory yet */
+        const char *record = r->data + r->start;
+        for (size_t i = 0; i < r->count; i++)
+            r->fields[i].data = data + (r->fields[i].data - record);
         memmove(data, record, kept);
+    }
     if (data != r->data)
         free(r->data);
     r->data = data;
@@ -391,30 +392,19 @@ static void take_simple(struct csv_reader *r)
     const char *data = r->data;
     const char delimiter = r->delimiter;
     size_t at = r->start + r->in;
-    struct csv_field *f = r->fields + r->count;
-    struct csv_field *last = r->fields + r->room;
-    for (; at < r->end && f < last; f++) {
-        size_t from = at;
-        size_t stop;
-        size_t behind;
-        if (data[at] == '"') {
-            from = at + 1;
-            stop = find_special(r, from, true);
-            behind = stop + 1;
-            if (behind >= r->end || data[stop] != '"')
-                break;
-        } else {
-            stop = behind = find_special(r, from, false);
-            if (behind >= r->end)
-                break;
-        }
-        if (data[behind] != delimiter)
+    size_t count = r->count;
+    for (; at < r->end && count < r->room; count++) {
+        size_t quoted = data[at] == '"';
+        size_t from = at + quoted;
+        size_t stop = quoted ? find_special(r, from, true) : find_special(r, from, false);
+        size_t behind = stop + quoted;
+        if (behind >= r->end || data[behind] != delimiter || (quoted && data[stop] != '"'))
             break;
-        f->data = data + from;
-        f->len = stop - from;
+        r->fields[count].data = data + from;
+        r->fields[count].len = stop - from;
         at = behind + 1;
     }
-    r->count = (size_t)(f - r->fields);
+    r->count = count;
     r->field = r->out = r->in = at - r->start;
 }
 
