@@ -67,17 +67,6 @@ bool buf_add_string(struct buf *b, const char *s)
     return buf_add(b, s, strlen(s));
 }
 
-bool buf_add_char(struct buf *b, char c)
-{
-    char *room = buf_reserve(b, 1);
-    if (!room)
-        return false;
-    room[0] = c;
-    room[1] = '\0';
-    b->len++;
-    return true;
-}
-
 void buf_drop(struct buf *b, size_t n)
 {
     if (n >= b->len) {

@@ -35,7 +35,16 @@ static inline char *buf_reserve(struct buf *b, size_t n)
 /* Appends. False as buf_reserve. */
 bool buf_add(struct buf *b, const void *data, size_t n);
 bool buf_add_string(struct buf *b, const char *s);
-bool buf_add_char(struct buf *b, char c);
+static inline bool buf_add_char(struct buf *b, char c)
+{
+    char *room = buf_reserve(b, 1);
+    if (!room)
+        return false;
+    room[0] = c;
+    room[1] = '\0';
+    b->len++;
+    return true;
+}
 
 /* Removes the first `n` bytes. */
 void buf_drop(struct buf *b, size_t n);

@@ -754,6 +754,10 @@ static void sort_names(lua_State *L, int count)
 /* Is the value at `i` a number that an array can have as a key? *n: that. */
 static bool is_index(lua_State *L, int i, lua_Number *n)
 {
+    if (bj_isinteger(L, i)) {
+        *n = (lua_Number)lua_tointeger(L, i);
+        return *n >= 1;
+    }
     if (lua_type(L, i) != LUA_TNUMBER)
         return false;
     *n = lua_tonumber(L, i);

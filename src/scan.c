@@ -12,8 +12,8 @@
  * the same for every machine. */
 typedef uint64_t compare(const char *block, unsigned char byte);
 
-/* Is a quote, a line end or the delimiter among sixteen bytes, eight in each number? */
-typedef bool special_pair(uint64_t a, uint64_t b, unsigned char delimiter);
+/* Is a quote, a line end or the delimiter among the eight bytes at `a` and the eight at `b`? */
+typedef bool special_pair(const char *a, const char *b, unsigned char delimiter);
 
 /* ---- in plain C: eight bytes at a time ---- */
 
@@ -54,9 +54,9 @@ static inline uint64_t special_tops(uint64_t eight, unsigned char delimiter)
     return equal_tops(eight, '"') | equal_tops(eight, '\n') | equal_tops(eight, '\r') | equal_tops(eight, delimiter);
 }
 
-static inline bool special_plain(uint64_t a, uint64_t b, unsigned char delimiter)
+static inline bool special_plain(const char *a, const char *b, unsigned char delimiter)
 {
-    return ((special_tops(a, delimiter) | special_tops(b, delimiter)) & tops) != 0;
+    return ((special_tops(load_eight(a), delimiter) | special_tops(load_eight(b), delimiter)) & tops) != 0;
 }
 
 static inline uint64_t at_least_plain(const char *block, unsigned char byte)
@@ -92,9 +92,10 @@ static inline uint64_t equal_vector(const char *block, unsigned char byte)
            bits_of(_mm_cmpeq_epi8(sixteen(block + 48), all)) << 48;
 }
 
-static inline bool special_vector(uint64_t a, uint64_t b, unsigned char delimiter)
+static inline bool special_vector(const char *a, const char *b, unsigned char delimiter)
 {
-    __m128i bytes = _mm_set_epi64x((long long)b, (long long)a);
+    __m128i bytes = _mm_unpacklo_epi64(_mm_loadl_epi64((const __m128i *)(const void *)a),
+                                       _mm_loadl_epi64((const __m128i *)(const void *)b));
     __m128i ends = _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('\n')), _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\r')));
     __m128i others =
         _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')), _mm_cmpeq_epi8(bytes, _mm_set1_epi8((char)delimiter)));
@@ -139,9 +140,9 @@ static inline uint64_t equal_vector(const char *block, unsigned char byte)
                    vceqq_u8(sixteen(block + 32), all), vceqq_u8(sixteen(block + 48), all));
 }
 
-static inline bool special_vector(uint64_t a, uint64_t b, unsigned char delimiter)
+static inline bool special_vector(const char *a, const char *b, unsigned char delimiter)
 {
-    uint8x16_t bytes = vcombine_u8(vcreate_u8(a), vcreate_u8(b));
+    uint8x16_t bytes = vcombine_u8(vld1_u8((const uint8_t *)a), vld1_u8((const uint8_t *)b));
     uint8x16_t ends = vorrq_u8(vceqq_u8(bytes, vdupq_n_u8('\n')), vceqq_u8(bytes, vdupq_n_u8('\r')));
     uint8x16_t others = vorrq_u8(vceqq_u8(bytes, vdupq_n_u8('"')), vceqq_u8(bytes, vdupq_n_u8(delimiter)));
     return vmaxvq_u8(vorrq_u8(ends, others)) != 0;
@@ -250,51 +251,41 @@ size_t scan_blocks_plain(const char *data, size_t n, char delimiter, struct scan
     return look_at_all(data, n, delimiter, blocks, equal_plain, at_least_plain);
 }
 
-/* In the order in which they are in memory: whoever only looks for a byte need not know which is first. */
-INLINE uint64_t copy_eight(char *to, const char *from)
-{
-    uint64_t eight;
-    memcpy(&eight, from, sizeof eight);
-    memcpy(to, &eight, sizeof eight);
-    return eight;
-}
-
-INLINE uint64_t copy_four(char *to, const char *from)
-{
-    uint32_t four;
-    memcpy(&four, from, sizeof four);
-    memcpy(to, &four, sizeof four);
-    return four;
-}
-
-/* In place of a loop over the last bytes, or of a look behind them, some bytes are copied twice. */
+/* In place of a loop over the last bytes, or of a look behind them, some bytes are copied and looked at twice. */
 INLINE bool copy(char *to, const char *from, size_t n, char delimiter, special_pair *special)
 {
-    uint64_t a = 0;
-    uint64_t b = 0;
+    unsigned char c = (unsigned char)delimiter;
     bool found = false;
-    if (n > 16) {
+    if (n >= 16) {
         size_t last = n - 16;
         for (size_t at = 0; at < last; at += 16) {
-            a = copy_eight(to + at, from + at);
-            b = copy_eight(to + at + 8, from + at + 8);
-            found |= special(a, b, (unsigned char)delimiter);
+            memcpy(to + at, from + at, 16);
+            found |= special(from + at, from + at + 8, c);
         }
-        a = copy_eight(to + last, from + last);
-        b = copy_eight(to + last + 8, from + last + 8);
-    } else if (n >= 8) {
-        a = copy_eight(to, from);
-        b = copy_eight(to + n - 8, from + n - 8);
-    } else if (n >= 4) {
-        a = copy_four(to, from);
-        b = copy_four(to + n - 4, from + n - 4);
+        memcpy(to + last, from + last, 16);
+        return special(from + last, from + last + 8, c) || found;
+    }
+    if (n >= 8) {
+        memcpy(to, from, 8);
+        memcpy(to + n - 8, from + n - 8, 8);
+        return special(from, from + n - 8, c);
+    }
+    uint64_t all = 0;
+    if (n >= 4) {
+        uint32_t first;
+        uint32_t last;
+        memcpy(&first, from, 4);
+        memcpy(&last, from + n - 4, 4);
+        memcpy(to, &first, 4);
+        memcpy(to + n - 4, &last, 4);
+        all = (uint64_t)first << 32 | last;
     } else {
         for (size_t i = 0; i < n; i++) {
             to[i] = from[i];
-            a = a << 8 | (unsigned char)from[i];
+            all = all << 8 | (unsigned char)from[i];
         }
     }
-    return special(a, b, (unsigned char)delimiter) || found;
+    return special((const char *)&all, (const char *)&all, c);
 }
 
 bool scan_copy(char *to, const char *from, size_t n, char delimiter)
