@@ -72,12 +72,12 @@ static bool add_code(lua_State *L, struct buf *code, const struct shape *shape, 
     return ok && buf_add_string(code, shape->end);
 }
 
-/* Where that function is kept. */
+/* The place of a function for rows among what is kept with an object. */
 enum { RUN = 1 };
 
-/* Keeps with the object at `i` a function of Lua for rows that have the columns on top: it makes a row of
- * their values, or takes them out of one. The interpreter knows the names beforehand. In LuaJIT that takes a tenth off
- * the time of reading beside a call of the C interface for each field, and most of the time of writing. */
+/* Keeps with the object at `i` a function of Lua for rows that have the columns on top: it makes a row of their values,
+ * or takes them out of one. The interpreter knows the names beforehand. In LuaJIT that takes a tenth off the time of
+ * reading beside a call of the C interface for each field, and most of the time of writing. */
 static void keep_function(lua_State *L, int i, int count, bool makes)
 {
     static const struct shape parameters = {"return function(", "", false, "v", true, ")"};
@@ -102,7 +102,8 @@ static void keep_function(lua_State *L, int i, int count, bool makes)
     lua_pop(L, 1);
 }
 
-/* Pushes that function, or nil, and below it the table in which it is. By a number, since each row needs it. */
+/* Pushes that function, or nil, and below it the table in which it is. It has a number, not a name, because each row
+ * needs it. */
 static void push_function(lua_State *L, int i)
 {
     bj_getuservalue(L, i);
@@ -118,12 +119,17 @@ struct csv_box {
     char *types;               /* the first letter of the type of each column; NULL: all are text, empty ones too */
 };
 
-struct csv_reader *bj_check_csv_reader(lua_State *L, int i)
+static struct csv_box *check_reader(lua_State *L, int i)
 {
     struct csv_box *box = bj_check_object(L, i, READER_CLASS);
     if (!box->reader)
         bj_misuse(L, "bulkjob.csv: this reader is closed");
-    return box->reader;
+    return box;
+}
+
+struct csv_reader *bj_check_csv_reader(lua_State *L, int i)
+{
+    return check_reader(L, i)->reader;
 }
 
 /* The size in bytes on top. 0 for nil. */
@@ -331,13 +337,12 @@ static int take_record(lua_State *L, struct csv_reader *r, struct csv_row *row)
 
 /* The same until the header is there. Until a record has arrived in Lua the reader counts as broken: memory may run out
  * on the way, and the next record must not pass for this one. */
-static int need_header(lua_State *L, struct csv_reader *r)
+static int need_header(lua_State *L, struct csv_box *box)
 {
-    struct csv_box *box = lua_touserdata(L, 1);
     struct csv_row row;
     if (box->broken)
         return fail_again(L);
-    int results = box->headed ? 0 : take_record(L, r, &row);
+    int results = box->headed ? 0 : take_record(L, box->reader, &row);
     if (box->headed || results)
         return results;
     box->broken = 1;
@@ -355,9 +360,9 @@ static int need_header(lua_State *L, struct csv_reader *r)
 /* reader:header() -> the names of the columns | nil (more text is needed) | false (there is none) | nil, err */
 static int reader_header(lua_State *L)
 {
-    struct csv_reader *r = bj_check_csv_reader(L, 1);
+    struct csv_box *box = check_reader(L, 1);
     lua_settop(L, 1);
-    int results = need_header(L, r);
+    int results = need_header(L, box);
     if (results)
         return results;
     bj_kept(L, 1, "columns");
@@ -368,8 +373,7 @@ static int reader_header(lua_State *L)
  * value is nil, and one that does not fit its type stays text. */
 static int reader_types(lua_State *L)
 {
-    bj_check_csv_reader(L, 1);
-    struct csv_box *box = lua_touserdata(L, 1);
+    struct csv_box *box = check_reader(L, 1);
     luaL_checktype(L, 2, LUA_TTABLE);
     lua_settop(L, 2);
     bj_kept(L, 1, "columns");
@@ -392,13 +396,12 @@ static int reader_types(lua_State *L)
 /* reader:next() -> { name = value, … } | nil (more text is needed) | false (the end) | nil, err */
 static int reader_next(lua_State *L)
 {
-    struct csv_reader *r = bj_check_csv_reader(L, 1);
-    struct csv_box *box = lua_touserdata(L, 1);
+    struct csv_box *box = check_reader(L, 1);
     struct csv_row row;
     lua_settop(L, 1);
-    int results = need_header(L, r);
+    int results = need_header(L, box);
     if (!results)
-        results = take_record(L, r, &row);
+        results = take_record(L, box->reader, &row);
     if (results)
         return results;
     box->broken = 1;
