@@ -545,16 +545,13 @@ enum csv_event csv_reader_next(struct csv_reader *r, struct csv_row *row)
 
 /* ---- writing ---- */
 
-/* What there is at either end of a value that has to be quoted for it. At the start of a file a byte order mark would
- * be taken for no part of the value. */
-static bool has_odd_end(const char *data, size_t len)
+bool csv_begins_with_mark(const char *data, size_t len)
 {
-    return len && (data[0] == ' ' || data[len - 1] == ' ' ||
-                   (data[0] == byte_order_mark[0] && len >= sizeof byte_order_mark - 1 &&
-                    memcmp(data, byte_order_mark, sizeof byte_order_mark - 1) == 0));
+    size_t n = sizeof byte_order_mark - 1;
+    return len >= n && memcmp(data, byte_order_mark, n) == 0;
 }
 
-static bool write_quoted(struct buf *out, const char *data, size_t len)
+bool csv_write_quoted(struct buf *out, const char *data, size_t len)
 {
     const char *end = data + len;
     if (!buf_add_char(out, '"'))
@@ -567,20 +564,6 @@ static bool write_quoted(struct buf *out, const char *data, size_t len)
         data = stop;
     }
     return buf_add_char(out, '"');
-}
-
-bool csv_write_field(struct buf *out, const struct csv_format *f, bool first, const char *data, size_t len)
-{
-    size_t before = !first;
-    char *room = buf_reserve(out, before + len);
-    if (!room)
-        return false;
-    if (before)
-        *room = f->delimiter;
-    bool quoted = scan_copy(room + before, data, len, f->delimiter) || has_odd_end(data, len);
-    out->len += before + (quoted ? 0 : len); /* with quotes it is written once more */
-    out->data[out->len] = '\0';
-    return !quoted || write_quoted(out, data, len);
 }
 
 bool csv_write_end(struct buf *out, const struct csv_format *f, bool empty)
