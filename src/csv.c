@@ -554,16 +554,23 @@ bool csv_begins_with_mark(const char *data, size_t len)
 bool csv_write_quoted(struct buf *out, const char *data, size_t len)
 {
     const char *end = data + len;
-    if (!buf_add_char(out, '"'))
+    char *room = buf_reserve(out, 2 * len + 2); /* for the worst: it consists of quotes */
+    if (!room)
         return false;
+    *room++ = '"';
     while (data < end) {
         const char *quote = memchr(data, '"', (size_t)(end - data));
-        const char *stop = quote ? quote + 1 : end;
-        if (!buf_add(out, data, (size_t)(stop - data)) || (quote && !buf_add_char(out, '"')))
-            return false;
-        data = stop;
+        size_t n = (size_t)((quote ? quote + 1 : end) - data);
+        memcpy(room, data, n);
+        room += n;
+        data += n;
+        if (quote)
+            *room++ = '"';
     }
-    return buf_add_char(out, '"');
+    *room++ = '"';
+    *room = '\0';
+    out->len = (size_t)(room - out->data);
+    return true;
 }
 
 bool csv_write_end(struct buf *out, const struct csv_format *f, bool empty)

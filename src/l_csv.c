@@ -547,7 +547,7 @@ static const char *value_text(lua_State *L, int i, char number[CSV_NUMBER_MAX], 
 }
 
 /* Where the methods that write rows have what they need; the writer is at 1. */
-enum { AT_ROW = 2, AT_COLUMNS, AT_RUN, AT_ROWS };
+enum { AT_ROWS = 2, AT_COLUMNS, AT_RUN, AT_ROW };
 
 /* Looks for a key of the row that is no column. Answers 0, or the results of a failure. */
 static int check_keys(lua_State *L, const struct csv_writer *w)
@@ -619,7 +619,6 @@ static void begin_rows(lua_State *L, const struct csv_writer *w)
 /* Appends the row, or nothing at all. Answers 0, or the results of a failure. Leaves values on the stack. */
 static int append_row(lua_State *L, struct csv_writer *w)
 {
-    bool empty = true;
     int first = lua_gettop(L);
     if (!lua_istable(L, AT_ROW))
         return bj_fail(L, BJ_ERR_CSV, NULL, "row %d: a table expected, got %s", (int)w->rows + 1,
@@ -631,9 +630,9 @@ static int append_row(lua_State *L, struct csv_writer *w)
         const char *text = value_text(L, first + i, number, &len);
         if (!text)
             return refuse_value(L, w, i, first + i);
-        empty = empty && len == 0;
         need(L, csv_write_field(&w->out, &w->format, i == 1, text, len));
     }
+    bool empty = w->out.len - w->whole < (size_t)w->columns; /* there is nothing but the delimiters */
     if (empty) {
         lua_rawgeti(L, AT_ROW, 1);
         if (!lua_isnil(L, -1))
@@ -652,8 +651,9 @@ static int writer_row(lua_State *L)
 {
     struct csv_writer *w = use_writer(L, 1);
     int strict = lua_toboolean(L, 3);
-    lua_settop(L, AT_ROW);
+    lua_settop(L, 2);
     begin_rows(L, w);
+    lua_pushvalue(L, 2);
     int failed = strict && lua_istable(L, AT_ROW) ? check_keys(L, w) : 0;
     if (!failed)
         failed = append_row(L, w);
@@ -672,9 +672,8 @@ static int writer_rows(lua_State *L)
     lua_Integer next = luaL_checkinteger(L, 3);
     lua_Integer end = next + luaL_checkinteger(L, 4);
     lua_Number bytes = luaL_checknumber(L, 5);
-    lua_settop(L, AT_ROW);
+    lua_settop(L, AT_ROWS);
     begin_rows(L, w);
-    lua_pushvalue(L, AT_ROW); /* the array */
     bool more = true;
     while (next < end && (lua_Number)w->whole < bytes) {
         lua_pushinteger(L, next);
@@ -682,11 +681,10 @@ static int writer_rows(lua_State *L)
         more = !lua_isnil(L, -1);
         if (!more)
             break;
-        lua_replace(L, AT_ROW);
         int failed = append_row(L, w);
         if (failed)
             return failed;
-        lua_settop(L, AT_ROWS);
+        lua_settop(L, AT_RUN);
         next++;
     }
     lua_pushnumber(L, (lua_Number)w->whole);
