@@ -167,7 +167,7 @@ rock-check: ## are the rockspecs true, and does the rock work
 package-check: ## the program with Lua inside, make install for C programs, and the tarball
 	@tools/package-check $(VERSION)
 
-bench: all $(PLAIN)/calls $(PLAIN)/scanners ## how fast it is beside others: a table, build/bench.json and doc/bench.svg
+bench: all $(PLAIN)/calls $(PLAIN)/scanners $(BINDING)/made_rows.so ## how fast it is beside others: a table, build/bench.json and doc/bench.svg
 	@$(MAKE) --no-print-directory LUA=luajit all
 	@tools/run-lua $(BINDING) $(LUA) bench/speed.lua $(ONLY)
 
@@ -303,6 +303,9 @@ $(PLAIN)/probe: bench/hosts/probe.c $(PLAIN)/flags
 
 $(PLAIN)/calls: bench/peers/calls.c $(PLAIN)/flags
 	$(CC) $(ALL_CFLAGS) -o $@ $< -lcurl
+
+$(BINDING)/made_rows.so: bench/peers/made_rows.c $(BINDING)/flags
+	$(CC) -shared $(ALL_CFLAGS) $(LUA_CFLAGS) -o $@ $<
 
 $(PLAIN)/scanners: bench/peers/scanners.c $(PLAIN)/plain.a
 	$(CC) $(ALL_CFLAGS) -Isrc -MMD -MP -o $@ $< $(PLAIN)/plain.a

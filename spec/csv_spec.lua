@@ -75,6 +75,29 @@ describe("reading CSV", function()
     end
   end)
 
+  it("reads from a file what it reads from text, whatever the pieces cut", function()
+    local lines = { "A,B,C\n" }
+    for i = 1, 4000 do
+      local long = i % 700 == 0 and 90000 or i % 97
+      lines[#lines + 1] = ('%d,"say ""%s""\n",%s\n'):format(i, ("x"):rep(i % 13), ("y"):rep(long))
+    end
+    local text = table.concat(lines)
+    local from_text, from_file = collect(text), collect { file = helper.file(text) }
+    assert.are.equal(4000, #from_file)
+    for i, row in ipairs(from_file) do
+      assert.are.same({ A = tostring(i), B = 'say "' .. ("x"):rep(i % 13) .. '"\n', C = ("y"):rep(i % 700 == 0 and 90000 or i % 97) }, row)
+      assert.are.same(from_text[i], row)
+    end
+  end)
+
+  it("gives the rows that came before a file that is closed, and then ends", function()
+    local next_row, _, _, closer = csv.rows { file = helper.file("A\n1\n2\n") }
+    assert.are.same({ A = "1" }, next_row())
+    getmetatable(closer).__close(closer)
+    assert.are.same({ A = "2" }, next_row())
+    assert.is_nil(next_row())
+  end)
+
   it("names the column that has no name", function()
     assert.truthy(tostring(fails "Name,,Id\n1,2,3\n"):find("column 2", 1, true))
   end)
@@ -277,6 +300,45 @@ describe("writing CSV", function()
       assert.are.equal("csv", err.kind)
       assert.truthy(tostring(err):find("row 2", 1, true))
     end
+  end)
+
+  it("refuses an array with a hole, and what is none, however long", function()
+    local long, holed = {}, {}
+    for i = 1, 2500 do
+      long[i] = { A = i }
+      holed[i] = i ~= 1700 and long[i] or nil
+    end
+    for message, rows in pairs {
+      ["rows[1] is missing, and there is a rows[2]"] = { [2] = { A = 1 } },
+      ["rows[3] is missing, and there is a rows[1000000]"] = { { A = 1 }, { A = 2 }, [1000000] = { A = 3 } },
+      ["rows[1700] is missing, and there is a rows[2500]"] = holed,
+      ["rows[0]: an array begins with rows[1]"] = { [0] = { A = 1 }, { A = 1 } },
+      ["rows[-1]: an array begins with rows[1]"] = { [-1] = { A = 1 } },
+      ["rows[1.5]: an array begins with rows[1]"] = { { A = 1 }, [1.5] = { A = 1 } },
+      ["rows[inf]: an array begins with rows[1]"] = { { A = 1 }, [1 / 0] = { A = 1 } },
+      ["rows: an array of rows expected, got a table with 'A': a single row goes into { }"] = { A = 1 },
+      ["rows: an array of rows expected, got a table with 'false': a single row goes into { }"] = { [false] = 1 },
+    } do
+      local text, err = csv.encode(rows, { "A" })
+      assert.is_nil(text)
+      assert.are.equal("csv", err.kind)
+      assert.are.equal(message, err.message)
+    end
+    long.n = 2500 -- as table.pack has it
+    local text = assert(csv.encode(long))
+    assert.are.equal(2501, select(2, text:gsub("\n", "\n")))
+  end)
+
+  it("gives a text of any length at once", function()
+    local rows = {}
+    for i = 1, 30 do
+      rows[i] = { A = ("x"):rep(i * 10000), B = i }
+    end
+    local parts = { "A,B\n" }
+    for _, row in ipairs(rows) do
+      parts[#parts + 1] = row.A .. "," .. row.B .. "\n"
+    end
+    assert.is_true(table.concat(parts) == csv.encode(rows))
   end)
 
   it("sorts the names by bytes, and needs no global for it", function()

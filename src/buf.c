@@ -25,7 +25,7 @@ void buf_clear(struct buf *b)
         b->data[0] = '\0';
 }
 
-char *buf_reserve(struct buf *b, size_t n)
+char *buf_grow(struct buf *b, size_t n)
 {
     if (n > b->max || b->len > b->max - n) {
         b->overflown = true;
@@ -65,11 +65,6 @@ bool buf_add(struct buf *b, const void *data, size_t n)
 bool buf_add_string(struct buf *b, const char *s)
 {
     return buf_add(b, s, strlen(s));
-}
-
-bool buf_add_char(struct buf *b, char c)
-{
-    return buf_add(b, &c, 1);
 }
 
 void buf_drop(struct buf *b, size_t n)

@@ -22,14 +22,29 @@ void buf_free(struct buf *b);
 /* Makes it empty and keeps the memory. */
 void buf_clear(struct buf *b);
 
+/* buf_reserve where the memory at hand does not do. */
+char *buf_grow(struct buf *b, size_t n);
+
 /* Room for `n` more bytes behind the content, not yet part of it. NULL when out of memory or over the maximum; the
  * content is untouched then. */
-char *buf_reserve(struct buf *b, size_t n);
+static inline char *buf_reserve(struct buf *b, size_t n)
+{
+    return b->cap - b->len > n ? b->data + b->len : buf_grow(b, n);
+}
 
 /* Appends. False as buf_reserve. */
 bool buf_add(struct buf *b, const void *data, size_t n);
 bool buf_add_string(struct buf *b, const char *s);
-bool buf_add_char(struct buf *b, char c);
+static inline bool buf_add_char(struct buf *b, char c)
+{
+    char *room = buf_reserve(b, 1);
+    if (!room)
+        return false;
+    room[0] = c;
+    room[1] = '\0';
+    b->len++;
+    return true;
+}
 
 /* Removes the first `n` bytes. */
 void buf_drop(struct buf *b, size_t n);

@@ -28,11 +28,6 @@ enum state {
 /* What a byte can mean outside quotes. */
 enum class { PLAIN, DELIMITER, QUOTE, CR, LF };
 
-struct span {
-    size_t at; /* from the start of the record */
-    size_t len;
-};
-
 /* Of 64 bytes, a bit for each. */
 struct marks {
     uint64_t special;   /* those that are not plain, outside of quotes */
@@ -51,10 +46,10 @@ struct csv_reader {
     char delimiter;
     unsigned char classes[256];
 
-    /* Of the bytes from `marked` to `marked_end` in `data`; as the delimiter is known. */
+    /* Of `marked_bytes` from `marked` on in `data`; as the delimiter is known. */
     struct marks marks[SCAN_BLOCKS];
     size_t marked;
-    size_t marked_end;
+    size_t marked_bytes;
 
     /* The record at hand; positions count from `start`. Values are unescaped in place, so `out` is never ahead of `in`.
      */
@@ -63,8 +58,7 @@ struct csv_reader {
     size_t out;
     size_t field; /* where the value at hand begins */
     unsigned long long quote_line;
-    struct span *spans;
-    struct csv_field *fields;
+    struct csv_field *fields; /* the values before it */
     size_t count;
     size_t room;
 
@@ -130,7 +124,6 @@ void csv_reader_free(struct csv_reader *r)
     if (!r)
         return;
     free(r->data);
-    free(r->spans);
     free(r->fields);
     free(r);
 }
@@ -168,6 +161,24 @@ static enum csv_event too_long(struct csv_reader *r)
     return fail(r, "a record longer than %zu bytes (it begins in line %llu)", r->max_record, r->record_line);
 }
 
+/* Moves the record at hand to the start of `data`, the memory that it is in or another, and gives up what is before it.
+ */
+static void move_record(struct csv_reader *r, char *data)
+{
+    size_t kept = r->end - r->start;
+    if (kept) { /* else there may be no memory yet */
+        const char *record = r->data + r->start;
+        for (size_t i = 0; i < r->count; i++)
+            r->fields[i].data = data + (r->fields[i].data - record);
+        memmove(data, record, kept);
+    }
+    if (data != r->data)
+        free(r->data);
+    r->data = data;
+    r->start = r->marked_bytes = 0;
+    r->end = kept;
+}
+
 char *csv_reader_space(struct csv_reader *r, size_t want)
 {
     size_t kept = r->end - r->start;
@@ -179,21 +190,17 @@ char *csv_reader_space(struct csv_reader *r, size_t want)
         want = 1; /* the answer is not NULL, which stands for an error */
     if (r->cap - r->end >= want)
         return r->data + r->end;
-    if (r->start) {
-        memmove(r->data, r->data + r->start, kept);
-        r->start = r->marked_end = 0;
-        r->end = kept;
-    }
-    if (r->cap - r->end < want) {
+    char *data = r->data;
+    if (r->cap - kept < want) {
         size_t cap = r->cap * 2 > kept + want ? r->cap * 2 : kept + want;
-        char *data = realloc(r->data, cap);
+        data = malloc(cap);
         if (!data) {
             fail(r, "not enough memory");
             return NULL;
         }
-        r->data = data;
         r->cap = cap;
     }
+    move_record(r, data);
     return r->data + r->end;
 }
 
@@ -215,7 +222,7 @@ static void begin_record(struct csv_reader *r)
 
 void csv_reader_restart(struct csv_reader *r, unsigned long long line, unsigned long long byte)
 {
-    r->start = r->end = r->marked_end = 0;
+    r->start = r->end = r->marked_bytes = 0;
     r->state = FIELD_START;
     r->line = line;
     r->base = byte;
@@ -227,10 +234,6 @@ static bool more_fields(struct csv_reader *r)
     size_t room = r->room ? r->room * 2 : FIRST_FIELDS;
     if (r->count >= MAX_FIELDS)
         return false;
-    struct span *spans = realloc(r->spans, room * sizeof *spans);
-    if (!spans)
-        return false;
-    r->spans = spans;
     struct csv_field *fields = realloc(r->fields, room * sizeof *fields);
     if (!fields)
         return false;
@@ -246,8 +249,8 @@ static bool end_field(struct csv_reader *r)
         fail(r, r->count >= MAX_FIELDS ? "too many fields in a record" : "not enough memory");
         return false;
     }
-    r->spans[r->count].at = r->field;
-    r->spans[r->count].len = r->out - r->field;
+    r->fields[r->count].data = r->data + r->start + r->field;
+    r->fields[r->count].len = r->out - r->field;
     r->count++;
     r->field = r->out = r->in;
     r->state = FIELD_START;
@@ -258,7 +261,7 @@ static bool end_field(struct csv_reader *r)
 static void settle_delimiter(struct csv_reader *r, char c)
 {
     r->delimiter = c;
-    r->marked_end = 0;
+    r->marked_bytes = 0;
     for (size_t i = 0; i < DELIMITERS; i++)
         if (delimiters[i].byte != c)
             r->classes[(unsigned char)delimiters[i].byte] = PLAIN;
@@ -276,7 +279,7 @@ static enum csv_event end_record(struct csv_reader *r, struct csv_row *row, bool
     if (r->columns && r->count != r->columns) {
         r->line = r->record_line;
         r->in = 0;
-        if (r->count == 1 && r->spans[0].len == 0)
+        if (r->count == 1 && r->fields[0].len == 0)
             return fail(r, "an empty line");
         return fail(r, "%zu field%s in this record, and %zu in the first", r->count, r->count == 1 ? "" : "s",
                     r->columns);
@@ -284,10 +287,6 @@ static enum csv_event end_record(struct csv_reader *r, struct csv_row *row, bool
     if (!r->columns && !r->delimiter)
         settle_delimiter(r, ',');
     r->columns = r->count;
-    for (size_t i = 0; i < r->count; i++) {
-        r->fields[i].data = r->data + r->start + r->spans[i].at;
-        r->fields[i].len = r->spans[i].len;
-    }
     row->fields = r->fields;
     row->count = r->count;
     row->line = r->record_line;
@@ -318,24 +317,43 @@ static void mark(struct csv_reader *r, size_t at)
         r->marks[i].special = r->marks[i].in_quotes | blocks[i].delimiters | blocks[i].returns;
     }
     r->marked = at;
-    r->marked_end = at + looked;
+    r->marked_bytes = looked;
+}
+
+/* Those of them that are in the block of the byte at `at`, which was looked at, and not before it: the lowest is that
+ * byte. */
+static inline uint64_t special_bits(const struct csv_reader *r, size_t at, bool quoted)
+{
+    size_t i = at - r->marked;
+    const struct marks *m = &r->marks[i / SCAN_BYTES];
+    return (quoted ? m->in_quotes : m->special) >> i % SCAN_BYTES;
+}
+
+/* Was it? Not if it is before `marked`, where the difference wraps around. */
+static inline bool is_marked(const struct csv_reader *r, size_t at)
+{
+    return at - r->marked < r->marked_bytes;
+}
+
+static size_t find_special_further(struct csv_reader *r, size_t at, bool quoted)
+{
+    while (at < r->end) {
+        if (!is_marked(r, at))
+            mark(r, at);
+        uint64_t bits = special_bits(r, at, quoted);
+        if (bits)
+            return at + scan_first(bits);
+        at += SCAN_BYTES - (at - r->marked) % SCAN_BYTES;
+    }
+    return r->end;
 }
 
 /* The place of the next byte at or behind `at` that is special, in quotes or outside; r->end when there is none. Both
- * count from the start of `data`. */
+ * count from the start of `data`. Most of the time it is in the same block. */
 static inline size_t find_special(struct csv_reader *r, size_t at, bool quoted)
 {
-    while (at < r->end) {
-        if (at < r->marked || at >= r->marked_end)
-            mark(r, at);
-        size_t i = at - r->marked;
-        const struct marks *m = &r->marks[i / SCAN_BYTES];
-        uint64_t bits = (quoted ? m->in_quotes : m->special) >> i % SCAN_BYTES;
-        if (bits)
-            return at + scan_first(bits);
-        at += SCAN_BYTES - i % SCAN_BYTES;
-    }
-    return r->end;
+    uint64_t bits = is_marked(r, at) ? special_bits(r, at, quoted) : 0;
+    return bits ? at + scan_first(bits) : find_special_further(r, at, quoted);
 }
 
 /* Inside quotes: all up to the next quote is value. */
@@ -371,18 +389,22 @@ static void take_unquoted(struct csv_reader *r)
  * them. What is anything else is left to the states. */
 static void take_simple(struct csv_reader *r)
 {
+    const char *data = r->data;
+    const char delimiter = r->delimiter;
     size_t at = r->start + r->in;
-    while (at < r->end && r->count < r->room) {
-        size_t quoted = r->data[at] == '"';
-        size_t stop = find_special(r, at + quoted, quoted);
+    size_t count = r->count;
+    for (; at < r->end && count < r->room; count++) {
+        size_t quoted = data[at] == '"';
+        size_t from = at + quoted;
+        size_t stop = quoted ? find_special(r, from, true) : find_special(r, from, false);
         size_t behind = stop + quoted;
-        if (behind >= r->end || r->data[behind] != r->delimiter || (quoted && r->data[stop] != '"'))
+        if (behind >= r->end || data[behind] != delimiter || (quoted && data[stop] != '"'))
             break;
-        r->spans[r->count].at = at + quoted - r->start;
-        r->spans[r->count].len = stop - at - quoted;
-        r->count++;
+        r->fields[count].data = data + from;
+        r->fields[count].len = stop - from;
         at = behind + 1;
     }
+    r->count = count;
     r->field = r->out = r->in = at - r->start;
 }
 
@@ -523,55 +545,37 @@ enum csv_event csv_reader_next(struct csv_reader *r, struct csv_row *row)
 
 /* ---- writing ---- */
 
-/* Behind the value a whole block can be read. */
-static bool needs_quotes(const struct csv_format *f, const char *data, size_t len)
+bool csv_begins_with_mark(const char *data, size_t len)
 {
-    if (len == 0)
-        return false;
-    if (data[0] == ' ' || data[len - 1] == ' ')
-        return true;
-    if (len >= sizeof byte_order_mark - 1 && memcmp(data, byte_order_mark, sizeof byte_order_mark - 1) == 0)
-        return true; /* at the start of a file it would be taken for no part of the value */
-    return scan_special(data, len, f->delimiter);
+    size_t n = sizeof byte_order_mark - 1;
+    return len >= n && memcmp(data, byte_order_mark, n) == 0;
 }
 
-static bool write_quoted(struct buf *out, const char *data, size_t len)
+bool csv_write_quoted(struct buf *out, const char *data, size_t len)
 {
     const char *end = data + len;
-    if (!buf_add_char(out, '"'))
-        return false;
-    while (data < end) {
-        const char *quote = memchr(data, '"', (size_t)(end - data));
-        const char *stop = quote ? quote + 1 : end;
-        if (!buf_add(out, data, (size_t)(stop - data)) || (quote && !buf_add_char(out, '"')))
-            return false;
-        data = stop;
-    }
-    return buf_add_char(out, '"');
-}
-
-bool csv_write_field(struct buf *out, const struct csv_format *f, bool first, const char *data, size_t len)
-{
-    size_t before = !first;
-    size_t need = before + len + SCAN_BYTES;
-    bool there = out->cap - out->len > need; /* without a call, most of the time */
-    char *room = there ? out->data + out->len : buf_reserve(out, need);
+    char *room = buf_reserve(out, 2 * len + 2); /* for the worst: it consists of quotes */
     if (!room)
         return false;
-    if (before)
-        *room = f->delimiter;
-    if (len)
-        memcpy(room + before, data, len);
-    /* Whether it needs quotes is looked for in the copy, behind which there is room. */
-    bool quoted = needs_quotes(f, room + before, len);
-    out->len += before + (quoted ? 0 : len);
-    out->data[out->len] = '\0';
-    return !quoted || write_quoted(out, data, len);
+    *room++ = '"';
+    while (data < end) {
+        const char *quote = memchr(data, '"', (size_t)(end - data));
+        size_t n = (size_t)((quote ? quote + 1 : end) - data);
+        memcpy(room, data, n);
+        room += n;
+        data += n;
+        if (quote)
+            *room++ = '"';
+    }
+    *room++ = '"';
+    *room = '\0';
+    out->len = (size_t)(room - out->data);
+    return true;
 }
 
 bool csv_write_end(struct buf *out, const struct csv_format *f, bool empty)
 {
-    return (!empty || buf_add_string(out, "\"\"")) && buf_add_string(out, f->crlf ? "\r\n" : "\n");
+    return (!empty || buf_add_string(out, "\"\"")) && (!f->crlf || buf_add_char(out, '\r')) && buf_add_char(out, '\n');
 }
 
 size_t csv_format_number(char out[CSV_NUMBER_MAX], double n)

@@ -4,6 +4,7 @@
 #define BULKJOB_CSV_H
 
 #include "buf.h"
+#include "scan.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -70,9 +71,30 @@ struct csv_format {
     bool crlf; /* CR LF at the end of a record, else LF */
 };
 
+/* Appends a value in quotes. False: out of memory. */
+bool csv_write_quoted(struct buf *out, const char *data, size_t len);
+
+/* Does it begin with a byte order mark? At the start of a file that would be taken for no part of the value. */
+bool csv_begins_with_mark(const char *data, size_t len);
+
 /* Appends a value, after a delimiter unless it is the `first` of its record; quoted when it has to be. False: out of
- * memory. */
-bool csv_write_field(struct buf *out, const struct csv_format *f, bool first, const char *data, size_t len);
+ * memory. Most values are short: a call would cost as much as all the rest. */
+static inline bool csv_write_field(struct buf *out, const struct csv_format *f, bool first, const char *data,
+                                   size_t len)
+{
+    size_t before = !first;
+    char *room = buf_reserve(out, before + len);
+    if (!room)
+        return false;
+    if (before)
+        *room++ = f->delimiter;
+    bool quoted =
+        scan_copy(room, data, len, f->delimiter) ||
+        (len && (data[0] == ' ' || data[len - 1] == ' ' || (data[0] == '\xEF' && csv_begins_with_mark(data, len))));
+    out->len += before + (quoted ? 0 : len); /* with quotes it is written once more */
+    out->data[out->len] = '\0';
+    return !quoted || csv_write_quoted(out, data, len);
+}
 
 /* Ends a record. `empty`: it consists of one empty value, which alone would look like no record at all. */
 bool csv_write_end(struct buf *out, const struct csv_format *f, bool empty);

@@ -2,6 +2,7 @@
 #include "l_csv.h"
 
 #include "l_error.h"
+#include "l_file.h"
 #include "l_json.h"
 #include "l_open.h"
 
@@ -71,9 +72,12 @@ static bool add_code(lua_State *L, struct buf *code, const struct shape *shape, 
     return ok && buf_add_string(code, shape->end);
 }
 
-/* Keeps with the object at `i`, as "run", a function of Lua for rows that have the columns on top: it makes a row of
- * their values, or takes them out of one. The interpreter knows the names beforehand. In LuaJIT that takes a tenth off
- * the time of reading beside a call of the C interface for each field, and most of the time of writing. */
+/* The place of a function for rows among what is kept with an object. */
+enum { RUN = 1 };
+
+/* Keeps with the object at `i` a function of Lua for rows that have the columns on top: it makes a row of their values,
+ * or takes them out of one. The interpreter knows the names beforehand. In LuaJIT that takes a tenth off the time of
+ * reading beside a call of the C interface for each field, and most of the time of writing. */
 static void keep_function(lua_State *L, int i, int count, bool makes)
 {
     static const struct shape parameters = {"return function(", "", false, "v", true, ")"};
@@ -92,23 +96,40 @@ static void keep_function(lua_State *L, int i, int count, bool makes)
     if (status)
         lua_error(L);
     lua_call(L, 0, 1);
-    bj_keep(L, i, "run");
+    bj_getuservalue(L, i);
+    lua_insert(L, -2);
+    lua_rawseti(L, -2, RUN);
+    lua_pop(L, 1);
+}
+
+/* Pushes that function, or nil, and below it the table in which it is. It has a number, not a name, because each row
+ * needs it. */
+static void push_function(lua_State *L, int i)
+{
+    bj_getuservalue(L, i);
+    lua_rawgeti(L, -1, RUN);
 }
 
 /* ---- reader ---- */
 
 struct csv_box {
     struct csv_reader *reader; /* NULL: closed */
+    int headed;                /* the header has arrived in Lua */
     int broken;                /* a record was taken from it and never arrived in Lua: there is no way on */
     char *types;               /* the first letter of the type of each column; NULL: all are text, empty ones too */
 };
 
-struct csv_reader *bj_check_csv_reader(lua_State *L, int i)
+static struct csv_box *check_reader(lua_State *L, int i)
 {
     struct csv_box *box = bj_check_object(L, i, READER_CLASS);
     if (!box->reader)
         bj_misuse(L, "bulkjob.csv: this reader is closed");
-    return box->reader;
+    return box;
+}
+
+struct csv_reader *bj_check_csv_reader(lua_State *L, int i)
+{
+    return check_reader(L, i)->reader;
 }
 
 /* The size in bytes on top. 0 for nil. */
@@ -169,6 +190,23 @@ static int reader_feed(lua_State *L)
     memcpy(room, text, len);
     csv_reader_filled(r, len);
     lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* reader:read(input) -> true | false (the file has no more) | nil, err: feeds the next bytes of a core.open_input */
+static int reader_read(lua_State *L)
+{
+    struct csv_reader *r = bj_check_csv_reader(L, 1);
+    size_t n;
+    lua_settop(L, 2);
+    char *room = csv_reader_space(r, BJ_FILE_PIECE);
+    if (!room)
+        return bj_fail_csv(L, r);
+    int results = bj_read_input(L, 2, room, BJ_FILE_PIECE, &n);
+    if (results)
+        return results;
+    csv_reader_filled(r, n);
+    lua_pushboolean(L, n > 0);
     return 1;
 }
 
@@ -251,7 +289,7 @@ static void push_value(lua_State *L, const struct csv_box *box, const struct csv
 
 static void push_row(lua_State *L, const struct csv_box *box, const struct csv_row *row)
 {
-    bj_kept(L, 1, "run");
+    push_function(L, 1);
     if (!lua_isnil(L, -1)) {
         luaL_checkstack(L, (int)row->count + LUA_MINSTACK, "too many columns");
         for (size_t i = 0; i < row->count; i++)
@@ -299,17 +337,13 @@ static int take_record(lua_State *L, struct csv_reader *r, struct csv_row *row)
 
 /* The same until the header is there. Until a record has arrived in Lua the reader counts as broken: memory may run out
  * on the way, and the next record must not pass for this one. */
-static int need_header(lua_State *L, struct csv_reader *r)
+static int need_header(lua_State *L, struct csv_box *box)
 {
-    struct csv_box *box = lua_touserdata(L, 1);
     struct csv_row row;
     if (box->broken)
         return fail_again(L);
-    bj_kept(L, 1, "columns");
-    int there = !lua_isnil(L, -1);
-    lua_pop(L, 1);
-    int results = there ? 0 : take_record(L, r, &row);
-    if (there || results)
+    int results = box->headed ? 0 : take_record(L, box->reader, &row);
+    if (box->headed || results)
         return results;
     box->broken = 1;
     results = take_header(L, &row);
@@ -318,6 +352,7 @@ static int need_header(lua_State *L, struct csv_reader *r)
         bj_keep(L, 1, "error");
         return results;
     }
+    box->headed = 1;
     box->broken = 0;
     return 0;
 }
@@ -325,9 +360,9 @@ static int need_header(lua_State *L, struct csv_reader *r)
 /* reader:header() -> the names of the columns | nil (more text is needed) | false (there is none) | nil, err */
 static int reader_header(lua_State *L)
 {
-    struct csv_reader *r = bj_check_csv_reader(L, 1);
+    struct csv_box *box = check_reader(L, 1);
     lua_settop(L, 1);
-    int results = need_header(L, r);
+    int results = need_header(L, box);
     if (results)
         return results;
     bj_kept(L, 1, "columns");
@@ -338,8 +373,7 @@ static int reader_header(lua_State *L)
  * value is nil, and one that does not fit its type stays text. */
 static int reader_types(lua_State *L)
 {
-    bj_check_csv_reader(L, 1);
-    struct csv_box *box = lua_touserdata(L, 1);
+    struct csv_box *box = check_reader(L, 1);
     luaL_checktype(L, 2, LUA_TTABLE);
     lua_settop(L, 2);
     bj_kept(L, 1, "columns");
@@ -362,13 +396,12 @@ static int reader_types(lua_State *L)
 /* reader:next() -> { name = value, … } | nil (more text is needed) | false (the end) | nil, err */
 static int reader_next(lua_State *L)
 {
-    struct csv_reader *r = bj_check_csv_reader(L, 1);
-    struct csv_box *box = lua_touserdata(L, 1);
+    struct csv_box *box = check_reader(L, 1);
     struct csv_row row;
     lua_settop(L, 1);
-    int results = need_header(L, r);
+    int results = need_header(L, box);
     if (!results)
-        results = take_record(L, r, &row);
+        results = take_record(L, box->reader, &row);
     if (results)
         return results;
     box->broken = 1;
@@ -514,7 +547,7 @@ static const char *value_text(lua_State *L, int i, char number[CSV_NUMBER_MAX], 
 }
 
 /* Where the methods that write rows have what they need; the writer is at 1. */
-enum { AT_ROW = 2, AT_COLUMNS, AT_RUN, AT_ROWS };
+enum { AT_ROWS = 2, AT_COLUMNS, AT_RUN, AT_ROW };
 
 /* Looks for a key of the row that is no column. Answers 0, or the results of a failure. */
 static int check_keys(lua_State *L, const struct csv_writer *w)
@@ -579,13 +612,13 @@ static void begin_rows(lua_State *L, const struct csv_writer *w)
 {
     luaL_checkstack(L, w->columns + LUA_MINSTACK, "too many columns");
     bj_kept(L, 1, "columns");
-    bj_kept(L, 1, "run");
+    push_function(L, 1);
+    lua_remove(L, -2);
 }
 
 /* Appends the row, or nothing at all. Answers 0, or the results of a failure. Leaves values on the stack. */
 static int append_row(lua_State *L, struct csv_writer *w)
 {
-    bool empty = true;
     int first = lua_gettop(L);
     if (!lua_istable(L, AT_ROW))
         return bj_fail(L, BJ_ERR_CSV, NULL, "row %d: a table expected, got %s", (int)w->rows + 1,
@@ -597,9 +630,9 @@ static int append_row(lua_State *L, struct csv_writer *w)
         const char *text = value_text(L, first + i, number, &len);
         if (!text)
             return refuse_value(L, w, i, first + i);
-        empty = empty && len == 0;
         need(L, csv_write_field(&w->out, &w->format, i == 1, text, len));
     }
+    bool empty = w->out.len - w->whole < (size_t)w->columns; /* there is nothing but the delimiters */
     if (empty) {
         lua_rawgeti(L, AT_ROW, 1);
         if (!lua_isnil(L, -1))
@@ -618,8 +651,9 @@ static int writer_row(lua_State *L)
 {
     struct csv_writer *w = use_writer(L, 1);
     int strict = lua_toboolean(L, 3);
-    lua_settop(L, AT_ROW);
+    lua_settop(L, 2);
     begin_rows(L, w);
+    lua_pushvalue(L, 2);
     int failed = strict && lua_istable(L, AT_ROW) ? check_keys(L, w) : 0;
     if (!failed)
         failed = append_row(L, w);
@@ -638,9 +672,8 @@ static int writer_rows(lua_State *L)
     lua_Integer next = luaL_checkinteger(L, 3);
     lua_Integer end = next + luaL_checkinteger(L, 4);
     lua_Number bytes = luaL_checknumber(L, 5);
-    lua_settop(L, AT_ROW);
+    lua_settop(L, AT_ROWS);
     begin_rows(L, w);
-    lua_pushvalue(L, AT_ROW); /* the array */
     bool more = true;
     while (next < end && (lua_Number)w->whole < bytes) {
         lua_pushinteger(L, next);
@@ -648,11 +681,10 @@ static int writer_rows(lua_State *L)
         more = !lua_isnil(L, -1);
         if (!more)
             break;
-        lua_replace(L, AT_ROW);
         int failed = append_row(L, w);
         if (failed)
             return failed;
-        lua_settop(L, AT_ROWS);
+        lua_settop(L, AT_RUN);
         next++;
     }
     lua_pushnumber(L, (lua_Number)w->whole);
@@ -720,6 +752,46 @@ static void sort_names(lua_State *L, int count)
     lua_pop(L, 1);
 }
 
+/* Is the value at `i` a number that an array can have as a key? *n: that. */
+static bool is_index(lua_State *L, int i, lua_Number *n)
+{
+    if (bj_isinteger(L, i)) {
+        *n = (lua_Number)lua_tointeger(L, i);
+        return *n >= 1;
+    }
+    if (lua_type(L, i) != LUA_TNUMBER)
+        return false;
+    *n = lua_tonumber(L, i);
+    return *n >= 1 && *n - floor(*n) == 0; /* not infinity */
+}
+
+/* core.csv_indexes(rows, key, count, last, most) -> the first key that is no index of an array, or the last of so many
+ * that are, or nil at the end; so many indexes, and the largest of them: looks at what is in the table behind `key`,
+ * and adds it to `count` and `last`. In pieces, because a frame of a game has no time for a large array. */
+static int walk_indexes(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_Number count = luaL_checknumber(L, 3);
+    lua_Number last = luaL_checknumber(L, 4);
+    lua_Number end = count + luaL_checknumber(L, 5);
+    lua_Number index;
+    bool more;
+    lua_settop(L, 2);
+    while ((more = lua_next(L, 1))) {
+        lua_pop(L, 1);
+        if (!is_index(L, 2, &index))
+            break;
+        last = index > last ? index : last;
+        if (++count == end)
+            break;
+    }
+    if (!more)
+        lua_pushnil(L);
+    bj_pushinteger(L, (long long)count);
+    lua_pushnumber(L, last);
+    return 3;
+}
+
 /* core.csv_names(names, rows, first, count) -> first + count | nil (there are no more rows) | nil, err: makes the
  * fields of so many rows keys of `names`. In pieces, because a frame of a game has no time for a large array. */
 static int add_names(lua_State *L)
@@ -772,13 +844,8 @@ static int sorted_names(lua_State *L)
 void bj_open_csv(lua_State *L)
 {
     static const luaL_Reg reader_methods[] = {
-        {"feed", reader_feed},
-        {"finish", reader_finish},
-        {"header", reader_header},
-        {"types", reader_types},
-        {"next", reader_next},
-        {"close", reader_close},
-        {NULL, NULL},
+        {"feed", reader_feed},   {"read", reader_read}, {"finish", reader_finish}, {"header", reader_header},
+        {"types", reader_types}, {"next", reader_next}, {"close", reader_close},   {NULL, NULL},
     };
     static const luaL_Reg reader_meta[] = {
         {"__gc", reader_close},
@@ -795,11 +862,8 @@ void bj_open_csv(lua_State *L)
         {NULL, NULL},
     };
     static const luaL_Reg functions[] = {
-        {"csv_reader", new_reader},
-        {"csv_writer", new_writer},
-        {"csv_names", add_names},
-        {"csv_sorted", sorted_names},
-        {NULL, NULL},
+        {"csv_reader", new_reader}, {"csv_writer", new_writer},   {"csv_indexes", walk_indexes},
+        {"csv_names", add_names},   {"csv_sorted", sorted_names}, {NULL, NULL},
     };
     bj_new_class(L, READER_CLASS, reader_methods, reader_meta);
     bj_new_class(L, WRITER_CLASS, writer_methods, writer_meta);

@@ -5,6 +5,9 @@
 #include "csv.h"
 #include "l_class.h"
 
+/* At most so many bytes of a file are read at a time. */
+enum { BJ_FILE_PIECE = 64 * 1024 };
+
 /* The reader behind a core.csv_reader userdata at `i`; raises when it is none or closed. */
 struct csv_reader *bj_check_csv_reader(lua_State *L, int i);
 

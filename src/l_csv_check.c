@@ -104,19 +104,16 @@ static int feed(lua_State *L)
     return csv_check_feed(c, text, len) ? run(L, c) : fail(L, c);
 }
 
-/* At most so many bytes of a file at a time. */
-enum { FILE_BYTES = 64 * 1024 };
-
 /* check:read(input) -> true | false (the file has no more) | nil, err: feeds the next bytes of a core.open_input */
 static int read_file(lua_State *L)
 {
     struct csv_check *c = check_check(L, 1);
     size_t n;
     lua_settop(L, 2);
-    char *room = csv_check_space(c, FILE_BYTES);
+    char *room = csv_check_space(c, BJ_FILE_PIECE);
     if (!room)
         return fail(L, c);
-    int results = bj_read_input(L, 2, room, FILE_BYTES, &n);
+    int results = bj_read_input(L, 2, room, BJ_FILE_PIECE, &n);
     if (results)
         return results;
     csv_check_filled(c, n);

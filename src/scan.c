@@ -12,8 +12,8 @@
  * the same for every machine. */
 typedef uint64_t compare(const char *block, unsigned char byte);
 
-/* The same for quotes, line ends and a delimiter at once, in fewer bytes: most values are short. */
-typedef uint64_t special_step(const char *p, unsigned char delimiter);
+/* Is a quote, a line end or the delimiter among the eight bytes at `a` and the eight at `b`? */
+typedef bool special_pair(const char *a, const char *b, unsigned char delimiter);
 
 /* ---- in plain C: eight bytes at a time ---- */
 
@@ -49,13 +49,14 @@ static inline uint64_t equal_plain(const char *block, unsigned char byte)
     return found;
 }
 
-enum { PLAIN_STEP = 8 };
-
-static inline uint64_t special_plain(const char *p, unsigned char delimiter)
+static inline uint64_t special_tops(uint64_t eight, unsigned char delimiter)
 {
-    uint64_t eight = load_eight(p);
-    return gather(equal_tops(eight, '"') | equal_tops(eight, '\n') | equal_tops(eight, '\r') |
-                  equal_tops(eight, delimiter));
+    return equal_tops(eight, '"') | equal_tops(eight, '\n') | equal_tops(eight, '\r') | equal_tops(eight, delimiter);
+}
+
+static inline bool special_plain(const char *a, const char *b, unsigned char delimiter)
+{
+    return ((special_tops(load_eight(a), delimiter) | special_tops(load_eight(b), delimiter)) & tops) != 0;
 }
 
 static inline uint64_t at_least_plain(const char *block, unsigned char byte)
@@ -91,15 +92,14 @@ static inline uint64_t equal_vector(const char *block, unsigned char byte)
            bits_of(_mm_cmpeq_epi8(sixteen(block + 48), all)) << 48;
 }
 
-enum { VECTOR_STEP = 16 };
-
-static inline uint64_t special_vector(const char *p, unsigned char delimiter)
+static inline bool special_vector(const char *a, const char *b, unsigned char delimiter)
 {
-    __m128i bytes = sixteen(p);
+    __m128i bytes = _mm_unpacklo_epi64(_mm_loadl_epi64((const __m128i *)(const void *)a),
+                                       _mm_loadl_epi64((const __m128i *)(const void *)b));
     __m128i ends = _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('\n')), _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\r')));
     __m128i others =
         _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')), _mm_cmpeq_epi8(bytes, _mm_set1_epi8((char)delimiter)));
-    return bits_of(_mm_or_si128(ends, others));
+    return bits_of(_mm_or_si128(ends, others)) != 0;
 }
 
 /* There is no comparison of unsigned bytes, but a maximum. */
@@ -140,11 +140,12 @@ static inline uint64_t equal_vector(const char *block, unsigned char byte)
                    vceqq_u8(sixteen(block + 32), all), vceqq_u8(sixteen(block + 48), all));
 }
 
-enum { VECTOR_STEP = SCAN_BYTES };
-
-static inline uint64_t special_vector(const char *p, unsigned char delimiter)
+static inline bool special_vector(const char *a, const char *b, unsigned char delimiter)
 {
-    return equal_vector(p, '"') | equal_vector(p, '\n') | equal_vector(p, '\r') | equal_vector(p, delimiter);
+    uint8x16_t bytes = vcombine_u8(vld1_u8((const uint8_t *)a), vld1_u8((const uint8_t *)b));
+    uint8x16_t ends = vorrq_u8(vceqq_u8(bytes, vdupq_n_u8('\n')), vceqq_u8(bytes, vdupq_n_u8('\r')));
+    uint8x16_t others = vorrq_u8(vceqq_u8(bytes, vdupq_n_u8('"')), vceqq_u8(bytes, vdupq_n_u8(delimiter)));
+    return vmaxvq_u8(vorrq_u8(ends, others)) != 0;
 }
 
 static inline uint64_t at_least_vector(const char *block, unsigned char byte)
@@ -158,7 +159,6 @@ static inline uint64_t at_least_vector(const char *block, unsigned char byte)
 #define equal_vector equal_plain
 #define at_least_vector at_least_plain
 #define special_vector special_plain
-enum { VECTOR_STEP = PLAIN_STEP };
 #endif
 
 /* ---- with vectors of 32, which not every x86 has ---- */
@@ -251,22 +251,51 @@ size_t scan_blocks_plain(const char *data, size_t n, char delimiter, struct scan
     return look_at_all(data, n, delimiter, blocks, equal_plain, at_least_plain);
 }
 
-INLINE bool has_special(const char *data, size_t n, char delimiter, special_step *special, size_t step)
+/* In place of a loop over the last bytes, or of a look behind them, some bytes are copied and looked at twice. */
+INLINE bool copy(char *to, const char *from, size_t n, char delimiter, special_pair *special)
 {
-    for (size_t at = 0; at < n; at += step)
-        if (special(data + at, (unsigned char)delimiter) & scan_below(n - at))
-            return true;
-    return false;
+    unsigned char c = (unsigned char)delimiter;
+    bool found = false;
+    if (n >= 16) {
+        size_t last = n - 16;
+        for (size_t at = 0; at < last; at += 16) {
+            memcpy(to + at, from + at, 16);
+            found |= special(from + at, from + at + 8, c);
+        }
+        memcpy(to + last, from + last, 16);
+        return special(from + last, from + last + 8, c) || found;
+    }
+    if (n >= 8) {
+        memcpy(to, from, 8);
+        memcpy(to + n - 8, from + n - 8, 8);
+        return special(from, from + n - 8, c);
+    }
+    uint64_t all = 0;
+    if (n >= 4) {
+        uint32_t first;
+        uint32_t last;
+        memcpy(&first, from, 4);
+        memcpy(&last, from + n - 4, 4);
+        memcpy(to, &first, 4);
+        memcpy(to + n - 4, &last, 4);
+        all = (uint64_t)first << 32 | last;
+    } else {
+        for (size_t i = 0; i < n; i++) {
+            to[i] = from[i];
+            all = all << 8 | (unsigned char)from[i];
+        }
+    }
+    return special((const char *)&all, (const char *)&all, c);
 }
 
-bool scan_special(const char *data, size_t n, char delimiter)
+bool scan_copy(char *to, const char *from, size_t n, char delimiter)
 {
-    return has_special(data, n, delimiter, special_vector, VECTOR_STEP);
+    return copy(to, from, n, delimiter, special_vector);
 }
 
-bool scan_special_plain(const char *data, size_t n, char delimiter)
+bool scan_copy_plain(char *to, const char *from, size_t n, char delimiter)
 {
-    return has_special(data, n, delimiter, special_plain, PLAIN_STEP);
+    return copy(to, from, n, delimiter, special_plain);
 }
 
 /* A character is one byte below 80, or a first byte from C2 to F4 and one to three that go on, 80 to BF. The second

@@ -26,10 +26,10 @@ size_t scan_blocks(const char *data, size_t n, char delimiter, struct scan_block
 size_t scan_blocks_vector(const char *data, size_t n, char delimiter, struct scan_block blocks[SCAN_BLOCKS]);
 size_t scan_blocks_plain(const char *data, size_t n, char delimiter, struct scan_block blocks[SCAN_BLOCKS]);
 
-/* Is there a quote, a delimiter or a line end in the first `n` bytes? What is behind them can be read up to the end of
- * the last block, and does not matter. */
-bool scan_special(const char *data, size_t n, char delimiter);
-bool scan_special_plain(const char *data, size_t n, char delimiter);
+/* Copies `n` bytes to where nothing of them is. Answers whether there is a quote, a line end or the delimiter, which is
+ * not 0, among them. */
+bool scan_copy(char *to, const char *from, size_t n, char delimiter);
+bool scan_copy_plain(char *to, const char *from, size_t n, char delimiter);
 
 /* What the bytes before a block mean for it. Begins with all zero: a character begins. */
 struct scan_utf8 {

@@ -69,6 +69,29 @@ works["plain rows"] = function(path, records)
   end
 end
 
+-- The same strings and tables, as the module makes them, with nothing of CSV. Of so many rows that their strings are gone when they come
+-- again, and so few that they stay in the processor's cache.
+works["made rows"] = function(path, records)
+  local values = {}
+  for _, row in ipairs(some_rows(path, 3000)) do
+    for _, name in ipairs(COLUMNS) do
+      values[#values + 1] = row[name]
+    end
+  end
+  local next_row = require "made_rows"(values, function(a, b, c, d, e, f, g, h, i, j)
+    return { Id = a, Name = b, Ext__c = c, City = d, Country = e, Amount = f, Created = g, Flag = h, Phone = i, Notes = j }
+  end)
+  return function()
+    local n = 0
+    for _ in next_row do
+      n = n + 1
+      if n == tonumber(records) then
+        return n
+      end
+    end
+  end
+end
+
 -- The same strings and tables, out of lines that are in memory, at places that are known.
 works["cut rows"] = function(path)
   local lines = {}

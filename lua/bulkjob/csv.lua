@@ -16,17 +16,28 @@ local function source_error(failure)
   return core.is_error(failure) and failure or core.error("io", "the source failed: " .. tostring(failure))
 end
 
--- A function that gives the text of a source in pieces, then nil, or nil and what went wrong; one that lets go of the source; and
--- the input, if it is a file. Or nil, err.
+-- A function that moves the next piece of a source into a core.csv_reader or core.csv_check, and answers true, false when there is no
+-- more, or nil, err; and one that lets go of the source. Or nil, err.
 local function open(from)
   if type(from) == "function" then
-    return from, function() end
+    return function(to)
+      local piece, failure = from()
+      if piece ~= nil then
+        return to:feed(piece)
+      elseif failure then
+        return nil, source_error(failure)
+      end
+      return false
+    end, function() end
   elseif type(from) == "string" then
     local at = 1
-    return function()
+    return function(to)
       local piece = from:sub(at, at + PIECE - 1)
       at = at + PIECE
-      return piece ~= "" and piece or nil
+      if piece == "" then
+        return false
+      end
+      return to:feed(piece)
     end, function() end
   elseif type(from) ~= "table" or type(from.file) ~= "string" then
     error("bulkjob.csv: CSV text, { file = path } or a function expected, got " .. type(from), 3)
@@ -35,16 +46,17 @@ local function open(from)
   if not input then
     return nil, err
   end
-  return function()
-    if input then
-      return input:read(PIECE)
+  return function(to)
+    if not input then
+      return false
     end
+    return to:read(input) -- without a string of Lua for each piece
   end, function()
     if input then
       input:close()
       input = nil
     end
-  end, input
+  end
 end
 
 --- Reads CSV. The delimiter is found in the header; both line endings are known; values are always strings.
@@ -56,8 +68,8 @@ end
 ---  file cannot be opened
 function csv.rows(from, given)
   given = options.check("bulkjob.csv", given or {}, READ_OPTIONS)
-  local read, close = open(from)
-  if not read then
+  local fill, close = open(from)
+  if not fill then
     return nil, close
   end
   local reader = core.csv_reader(given)
@@ -66,19 +78,16 @@ function csv.rows(from, given)
   return function()
     while not ended do
       local row, err = reader:next()
-      if row == nil and not err then
-        local piece, failure = read()
-        if piece == nil and failure then
-          err = source_error(failure)
-        elseif piece == nil then
-          reader:finish()
-        else
-          err = select(2, reader:feed(piece))
-        end
-      end
       if row then
         return row
-      elseif row == false or err then
+      elseif row == nil and not err then
+        local more
+        more, err = fill(reader)
+        if more == false then
+          reader:finish()
+        end
+      end
+      if row == false or err then
         ended = true
         close()
         reader:close()
@@ -114,7 +123,7 @@ function csv.encode(rows, columns, given)
       if err then
         return nil, source_error(err)
       end
-      return table.concat(parts)
+      return parts[2] and table.concat(parts) or parts[1] -- which makes no copy of the only one
     end
     parts[#parts + 1] = chunk
   end
@@ -131,27 +140,16 @@ end
 ---@return bulkjob.Error|nil err the first fault: err.line, err.byte (from 1), and err.column, the name, where there is one
 function csv.check(from, given, pause)
   given = options.check("bulkjob.csv", given or {}, CHECK_OPTIONS)
-  local read, close, input = open(from)
-  if not read then
+  local fill, close = open(from)
+  if not fill then
     return nil, close
   end
   local check = core.csv_check(given)
   local parts = {}
-  local ok, err
+  local more, ok, err
   repeat
-    local more, failure
-    if input then
-      more, failure = check:read(input) -- without a string of Lua for each piece
-      ok, err = more ~= nil, failure
-    else
-      more, failure = read()
-      if more then
-        ok, err = check:feed(more)
-      else
-        ok, err = not failure, failure and source_error(failure)
-      end
-    end
-    if ok and not more then
+    more, err = fill(check)
+    if more == false then
       ok, err = check:finish()
     end
     for _, part in ipairs(check:parts()) do
@@ -160,7 +158,7 @@ function csv.check(from, given, pause)
     if pause then
       pause()
     end
-  until not ok or not more
+  until not more
   close()
   local facts = ok and check:facts()
   check:close()

@@ -4,12 +4,13 @@ local options = require "bulkjob.options"
 
 local source = {}
 
--- Large enough that the calls do not count. Lua 5.4 works off what was allocated at once in one step of its collector: a string of
--- 64 KiB costs a game half a millisecond in one frame.
-local CHUNK = 16 * 1024
+-- As many rows are looked at between two yields: some microseconds.
+local NAMED_ROWS = 100
 
--- As many rows are looked at, or written, between two yields: some microseconds.
-local NAMED_ROWS, WRITTEN_ROWS = 100, 8
+-- The same of rows that are written, and how long a chunk gets. Lua 5.4 works off what was allocated at once in one step of its
+-- collector: a string of 64 KiB costs a game half a millisecond in one frame. Where nobody waits, there is less to pay in large steps.
+local SHARED = { rows = 8, bytes = 16 * 1024 }
+local ALONE = { rows = 1000, bytes = 1024 * 1024 }
 
 -- Up to here a number of Lua is a whole number.
 local MOST = 2 ^ 53
@@ -74,28 +75,24 @@ local SEEN_ROWS = 1000
 
 -- What would be left out without an error: rows behind a hole, and what is no array of rows at all.
 local function check_array(rows, yield)
-  local count, last, name = 0, 0, nil
-  for key in pairs(rows) do
-    if type(key) == "number" then
-      count, last = count + 1, math.max(last, key)
-      if key < 1 or key % 1 ~= 0 then
-        return core.error("csv", ("rows[%s]: an array begins with rows[1]"):format(tostring(key)))
-      end
-    else
-      name = key
+  local count, last, key, name = 0, 0, nil, nil
+  repeat
+    key, count, last = core.csv_indexes(rows, key, count, last, SEEN_ROWS)
+    if type(key) ~= "number" then
+      name = key ~= nil and tostring(key) or name
+    elseif key < 1 or key % 1 ~= 0 then
+      return core.error("csv", ("rows[%s]: an array begins with rows[1]"):format(tostring(key)))
     end
-    if count % SEEN_ROWS == 0 then
-      yield()
-    end
-  end
+    yield()
+  until key == nil
   if last > count then
     local hole = 1
     while rows[hole] ~= nil do
       hole = hole + 1
     end
-    return core.error("csv", ("rows[%d] is missing, and there is a rows[%d]"):format(hole, last))
-  elseif count == 0 and name ~= nil then
-    return core.error("csv", ("rows: an array of rows expected, got a table with '%s': a single row goes into { }"):format(tostring(name)))
+    return core.error("csv", ("rows[%d] is missing, and there is a rows[%.0f]"):format(hole, last))
+  elseif count == 0 and name then
+    return core.error("csv", ("rows: an array of rows expected, got a table with '%s': a single row goes into { }"):format(name))
   end
 end
 
@@ -142,10 +139,10 @@ end
 
 -- A function that writes the next few rows of an array. As the one below, it answers the bytes that wait and whether there may be more, or
 -- nil, err.
-local function array_writer(writer, rows)
+local function array_writer(writer, rows, step)
   local next_row = 1
   return function()
-    local size, following = writer:rows(rows, next_row, WRITTEN_ROWS, CHUNK)
+    local size, following = writer:rows(rows, next_row, step.rows, step.bytes)
     if not size then
       return nil, following
     end
@@ -155,10 +152,10 @@ local function array_writer(writer, rows)
 end
 
 -- The same of an iterator.
-local function iterator_writer(writer, next_row, strict)
+local function iterator_writer(writer, next_row, step, strict)
   return function()
     local size = writer:size()
-    for _ = 1, WRITTEN_ROWS do
+    for _ = 1, step.rows do
       local row, failure = next_row()
       if failure ~= nil and row == nil then
         return nil, failure
@@ -169,7 +166,7 @@ local function iterator_writer(writer, next_row, strict)
       size, err = writer:row(row, strict)
       if not size then
         return nil, err
-      elseif size >= CHUNK then
+      elseif size >= step.bytes then
         break
       end
     end
@@ -177,7 +174,7 @@ local function iterator_writer(writer, next_row, strict)
   end
 end
 
-local function row_chunks(s, format, yield)
+local function row_chunks(s, format, yield, step)
   local rows, columns, strict = open_rows(s, yield)
   if not rows then
     local err = columns
@@ -191,11 +188,11 @@ local function row_chunks(s, format, yield)
     line_ending = format.lineEnding or "LF",
   }
   writer:header()
-  local write = type(rows) == "table" and array_writer(writer, rows) or iterator_writer(writer, rows, strict)
+  local write = type(rows) == "table" and array_writer(writer, rows, step) or iterator_writer(writer, rows, step, strict)
   local more = true
   return function()
     local size = writer:size()
-    while more and size < CHUNK do
+    while more and size < step.bytes do
       local err
       size, more = write()
       if not size then
@@ -218,7 +215,7 @@ function source.chunks(s, format, yield)
   if type(s) == "function" then
     return s
   end
-  return row_chunks(s, format, yield or dont_yield)
+  return row_chunks(s, format, yield or dont_yield, yield and SHARED or ALONE)
 end
 
 local function file_text(s, most)

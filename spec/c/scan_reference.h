@@ -59,22 +59,27 @@ static inline bool all_find(const unsigned char *data, size_t n, char delimiter)
            finds(scan_blocks_plain, data, n, delimiter);
 }
 
-typedef bool seeker(const char *, size_t, char);
+typedef bool copier(char *, const char *, size_t, char);
 
-/* Does this one know whether there is something special in the bytes, at most 2 KiB, whatever is behind them? */
-static inline bool seeks(seeker *special, const unsigned char *data, size_t n, char delimiter)
+/* Does this one copy the bytes, at most 2 KiB, and nothing else, and know whether there is something special in them?
+ */
+static inline bool copies(copier *copy, const unsigned char *data, size_t n, char delimiter)
 {
-    char room[2048 + SCAN_BYTES];
+    char room[2048 + 1];
     bool expected = false;
     n = n < 2048 ? n : 2048;
     if (!delimiter)
         return true;
     for (size_t i = 0; i < n; i++)
         expected |= data[i] == '"' || data[i] == '\n' || data[i] == '\r' || data[i] == (unsigned char)delimiter;
-    memset(room, '"', sizeof room);
-    if (n)
-        memcpy(room, data, n);
-    return special(room, n, delimiter) == expected;
+    room[n] = 'x';
+    bool found = copy(room, (const char *)data, n, delimiter);
+    return found == expected && (n == 0 || memcmp(room, data, n) == 0) && room[n] == 'x';
+}
+
+static inline bool all_copy(const unsigned char *data, size_t n, char delimiter)
+{
+    return copies(scan_copy, data, n, delimiter) && copies(scan_copy_plain, data, n, delimiter);
 }
 
 /* How many bytes at `p` are a character (RFC 3629, the table in section 4); 0: none is. *cut: the text ends before that

@@ -209,6 +209,62 @@ static void test_round_trip(void)
     buf_free(&expected);
 }
 
+/* What csv_write_field has to write, a byte after the other. */
+static void write_plainly(struct buf *out, bool first, const char *data, size_t len)
+{
+    bool quoted = len && (data[0] == ' ' || data[len - 1] == ' ' || (len > 2 && memcmp(data, "\xEF\xBB\xBF", 3) == 0));
+    for (size_t i = 0; i < len; i++)
+        quoted = quoted || data[i] == '"' || data[i] == ',' || data[i] == '\n' || data[i] == '\r';
+    if (!first)
+        buf_add_char(out, ',');
+    if (quoted)
+        buf_add_char(out, '"');
+    for (size_t i = 0; i < len; i++) {
+        if (data[i] == '"')
+            buf_add_char(out, '"');
+        buf_add_char(out, data[i]);
+    }
+    if (quoted)
+        buf_add_char(out, '"');
+}
+
+/* Values of every length up to 80, each byte that matters at every place, alone and behind another value, in memory of
+ * just that size. */
+static void test_writing(void)
+{
+    static const char *const bytes[] = {"x", "\"", ",", "\n", "\r", " ", "\xEF\xBB\xBF", "\xEF", ";", "\"\""};
+    const struct csv_format format = {.delimiter = ','};
+    for (size_t n = 0; n <= 80; n++) {
+        for (size_t place = 0; place <= n; place++) {
+            struct buf got;
+            struct buf expected;
+            buf_init(&got, 1 << 20);
+            buf_init(&expected, 1 << 20);
+            for (size_t b = 0; b < sizeof bytes / sizeof bytes[0]; b++) {
+                size_t more = strlen(bytes[b]);
+                char *value = malloc(n + more);
+                memset(value, 'a', n + more);
+                memcpy(value + place, bytes[b], more);
+                CHECK(csv_write_field(&got, &format, b % 2 == 0, value, n + more));
+                write_plainly(&expected, b % 2 == 0, value, n + more);
+                free(value);
+            }
+            CHECK(csv_write_field(&got, &format, false, "", 0));
+            write_plainly(&expected, false, "", 0);
+            CHECK(strlen(buf_string(&got)) == got.len && strcmp(buf_string(&got), buf_string(&expected)) == 0);
+            buf_free(&got);
+            buf_free(&expected);
+        }
+    }
+    struct buf full;
+    buf_init(&full, 20);
+    CHECK(csv_write_field(&full, &format, true, "0123456789", 10) &&
+          !csv_write_field(&full, &format, false, "0123456789", 10));
+    CHECK(csv_write_field(&full, &format, false, "\"", 1) && strcmp(buf_string(&full), "0123456789,\"\"\"\"") == 0);
+    CHECK(!csv_write_field(&full, &format, false, "\"\"\"", 3));
+    buf_free(&full);
+}
+
 static int number_is(double n, const char *expected)
 {
     char out[CSV_NUMBER_MAX];
@@ -261,6 +317,7 @@ int main(void)
     test_faults();
     test_limits();
     test_round_trip();
+    test_writing();
     test_numbers();
     test_parsing();
     return check_result();

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 /* The same numbers in every run. */
 static unsigned next_number(unsigned long long *seed)
@@ -19,8 +21,6 @@ static void test_every_byte(void)
             memset(data, 'x', sizeof data);
             data[place] = (unsigned char)byte;
             CHECK(all_find(data, sizeof data, ','));
-            CHECK(seeks(scan_special, data, place + 1, ',') && seeks(scan_special_plain, data, place + 1, ','));
-            CHECK(seeks(scan_special, data, place, ',') && seeks(scan_special_plain, data, place, ','));
         }
         memset(data, (int)byte, sizeof data);
         for (size_t n = 0; n <= sizeof data; n++) {
@@ -39,9 +39,51 @@ static void test_any_text(void)
         unsigned char *data = malloc(n ? n : 1);
         for (size_t at = 0; data && at < n; at++)
             data[at] = (unsigned char)bytes[next_number(&seed) % (sizeof bytes - 1)];
-        CHECK(data && all_find(data, n, ','));
+        CHECK(data && all_find(data, n, ',') && all_copy(data, n, ','));
         free(data);
     }
+}
+
+/* Two pages, of which only the first can be touched. */
+static unsigned char *new_pages(size_t page)
+{
+    unsigned char *pages = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED || mprotect(pages + page, page, PROT_NONE) != 0)
+        abort();
+    return pages;
+}
+
+/* Every length up to 200, every special byte at every place, from the very end of a page to the very end of another. */
+static void test_copy(void)
+{
+    static copier *const copiers[] = {scan_copy, scan_copy_plain};
+    static const char bytes[] = ",\"\n\rx\xC3";
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    unsigned char *from = new_pages(page);
+    unsigned char *to = new_pages(page);
+    for (size_t n = 0; n <= 200; n++) {
+        unsigned char *end = from + page - n;
+        memset(from, '"', page);
+        for (size_t i = 0; i < n; i++)
+            end[i] = (unsigned char)('a' + i % 26);
+        for (size_t k = 0; k < 2; k++)
+            CHECK(!copiers[k]((char *)to + page - n, (char *)end, n, ',') && memcmp(to + page - n, end, n) == 0);
+        for (size_t place = 0; place < n; place++) {
+            unsigned char before = end[place];
+            for (size_t b = 0; b < sizeof bytes - 1; b++) {
+                end[place] = (unsigned char)bytes[b];
+                for (size_t k = 0; k < 2; k++) {
+                    memset(to + page - n - 1, '.', n + 1);
+                    CHECK(copiers[k]((char *)to + page - n, (char *)end, n, ',') == (b < 4));
+                    CHECK(memcmp(to + page - n, end, n) == 0 && to[page - n - 1] == '.');
+                }
+                CHECK(all_copy(end, n, ','));
+            }
+            end[place] = before;
+        }
+    }
+    munmap(from, 2 * page);
+    munmap(to, 2 * page);
 }
 
 static void test_quoted(void)
@@ -99,6 +141,7 @@ int main(void)
 {
     test_every_byte();
     test_any_text();
+    test_copy();
     test_quoted();
     test_bits();
     test_utf8();
