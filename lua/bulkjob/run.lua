@@ -79,15 +79,18 @@ local function read_text(directory, last)
   return false
 end
 
--- Refuses a directory that was not made here, before anything in it is touched.
+-- Refuses a directory that was not made here, before anything in it is touched. Names alone say little where there is no log: other
+-- programs have files of such names. But whatever a crash of ours has left without a log, its lock is beside it, and that is empty.
 local function check_directory(path)
   local names, err = core.list_directory(path)
   if not names then
     return nil, err
   end
+  local lock = core.stat(path .. "/lock")
+  local locked = lock and lock.size == 0
   local other
   for _, name in ipairs(names) do
-    other = other or not is_ours(name) and name
+    other = other or not (locked and is_ours(name)) and name
   end
   local mark = "" -- of what is no file, such as a pipe, nothing is read
   if not core.is_direct(path .. "/log") then

@@ -33,7 +33,8 @@ function outcome.open(load)
   end
   for _, name in ipairs(ALL) do
     local path = directory .. "/" .. name .. ".csv"
-    files.check(not core.is_direct(path), path .. ": a regular file expected")
+    files.check(not core.is_direct(path) and not core.list_directory(path), path .. ": a regular file expected")
+    files.check(not source or not core.same_file(path, source), "results: " .. path .. " is the input")
   end
   load.results_lock = files.check(core.lock(directory .. "/."))
   files.check(core.can_make(directory))
@@ -302,8 +303,10 @@ local function publish(load, going_on)
   -- A relative path may lead elsewhere by now.
   local directory = core.list_directory(noted.directory) and noted.directory or load.options.results
   for _, name in ipairs(ALL) do
-    if not noted.files[name] or core.stat(load.run:file(noted.files[name].name)) then
-      core.remove(directory .. "/" .. name .. ".csv")
+    local path = directory .. "/" .. name .. ".csv"
+    local is_to_come = not noted.files[name] or core.stat(load.run:file(noted.files[name].name))
+    if is_to_come and not core.list_directory(path) then
+      core.remove(path)
     end
   end
   noted.report.results, noted.report.resumed = {}, load.resumed
