@@ -399,6 +399,16 @@ describe("client:load", function()
       assert.matches("\n$", helper.content(report.results.successful))
     end)
 
+    it("and names the jobs of both passes when the second cannot be brought to its end", function()
+      org:fault { path = "successfulResults", after = 1, status = 400, body = '[{"errorCode":"X","message":"no"}]' }
+      local report, err = retried {}
+      assert.is_nil(report)
+      assert.are.equal(2, #err.jobs)
+      for _, info in ipairs(err.jobs) do
+        assert.are.equal("JobComplete", org:job(info.id).state)
+      end
+    end)
+
     it("and does without when there are none", function()
       local report = assert(retried { retry_failed = "NO_SUCH_ERROR" })
       assert.are.same({ 0, 1, 2 }, { report.retried, #report.jobs, report.failed })
