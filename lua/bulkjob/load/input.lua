@@ -84,21 +84,49 @@ function input.open(load)
   }
 end
 
+-- Looks through the bytes of a part with the header before them. The facts, or nil, err.
+local function check_part(load, part, part_bytes)
+  local source_file = files.check(core.open_input(load.file))
+  local at = 0
+  local facts, err = csv.check(function()
+    at = at + 1
+    local from = part.first - 1 + (at - 2) * PIECE
+    if at == 1 then
+      return load.header
+    end
+    return source_file:read(math.min(PIECE, math.max(0, part.last - from)), from)
+  end, { part_bytes = part_bytes, delimiter = load.plan.columnDelimiter }, wait.yielder(load.client))
+  source_file:close()
+  return facts, err
+end
+
 --- Cuts a part once more.
 ---@return { first: integer, last: integer, records: integer, digest: string }[]
 function input.cut(load, part)
-  local source_file = files.check(core.open_input(load.file))
-  local at = 0
-  local facts = files.check(csv.check(function()
-    at = at + 1
-    local from = part.first - 1 + (at - 2) * PIECE
-    return at == 1 and load.header or source_file:read(math.min(PIECE, math.max(0, part.last - from)), from)
-  end, { part_bytes = load.part_bytes, delimiter = load.plan.columnDelimiter }, wait.yielder(load.client)))
-  source_file:close()
+  local facts = files.check(check_part(load, part, load.part_bytes))
   for _, piece in ipairs(facts.parts) do
     piece.first, piece.last = piece.first + part.first - 1 - #load.header, piece.last + part.first - 1 - #load.header
   end
   return facts.parts
+end
+
+--- Raises an error if the input is no longer what was loaded. Each part was compared while it went up, but not since.
+function input.check_unchanged(load)
+  local stat = not load.is_spooled and files.check(core.stat(load.file))
+  if not stat then
+    return
+  end
+  local same = stat.size == load.facts.bytes
+  for _, part in ipairs(same and load.parts or {}) do
+    local facts, err = check_part(load, part)
+    if err and err.kind ~= "csv" then -- it cannot be read
+      error(err, 0)
+    end
+    same = same and facts ~= nil and facts.parts[1] ~= nil and facts.parts[1].digest == part.digest
+  end
+  if not same then
+    error(core.error("io", load.file .. ": it was changed since it was checked", { code = "CONTENT_CHANGED" }), 0)
+  end
 end
 
 -- The service finds a field in any letter case, and then gives its values back empty in results.

@@ -3,6 +3,7 @@ local columns = require "bulkjob.load.columns"
 local core = require "bulkjob.core"
 local file = require "bulkjob.file"
 local files = require "bulkjob.load.files"
+local input = require "bulkjob.load.input"
 local join = require "bulkjob.load.join"
 local outfile = require "bulkjob.outfile"
 local reasons = require "bulkjob.load.reasons"
@@ -213,14 +214,16 @@ local function join_results(load, paths)
   for name, from in pairs(paths) do
     result_columns[name] = read_columns(from)
   end
-  files.check(join.files {
+  local ok, err = join.files {
     client = load.client, file = load.file, columns = read_columns(load.file), key = options.externalIdFieldName or KEYS[options.operation],
     delimiter = load.plan.columnDelimiter, line_ending = load.plan.lineEnding, records = load.plan.records, results = paths,
     result_columns = result_columns, path = path,
     exact_columns = function(names)
       return (types.exact(load.client, options.object, names))
     end,
-  })
+  }
+  input.check_unchanged(load) -- whatever came of it
+  files.check(ok, err)
   paths.joined = path
 end
 
