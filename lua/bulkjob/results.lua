@@ -508,9 +508,7 @@ end
 
 -- A pipe or the like gets the text as it comes. `before`: the set whose text is in it already.
 local function pass_on(self, out, before)
-  if before then
-    self.header, self.last_byte = before.header, before.last_byte
-  end
+  self.last_byte = before and before.last_byte
   while true do
     local piece, err = next_chunk(self)
     if not piece then
@@ -527,6 +525,7 @@ end
 local function save_sets(sets, out)
   for i, set in ipairs(sets) do
     local ok, err
+    set.header = i > 1 and sets[i - 1].header or nil
     if out:is_direct() then
       ok, err = pass_on(set, out, sets[i - 1])
     else
@@ -543,7 +542,8 @@ end
 --- is followed; what is no regular file, such as a pipe, is written to as the text comes.
 ---@param sets bulkjob.ResultSet[] at least one
 ---@param path string
----@return true|nil ok, bulkjob.Error|nil err
+---@return true|nil ok
+---@return bulkjob.Error|nil err `other_columns`: the sets have not the same columns in the same order
 function results.save_all(sets, path)
   local out, begun = core.begin_output(path)
   if not out then

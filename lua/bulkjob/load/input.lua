@@ -7,6 +7,7 @@ local files = require "bulkjob.load.files"
 local run = require "bulkjob.run"
 local source = require "bulkjob.source"
 local wait = require "bulkjob.wait"
+local yieldable = require "bulkjob.yieldable"
 
 local input = {}
 
@@ -184,10 +185,11 @@ local function check_column(load, description, name, look_up)
   return check_case(name, field.name)
 end
 
--- Does the object have the columns? True, or nil, err. Raises what the service answers.
-local function compare_describe(load)
+-- What is wrong with the first of these columns that the object does not have, or not spelt so, and its name; or nil. Raises what the
+-- service answers.
+local function find_wrong_column(load, names)
   if load.options.object:find "[^%w_]" then
-    return nil, core.error("csv", "'" .. load.options.object .. "' is no name of an object")
+    return "'" .. load.options.object .. "' is no name of an object"
   end
   local known = {}
   local function look_up(object)
@@ -195,15 +197,37 @@ local function compare_describe(load)
     return known[object:lower()]
   end
   local description = look_up(load.options.object)
-  for _, name in ipairs(load.facts.columns) do
+  for _, name in ipairs(names) do
     local problem = check_column(load, description, name, look_up)
     if problem then
-      local err = core.error("csv", (load.options.file or "rows") .. ": line 1: " .. problem)
-      err.line, err.column = 1, name
-      return nil, err
+      return problem, name
     end
   end
-  return true
+end
+
+-- Does the object have the columns? True, or nil, err.
+local function compare_describe(load)
+  local problem, name = find_wrong_column(load, load.facts.columns)
+  if not problem then
+    return true
+  elseif not name then
+    return nil, core.error("csv", problem)
+  end
+  local err = core.error("csv", (load.options.file or "rows") .. ": line 1: " .. problem)
+  err.line, err.column = 1, name
+  return nil, err
+end
+
+--- Does the service surely give back the values of these columns? Of those that are spelt as its fields are. When it does not say how
+--- that is, nobody knows.
+---@param names string[]
+---@return boolean
+function input.comes_back(load, names)
+  local good, problem = yieldable.pcall(find_wrong_column, load, names)
+  if not good and not (core.is_error(problem) and problem.kind ~= "cancelled") then
+    error(problem, 0)
+  end
+  return problem == nil
 end
 
 -- The guide, Limits: a batch has 10,000 rows, and is what the day's limit counts. A request for each step of a job, and some for
