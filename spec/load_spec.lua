@@ -352,6 +352,58 @@ describe("client:load", function()
     end)
   end
 
+  describe("does not take a job or its results for gone", function()
+    local HTML = "<html>no such page</html>"
+    local NOT_FOUND = '[{"errorCode":"NOT_FOUND","message":"The requested resource does not exist"}]'
+
+    local function good(report)
+      assert.are.same({ 3, 3, 0 }, { report.records, report.processed, report.unknown })
+      assert.are.equal(3, #records_of(report.results.successful))
+      all_once(3)
+    end
+
+    for what, fault in pairs {
+      ["when a proxy says so of the results"] = { path = "successfulResults", status = 404, body = HTML },
+      ["when a proxy says so while it runs"] = { method = "GET", path = "/jobs/ingest/%w+$", status = 404, body = HTML },
+      ["when the service says so once, at the close"] = { method = "PATCH", status = 404, body = NOT_FOUND, count = 1 },
+    } do
+      it(what, function()
+        org:set { processing_seconds = 0.3 }
+        local given = options { file = make_file(3), journal = path "journal", results = path "results" }
+        org:fault(helper.with({ count = -1 }, fault))
+        local report, err = client:load(given)
+        assert.is_nil(report)
+        assert.are.equal(404, err.status)
+        org:clear_faults()
+        good(assert(client:load(given)))
+      end)
+    end
+
+    it("when it says so once, of the results or while it runs", function()
+      for _, at in ipairs { "successfulResults", "unprocessedrecords", "/jobs/ingest/%w+$" } do
+        for _, body in ipairs { NOT_FOUND, at:find "%%" and NOT_FOUND or HTML } do
+          org:reset()
+          org:set { queue_seconds = 0, processing_seconds = 0.3 }
+          org:fault { method = "GET", path = at, status = 404, body = body }
+          local report, err = client:load(options { file = make_file(3), results = path "results" })
+          if at:find "%%" then
+            assert.are.equal(404, err.status)
+          else
+            good(assert(report, err))
+          end
+        end
+      end
+    end)
+  end)
+
+  it("has no rows in its files whose outcome it does not know", function()
+    org:fault { path = "unprocessedrecords", gone = "before" }
+    local report = assert(client:load(options { file = make_file(3), results = path "results", join = true }))
+    assert.are.same({ 0, 3 }, { report.processed, report.unknown })
+    assert.are.equal(0, #records_of(report.results.successful))
+    assert.are.equal("unknown", records_of(report.results.joined)[1].sf__Outcome)
+  end)
+
   it("puts results together by the names of their columns", function()
     local one, two, three = { '"Ext__c","Name"', '"E1","One"' }, { '"NAME","EXT__C"', '"Two","E2"' }, { '"Name","Ext__c"', '"T""hr\nee","E3"' }
     -- That the second has other columns is known when it has come; then all are fetched anew.

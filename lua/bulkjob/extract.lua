@@ -45,7 +45,7 @@ end
 local function reuse_job(extract, id)
   local earlier = extract.client:job(id, "query")
   local info, err = earlier:info()
-  check(info or err.status == 404, err)
+  check(info or job.is_gone(earlier, err), err)
   extract.job = info and info.state ~= "Failed" and info.state ~= "Aborted" and earlier or nil
 end
 

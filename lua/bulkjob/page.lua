@@ -53,7 +53,7 @@ local function broken(set, message, more)
   return nil, core.error("protocol", message, fields)
 end
 
--- A page of a query that is not there, or is a page of something else, may come right the next time: so many tries, with such pauses.
+-- A page that is not there, or of a query one of something else, may come right the next time: so many tries, with such pauses.
 local TRIES, PAUSE = 3, 0.2
 
 --- Takes `step(set)`, the answer of which is that of a page, until the page has come right. `let_go`, between two tries, ends what is
@@ -62,7 +62,7 @@ local TRIES, PAUSE = 3, 0.2
 function page.try(set, step, let_go)
   for try = 1, TRIES do
     local ok, err = step(set)
-    local may_come = err and set.job.kind == "query" and (err.status == 404 or err.other_columns)
+    local may_come = err and (err.status == 404 or err.other_columns and set.job.kind == "query")
     if ok or not may_come or try == TRIES then
       return ok, err
     end

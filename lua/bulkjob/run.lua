@@ -12,6 +12,7 @@
 --- Without a journal there is no log, and the files are in a temporary directory that goes at the end.
 local core = require "bulkjob.core"
 local file = require "bulkjob.file"
+local job = require "bulkjob.job"
 
 ---@class bulkjob.Run
 ---@field id string
@@ -331,12 +332,13 @@ end
 local function end_job(self, part, left_open)
   local handle = self.client:job(part.job, self.head.identity.kind == "extract" and "query" or "ingest")
   local info, err = handle:info()
-  if info and (info.state == "Open" or not FINAL[info.state] and (self.said.restart or handle.kind == "query")) then
+  local aborting = info and (info.state == "Open" or not FINAL[info.state] and (self.said.restart or handle.kind == "query"))
+  if aborting then
     info, err = handle:abort()
   end
-  if info or err.status == 404 or FINAL[err.state] then
+  if info or job.is_gone(handle, err) or FINAL[err.state] then
     return true
-  elseif is_refused(err) then
+  elseif aborting and is_refused(err) then
     left_open[#left_open + 1] = part.job
     return true
   end

@@ -81,6 +81,7 @@ end
 
 local function save(load, name)
   local path, sets = first_file(load, name), {}
+  core.remove(path) -- it may be of a part whose results were lost since
   for _, part in ipairs(load.parts) do
     if not part.lost then
       local handle = part.handle or load.client:job(part.job, "ingest")
@@ -118,7 +119,7 @@ local function fetch_all(load)
     local ok, err = save(load, name)
     if not ok then
       for _, part in ipairs(load.parts) do
-        if err.status == 404 and part.job == err.job_id and not part.lost then
+        if err.not_found and part.job == err.job_id and not part.lost then
           part.lost = true
           return fetch_all(load)
         end
