@@ -84,6 +84,16 @@ local function explain(set, err)
   return nil, err
 end
 
+--- Pages without a row that may follow each other. A list of pages that never ends has to end somewhere.
+page.MOST_EMPTY = 1000
+
+--- The error of more.
+---@param job bulkjob.Job
+---@return bulkjob.Error
+function page.no_end(job)
+  return core.error("protocol", ("more than %d pages without a row came one behind the other"):format(page.MOST_EMPTY), { job_id = job.id })
+end
+
 --- What the service says of a page that has come: { locator =, records =, rows =, header = }, or nil, err.
 function page.finish(set)
   local facts, err = set.call:result()
@@ -102,13 +112,17 @@ function page.next_locator(set, facts, rows)
   end
   local expected = tonumber(facts.records)
   if rows and expected and rows ~= expected then
-    return broken(set, string.format("a page of results holds %d rows, and Sforce-NumberOfRecords says %d", rows, expected))
+    return broken(set, ("a page of results holds %d rows, and Sforce-NumberOfRecords says %s"):format(rows, facts.records))
   elseif facts.locator == "null" or set.options.single then
     return false
   elseif set.seen[facts.locator] then
     return broken(set, "the locator " .. facts.locator .. " came twice")
   end
   set.seen[facts.locator] = true
+  set.empty_pages = (rows or facts.rows) == 0 and (set.empty_pages or 0) + 1 or 0
+  if set.empty_pages > page.MOST_EMPTY then
+    return nil, page.no_end(set.job)
+  end
   return facts.locator
 end
 
@@ -137,6 +151,21 @@ local TOTALS = {
   end,
 }
 
+local function wrong_total(job, count, rows)
+  return nil, core.error("protocol", ("rows that the job counts: %d; rows in its results: %d"):format(count, rows), { job_id = job.id })
+end
+
+--- Are these, as far as is known, not more rows than there can be? Pages that never end would fill the disk.
+---@return true|nil ok, bulkjob.Error|nil err
+function page.check_so_far(job, tail, rows)
+  local info = core.job_facts(job).info
+  local total = TOTALS[tail] and info.state == "JobComplete" and TOTALS[tail](info)
+  if total and rows > total then
+    return wrong_total(job, total, rows)
+  end
+  return true
+end
+
 --- Compares the number of rows of a whole resource with what the complete job says. A handle that does not know asks the service, and
 --- so does one that knows something else: that may be older than the rows.
 ---@param job bulkjob.Job
@@ -156,8 +185,7 @@ function page.check_total(job, tail, rows, ask_info)
   end
   local count = fresh.state == "JobComplete" and total(fresh)
   if count and count ~= rows then
-    return nil, core.error("protocol", ("rows that the job counts: %d; rows in its results: %d"):format(count, rows),
-      { job_id = job.id })
+    return wrong_total(job, count, rows)
   end
   return true
 end
