@@ -1,4 +1,5 @@
 --- Whole extracts, pages in parallel, and the guards against short or doubled results.
+local core = require "bulkjob.core"
 local helper = require "spec.helper"
 
 local ROWS, PAGE = 43, 5
@@ -496,6 +497,19 @@ describe("a query of many pages", function()
         end
       end
       assert.is_nil(helper.content(path))
+    end)
+
+    it("never puts its file among those of its journal", function()
+      fill()
+      local directory = assert(core.temporary_directory(nil, "bulkjob-spec-"))
+      local journal = directory .. "/journal"
+      assert(client:extract { query = SOQL, file = directory .. "/rows.csv", journal = journal })
+      local log = helper.content(journal .. "/log")
+      local report, err = client:extract { query = SOQL, file = journal .. "/log", journal = journal .. "/." }
+      assert.is_nil(report)
+      assert.matches("in the directory of the journal", err.message)
+      assert.are.equal(log, helper.content(journal .. "/log"))
+      helper.shell("rm -r " .. directory)
     end)
 
     it("fails when a locator comes twice", function()

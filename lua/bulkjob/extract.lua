@@ -130,16 +130,18 @@ local function resume(extract)
 end
 
 -- Refuses what can be refused before there is a job.
-local function check_file(path)
+local function check_file(path, journal)
+  local directory = path:match "^(.+)/[^/]*$" or path:match "^/" or "."
   check(not core.list_directory(path), path .. ": it is a directory")
+  check(not journal or not core.same_file(directory, journal), path .. ": it is in the directory of the journal")
   if not core.is_direct(path) then
-    check(core.can_make(path:match "^(.+)/[^/]*$" or path:match "^/" or "."))
+    check(core.can_make(directory))
   end
 end
 
 local function begin(extract)
   local given, client = extract.options, extract.client
-  check_file(given.file)
+  check_file(given.file, given.journal)
   -- Without a journal all is beside the file, if that is to be a file: it cannot be moved from elsewhere in one step.
   local part, direct = given.file .. ".part", core.is_direct(given.file)
   extract.run = check(run.open {
