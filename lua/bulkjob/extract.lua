@@ -150,7 +150,7 @@ local function begin(extract)
   })
   check(token_renewal.sign_in(client))
   local situation = check(extract.run:begin({
-    kind = "extract", org = run.org(client), operation = extract.operation, query = given.query,
+    kind = "extract", org = token_renewal.org(client), operation = extract.operation, query = given.query,
     columnDelimiter = given.columnDelimiter, lineEnding = given.lineEnding, api_version = core.api_version(client),
   }, function()
     return { parallel = extract.parallel }

@@ -258,13 +258,6 @@ function methods:file(name)
   return self.directory .. "/" .. self.id .. "." .. name
 end
 
---- The org that the client is of: its id, of 15 characters, where the token has it, else the host of its URL.
----@return string|nil org nil as long as nobody has signed in
-function run.org(client)
-  local token, url = core.token(client), core.org(client)
-  return token and token:match("^(00D" .. ("%w"):rep(12) .. ")%w*!") or (token and url and url:match "^%w+://([^/]+)")
-end
-
 local LABELS = {
   { "kind", "the kind of work" }, { "org", "the org" }, { "object", "object" }, { "operation", "operation" },
   { "externalIdFieldName", "externalIdFieldName" }, { "assignmentRuleId", "assignmentRuleId" }, { "query", "query" },

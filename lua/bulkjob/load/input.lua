@@ -4,8 +4,8 @@ local core = require "bulkjob.core"
 local csv = require "bulkjob.csv"
 local describe = require "bulkjob.describe"
 local files = require "bulkjob.load.files"
-local run = require "bulkjob.run"
 local source = require "bulkjob.source"
+local token_renewal = require "bulkjob.token_renewal"
 local wait = require "bulkjob.wait"
 local yieldable = require "bulkjob.yieldable"
 
@@ -79,7 +79,7 @@ function input.open(load)
   end
   load.facts = facts
   return {
-    kind = "load", org = run.org(load.client), object = options.object, operation = options.operation,
+    kind = "load", org = token_renewal.org(load.client), object = options.object, operation = options.operation,
     externalIdFieldName = options.externalIdFieldName, assignmentRuleId = options.assignmentRuleId,
     columnDelimiter = facts.columnDelimiter, lineEnding = facts.lineEnding, size = facts.bytes, content = facts.sha256,
   }
