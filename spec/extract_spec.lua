@@ -499,6 +499,33 @@ describe("a query of many pages", function()
       assert.is_nil(helper.content(path))
     end)
 
+    it("goes on with other pages than those that an earlier call has listed", function()
+      fill()
+      local directory = assert(core.temporary_directory(nil, "bulkjob-spec-"))
+      local given = { query = SOQL, file = directory .. "/rows.csv", journal = directory .. "/journal" }
+      org:fault { path = "/results", after = 3, count = -1, reset = "before" }
+      assert.is_nil((client:extract(given)))
+      org:clear_faults()
+      assert.are.equal(ROWS, assert(client:extract(helper.with(given, { max_records = 2 }))).rows)
+      helper.shell("rm -r " .. directory)
+    end)
+
+    it("does not go on behind pages that were wrong", function()
+      fill()
+      local directory = assert(core.temporary_directory(nil, "bulkjob-spec-"))
+      for _, after in ipairs { 0, 1 } do -- the first page has no locator of its own to compare
+        local given = { query = SOQL, file = directory .. "/rows.csv", journal = directory .. "/journal" .. after, pages = 1 }
+        org:fault { path = "/results", after = after, repeats = true }
+        local report, err = client:extract(given)
+        assert.is_nil(report)
+        assert.are.equal("protocol", err.kind)
+        org:clear_requests()
+        assert.are.equal(ROWS, assert(client:extract(given)).rows)
+        assert.are.equal(0, #org:requests { method = "POST" }) -- the job is good
+      end
+      helper.shell("rm -r " .. directory)
+    end)
+
     it("never puts its file among those of its journal", function()
       fill()
       local directory = assert(core.temporary_directory(nil, "bulkjob-spec-"))

@@ -112,7 +112,8 @@ end
 local function resume(extract)
   local this = extract.run
   local last = this.pages[#this.pages]
-  extract.parallel = this.head.plan.parallel
+  -- The listed pages are those without `max_records`, also where only the call at hand has that.
+  extract.parallel = extract.parallel and this.head.plan.parallel
   for i, noted in ipairs(this.pages) do
     extract.fetched[i] = noted
     extract.rows = extract.rows + noted.rows
@@ -173,10 +174,16 @@ local function fetch_all(extract)
     extract.parallel = false -- each page tells where the next one is
     fetch_pages(extract)
   end
-  check(not extract.pool.err, extract.pool.err)
-  check(page.check_total(extract.job, "/results", extract.rows, function()
-    return extract.info
-  end))
+  local ok, err = not extract.pool.err, extract.pool.err
+  if ok then
+    ok, err = page.check_total(extract.job, "/results", extract.rows, function()
+      return extract.info
+    end)
+  end
+  if err and err.wrong_pages then -- a later call must not go on behind these
+    begin_job(extract, extract.job.id)
+  end
+  check(ok, err)
   check(extract.run:note { whole = extract.info })
 end
 

@@ -91,7 +91,8 @@ page.MOST_EMPTY = 1000
 ---@param job bulkjob.Job
 ---@return bulkjob.Error
 function page.no_end(job)
-  return core.error("protocol", ("more than %d pages without a row came one behind the other"):format(page.MOST_EMPTY), { job_id = job.id })
+  return core.error("protocol", ("more than %d pages without a row came one behind the other"):format(page.MOST_EMPTY),
+    { job_id = job.id, wrong_pages = true })
 end
 
 --- What the service says of a page that has come: { locator =, records =, rows =, header = }, or nil, err.
@@ -116,7 +117,7 @@ function page.next_locator(set, facts, rows)
   elseif facts.locator == "null" or set.options.single then
     return false
   elseif set.seen[facts.locator] then
-    return broken(set, "the locator " .. facts.locator .. " came twice")
+    return broken(set, "the locator " .. facts.locator .. " came twice", { wrong_pages = true })
   end
   set.seen[facts.locator] = true
   set.empty_pages = (rows or facts.rows) == 0 and (set.empty_pages or 0) + 1 or 0
@@ -152,7 +153,8 @@ local TOTALS = {
 }
 
 local function wrong_total(job, count, rows)
-  return nil, core.error("protocol", ("rows that the job counts: %d; rows in its results: %d"):format(count, rows), { job_id = job.id })
+  return nil, core.error("protocol", ("rows that the job counts: %d; rows in its results: %d"):format(count, rows),
+    { job_id = job.id, wrong_pages = true })
 end
 
 --- Are these, as far as is known, not more rows than there can be? Pages that never end would fill the disk.

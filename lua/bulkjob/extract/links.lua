@@ -46,7 +46,7 @@ function links.follow(extract)
   elseif not page.next then
     extract.complete = true
   elseif extract.seen[page.next] then
-    return nil, core.error("protocol", "the locator " .. page.next .. " came twice", { job_id = extract.job.id })
+    return nil, core.error("protocol", "the locator " .. page.next .. " came twice", { job_id = extract.job.id, wrong_pages = true })
   else
     extract.seen[page.next] = true
     extract.locators[last + 1] = page.next
