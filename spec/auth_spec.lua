@@ -285,6 +285,22 @@ describe("signing in", function()
       client:close()
     end)
 
+    it("does not take a client from one org to another", function()
+      local answers = { { org.token, org.tls_url }, { "00D000000000000!of.another.org", "https://localhost:1" } }
+      local client = client_with(function()
+        local answer = table.remove(answers, 1)
+        return answer[1], answer[2]
+      end)
+      local job = assert(client:create { object = "Account", operation = "insert" })
+      org:fault { method = "GET", status = 401, body = '[{"errorCode":"INVALID_SESSION_ID","message":"Session expired"}]' }
+      local info, err = job:info()
+      assert.is_nil(info)
+      assert.are.equal("auth", err.kind)
+      assert.matches("another org, 00D000000000000, and this client is of 00D", err.message)
+      assert.are.equal("Open", assert(job:info()).state) -- it still is of the first
+      client:close()
+    end)
+
     it("is called once for all that wait for it, of any client", function()
       local other, clients, calls = client_with(auth.client_credentials(app())), {}, 0
       assert(other:limits())

@@ -1,4 +1,5 @@
 --- Whole extracts, pages in parallel, and the guards against short or doubled results.
+local core = require "bulkjob.core"
 local helper = require "spec.helper"
 
 local ROWS, PAGE = 43, 5
@@ -496,6 +497,46 @@ describe("a query of many pages", function()
         end
       end
       assert.is_nil(helper.content(path))
+    end)
+
+    it("goes on with other pages than those that an earlier call has listed", function()
+      fill()
+      local directory = assert(core.temporary_directory(nil, "bulkjob-spec-"))
+      local given = { query = SOQL, file = directory .. "/rows.csv", journal = directory .. "/journal" }
+      org:fault { path = "/results", after = 3, count = -1, reset = "before" }
+      assert.is_nil((client:extract(given)))
+      org:clear_faults()
+      assert.are.equal(ROWS, assert(client:extract(helper.with(given, { max_records = 2 }))).rows)
+      helper.shell("rm -r " .. directory)
+    end)
+
+    it("does not go on behind pages that were wrong", function()
+      fill()
+      local directory = assert(core.temporary_directory(nil, "bulkjob-spec-"))
+      for _, after in ipairs { 0, 1 } do -- the first page has no locator of its own to compare
+        local given = { query = SOQL, file = directory .. "/rows.csv", journal = directory .. "/journal" .. after, pages = 1 }
+        org:fault { path = "/results", after = after, repeats = true }
+        local report, err = client:extract(given)
+        assert.is_nil(report)
+        assert.are.equal("protocol", err.kind)
+        org:clear_requests()
+        assert.are.equal(ROWS, assert(client:extract(given)).rows)
+        assert.are.equal(0, #org:requests { method = "POST" }) -- the job is good
+      end
+      helper.shell("rm -r " .. directory)
+    end)
+
+    it("never puts its file among those of its journal", function()
+      fill()
+      local directory = assert(core.temporary_directory(nil, "bulkjob-spec-"))
+      local journal = directory .. "/journal"
+      assert(client:extract { query = SOQL, file = directory .. "/rows.csv", journal = journal })
+      local log = helper.content(journal .. "/log")
+      local report, err = client:extract { query = SOQL, file = journal .. "/log", journal = journal .. "/." }
+      assert.is_nil(report)
+      assert.matches("in the directory of the journal", err.message)
+      assert.are.equal(log, helper.content(journal .. "/log"))
+      helper.shell("rm -r " .. directory)
     end)
 
     it("fails when a locator comes twice", function()

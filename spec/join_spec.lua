@@ -69,6 +69,49 @@ describe("the join of a load", function()
     assert.are.same({ S, S }, outcomes_of "Ext__c,Name\nE1,One\nE2,Two\n")
   end)
 
+  it("gives no outcome to rows that differ only in what the results do not have", function()
+    local csv = { ["Content-Type"] = "text/csv" }
+    org:set { counters = false }
+    for _, more in ipairs { "", "E2,Two\n" } do -- with another row, too, which is told by its key
+      org:fault { path = "successfulResults", status = 200, headers = csv,
+        body = '"sf__Id","sf__Created","Ext__c"\n"001000000000001AAA","true","D1"\n' .. (more ~= "" and '"001000000000002AAA","true","E2"\n' or "") }
+      org:fault { path = "failedResults", status = 200, headers = csv, body = '"sf__Id","sf__Error","Ext__c"\n"","REQUIRED_FIELD_MISSING:x:--","D1"\n' }
+      assert.are.same({ "unknown", "unknown", more ~= "" and S or nil }, outcomes_of("Ext__c,Name\nD1,\nD1,second\n" .. more))
+    end
+    -- Rows that are the same in all columns may share.
+    org:fault { path = "failedResults", status = 200, headers = csv, body = '"sf__Id","sf__Error","Ext__c"\n' }
+    org:fault { path = "successfulResults", status = 200, headers = csv,
+      body = '"sf__Id","sf__Created","Ext__c"\n"001000000000001AAA","true","D1"\n"001000000000001AAA","false","D1"\n' }
+    assert.are.same({ S, S }, outcomes_of "Ext__c,Name\nD1,x\nD1,x\n")
+  end)
+
+  it("is not made of a file that was changed while it was loaded", function()
+    local before = "Name\n\nE1\n\n\nE2\n\nE3\n" -- parts that have empty lines at their ends
+    local file = helper.file(before)
+    local function load(after)
+      return client:load { object = "Account", operation = "insert", file = file, results = path "results", join = true, part_bytes = 9,
+        on_progress = function(now)
+          if (now.jobs.done or 0) + (now.jobs.processing or 0) == 3 then
+            helper.write(file, after)
+          end
+        end }
+    end
+    assert.are.equal(3, assert(load(before)).processed)
+    for _, after in ipairs { "Name\n\nE1\n\n\nE2\n\nE4\n", before .. "E4\n", "Name\n", "Name\n\nE1\n\n\n\"2\n\nE3\n" } do
+      helper.write(file, before)
+      org:hold(true, "InProgress", 0)
+      local task = client:spawn(load, after)
+      helper.wait_until(function()
+        client:poll(0.01)
+        return helper.content(file) == after
+      end)
+      org:release()
+      local report, err = task:result()
+      assert.is_nil(report)
+      assert.are.equal("CONTENT_CHANGED", err.code)
+    end
+  end)
+
   it("knows the forms of a value", function()
     for form, values in pairs {
       [match.canonical "912260031"] = { "9.12260031E8", "0912260031.0", "+912260031", "91226003100e-2" },

@@ -352,6 +352,90 @@ describe("client:load", function()
     end)
   end
 
+  describe("does not take a job or its results for gone", function()
+    local HTML = "<html>no such page</html>"
+    local NOT_FOUND = '[{"errorCode":"NOT_FOUND","message":"The requested resource does not exist"}]'
+
+    local function good(report)
+      assert.are.same({ 3, 3, 0 }, { report.records, report.processed, report.unknown })
+      assert.are.equal(3, #records_of(report.results.successful))
+      all_once(3)
+    end
+
+    for what, fault in pairs {
+      ["when a proxy says so of the results"] = { path = "successfulResults", status = 404, body = HTML },
+      ["when a proxy says so while it runs"] = { method = "GET", path = "/jobs/ingest/%w+$", status = 404, body = HTML },
+      ["when the service says so once, at the close"] = { method = "PATCH", status = 404, body = NOT_FOUND, count = 1 },
+    } do
+      it(what, function()
+        org:set { processing_seconds = 0.3 }
+        local given = options { file = make_file(3), journal = path "journal", results = path "results" }
+        org:fault(helper.with({ count = -1 }, fault))
+        local report, err = client:load(given)
+        assert.is_nil(report)
+        assert.are.equal(404, err.status)
+        org:clear_faults()
+        good(assert(client:load(given)))
+      end)
+    end
+
+    it("when it says so once, of the results or while it runs", function()
+      for _, at in ipairs { "successfulResults", "unprocessedrecords", "/jobs/ingest/%w+$" } do
+        for _, body in ipairs { NOT_FOUND, at:find "%%" and NOT_FOUND or HTML } do
+          org:reset()
+          org:set { queue_seconds = 0, processing_seconds = 0.3 }
+          org:fault { method = "GET", path = at, status = 404, body = body }
+          local report, err = client:load(options { file = make_file(3), results = path "results" })
+          if at:find "%%" then
+            assert.are.equal(404, err.status)
+          else
+            good(assert(report, err))
+          end
+        end
+      end
+    end)
+  end)
+
+  it("has no rows in its files whose outcome it does not know", function()
+    org:fault { path = "unprocessedrecords", gone = "before" }
+    local report = assert(client:load(options { file = make_file(3), results = path "results", join = true }))
+    assert.are.same({ 0, 3 }, { report.processed, report.unknown })
+    assert.are.equal(0, #records_of(report.results.successful))
+    assert.are.equal("unknown", records_of(report.results.joined)[1].sf__Outcome)
+  end)
+
+  it("puts results together by the names of their columns", function()
+    local one, two, three = { '"Ext__c","Name"', '"E1","One"' }, { '"NAME","EXT__C"', '"Two","E2"' }, { '"Name","Ext__c"', '"T""hr\nee","E3"' }
+    -- That the second has other columns is known when it has come; then all are fetched anew.
+    for _, answer in ipairs { one, two, one, two, three } do
+      org:fault { path = "successfulResults", status = 200, headers = CSV,
+        body = ('"sf__Id","sf__Created",%s\n"001000000000001AAA","true",%s\n'):format(answer[1], answer[2]) }
+    end
+    local report = assert(client:load(options {
+      file = helper.file 'Name,Ext__c\nOne,E1\nTwo,E2\n"T""hr\nee",E3\n', results = path "results", part_bytes = 20, jobs = 1, join = true,
+    }))
+    local rows = records_of(report.results.successful)
+    assert.are.same({ "One", "E1", "Two", "E2", 'T"hr\nee', "E3" },
+      { rows[1].Name, rows[1].Ext__c, rows[2].Name, rows[2].Ext__c, rows[3].Name, rows[3].Ext__c })
+    for _, row in ipairs(records_of(report.results.joined)) do
+      assert.are.equal("successful", row.sf__Outcome)
+    end
+    assert.are.equal("failed.csv\njoined.csv\nsuccessful.csv\nunprocessed.csv\n", (helper.shell("ls -A " .. path "results")))
+  end)
+
+  it("puts no rows below the columns of others", function()
+    for i = 1, 4 do
+      org:fault { path = "successfulResults", status = 200, headers = CSV,
+        body = i % 2 == 1 and '"sf__Id","sf__Created","Name","Ext__c"\n"001000000000001AAA","true","One","E1"\n'
+          or '"sf__Id","sf__Created","Ext__c"\n"001000000000001AAA","true","E2"\n' }
+    end
+    local report, err = client:load(options { file = helper.file "Name,Ext__c\nOne,E1\nTwo,E2\n", results = path "results", part_bytes = 20,
+      jobs = 1 })
+    assert.is_nil(report)
+    assert.matches("other columns", err.message)
+    assert.are.equal(2, #err.jobs)
+  end)
+
   describe("loads failed rows once more", function()
     local function retried(more)
       -- The second of two rows with the same unique value fails at first, and not once the first of them is gone.
@@ -397,6 +481,70 @@ describe("client:load", function()
       local rows = records_of(report.results.successful)
       assert.are.same({ 1, "One" }, { #rows, rows[1].Name })
       assert.matches("\n$", helper.content(report.results.successful))
+    end)
+
+    -- A child whose parent is there when its failed results are asked for.
+    local LATE_PARENT = "Name,Ext__c,Parent.Ext__c\nChild,E1,E2\nParent,E2,\n"
+
+    it("whatever order their columns come in", function()
+      org:fault { path = "successfulResults", after = 1, status = 200, headers = CSV,
+        body = '"sf__Id","sf__Created","Parent.Ext__c","Ext__c","Name"\n"001000000000001AAA","true","E2","E1","Child"\n' }
+      local report = assert(retried { file = helper.file(LATE_PARENT), retry_failed = "E2", join = true })
+      local rows = records_of(report.results.joined)
+      assert.are.same({ "successful", "successful" }, { rows[1].sf__Outcome, rows[2].sf__Outcome })
+      rows = records_of(report.results.successful)
+      assert.are.same({ "Parent", "E2", "Child", "E1" }, { rows[1].Name, rows[1].Ext__c, rows[2].Name, rows[2].Ext__c })
+    end)
+
+    it("but not without the values that the results may lack", function()
+      for body, file in pairs {
+        ['"sf__Id","sf__Error","name","Ext__c","Parent.Ext__c"\n"","INVALID_FIELD:E2","","E1","E2"\n'] = LATE_PARENT:gsub("^Name", "name"),
+        ['"sf__Id","sf__Error","Ext__c","Parent.Ext__c"\n"","INVALID_FIELD:E2","E1","E2"\n'] = LATE_PARENT,
+      } do
+        org:reset()
+        org:set(helper.AT_ONCE)
+        org:fault { path = "failedResults", status = 200, headers = CSV, body = body }
+        local report = assert(retried { file = helper.file(file), retry_failed = "E2" })
+        assert.are.same({ 0, true, 1, 1 }, { report.retried, report.blank, report.failed, #report.jobs })
+      end
+    end)
+
+    it("also where one column is empty in all of them, and the service spells it so", function()
+      local report = assert(retried {
+        file = helper.file "Name,Ext__c,Parent.Ext__c,Site\nChild,E1,E2,\nParent,E2,,x\n", retry_failed = "E2",
+      })
+      assert.are.same({ 1, nil, 0 }, { report.retried, report.blank, report.failed })
+      org:fault { path = "/describe", count = -1, status = 403, body = '[{"errorCode":"INSUFFICIENT_ACCESS","message":"no"}]' }
+      report = assert(retried {
+        file = helper.file "Name,Ext__c,Parent.Ext__c,Site\nChild,E3,E4,\nParent,E4,,x\n", retry_failed = "E4",
+      })
+      assert.are.same({ 0, true, 1 }, { report.retried, report.blank, report.failed }) -- nobody can say
+    end)
+
+    it("which a later call goes on with, whatever it names", function()
+      for _, reason in ipairs { "E9", false } do
+        org:reset()
+        org:set(helper.AT_ONCE)
+        local given = { file = helper.file(LATE_PARENT), journal = path "journal", results = path "results" }
+        -- The second pass is over, and its results cannot be had.
+        org:fault { path = "successfulResults", after = 1, status = 400, body = '[{"errorCode":"X","message":"no"}]' }
+        assert.is_nil((retried(helper.with(given, { retry_failed = "E2" }))))
+        local report = assert(client:load(options(helper.with(given, { part_bytes = 100000, retry_failed = reason or nil }))))
+        assert.are.same({ 2, 0, 1, 2 }, { report.processed, report.failed, report.retried, #report.jobs })
+        assert.are.equal(2, #records_of(report.results.successful))
+        all_once(2)
+        os.execute("rm -rf " .. path "journal")
+      end
+    end)
+
+    it("and names the jobs of both passes when the second cannot be brought to its end", function()
+      org:fault { path = "successfulResults", after = 1, status = 400, body = '[{"errorCode":"X","message":"no"}]' }
+      local report, err = retried {}
+      assert.is_nil(report)
+      assert.are.equal(2, #err.jobs)
+      for _, info in ipairs(err.jobs) do
+        assert.are.equal("JobComplete", org:job(info.id).state)
+      end
     end)
 
     it("and does without when there are none", function()

@@ -82,6 +82,68 @@ describe("query jobs", function()
     assert.is_nil(helper.content(name .. ".bulkjob-part"))
   end
 
+  describe("have pages that never end", function()
+    local page = require "bulkjob.page"
+    local most = page.MOST_EMPTY
+
+    after_each(function()
+      page.MOST_EMPTY = most
+    end)
+
+    -- So many pages for each of three ways to read, and for an extract.
+    local function endless(count, body, rows)
+      for i = 1, 4 * count do
+        org:fault { path = "/results", status = 200, body = body, headers = { ["Content-Type"] = "text/csv", ["Sforce-Locator"] = "L" .. i,
+          ["Sforce-NumberOfRecords"] = rows } }
+      end
+    end
+
+    local function all_fail(job, what)
+      local function check(err)
+        assert.are.equal("protocol", err.kind)
+        assert.matches(what, err.message)
+      end
+      each_way_fails(function()
+        return job:results()
+      end, check)
+      local name = path()
+      local report, err = client:extract { query = "SELECT Name FROM Account LIMIT 2", file = name, pages = 1 }
+      assert.is_nil(report)
+      check(err)
+      assert.is_nil(helper.content(name))
+      for _, fault in ipairs(org:faults()) do
+        assert.are.equal(0, fault.left)
+      end
+    end
+
+    it("each with rows, more than the job has", function()
+      fill()
+      local job = done "SELECT Name FROM Account LIMIT 2"
+      org:clear_requests()
+      endless(3, '"Name"\n"One"\n', "1")
+      all_fail(job, "rows that the job counts: 2; rows in its results: 3")
+    end)
+
+    it("or without", function()
+      fill()
+      local job = done()
+      page.MOST_EMPTY = 5
+      endless(6, '"Name"\n', "0")
+      all_fail(job, "more than 5 pages without a row")
+    end)
+  end)
+
+  it("are told when the number of rows is no number that there can be", function()
+    fill()
+    local job = done()
+    org:fault { path = "/results", count = -1, headers = { ["Sforce-NumberOfRecords"] = "18446744073709551617" } }
+    each_way_fails(function()
+      return job:results()
+    end, function(err)
+      assert.matches("Sforce%-NumberOfRecords says 18446744073709551617", err.message)
+    end)
+  end)
+
   describe("are created", function()
     it("with one POST over HTTPS, in UploadComplete", function()
       org:set { hold = true }

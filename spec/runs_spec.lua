@@ -447,6 +447,24 @@ describe("a run", function()
       assert.is_nil(core.list_directory(path "journal"))
     end)
 
+    it("and never in the place of the input, or of a directory", function()
+      assert(core.make_directory(path "results"))
+      write("results/failed.csv", csv(1, 3))
+      helper.shell("ln -s results/failed.csv " .. path "a.csv")
+      helper.shell("mkdir -p " .. path "taken/joined.csv")
+      for what, given in pairs {
+        ["failed.csv is the input"] = { file = path "a.csv", results = path "results" },
+        ["a regular file expected"] = { file = path "a.csv", results = path "taken" },
+      } do
+        local report, err = load(given)
+        assert.is_nil(report)
+        assert.matches(what, err.message)
+      end
+      assert.are.equal(csv(1, 3), helper.content(path "results/failed.csv"))
+      assert.are.equal("joined.csv\n", listing "taken")
+      assert.are.equal(0, #org:requests())
+    end)
+
     it("and nothing beside them, without a journal, too", function()
       local report = assert(client:load {
         object = "Account", operation = "insert", rows = { { Name = "One", Ext__c = "E1" }, { Ext__c = "E2" } }, results = path "results",
@@ -566,16 +584,21 @@ describe("a run", function()
       assert(core.make_directory(path "yours"))
       write("yours/thing", "x")
       helper.shell(("mkdir -p %s/log %s; mkfifo %s/log"):format(path "no_file", path "pipe", path "pipe"))
+      assert(core.make_directory(path "cache")) -- names that our files have, too, but no lock of ours beside them
+      write("cache/0123456789abcdef.json", "x")
+      assert(core.make_directory(path "theirs"))
+      write("theirs/lock", "process 17")
       local file = write("a.csv", csv(1, 3))
       for name, what in pairs { notes = "this is a file", ["a.csv"] = "this is a file", mine = "not made by bulkjob", yours = "'thing' is in it",
-        pipe = "not made by bulkjob", no_file = "Is a directory" } do
+        pipe = "not made by bulkjob", no_file = "Is a directory", cache = "'0123456789abcdef.json' is in it", theirs = "'lock' is in it" } do
         local report, err = load { file = file, journal = path(name) }
         assert.is_nil(report)
         assert.matches(what, err.message)
       end
       assert.are.equal("a line without an end", helper.content(path "notes"))
       assert.are.equal(csv(1, 3), helper.content(file))
-      assert.are.same({ "log\n", "thing\n" }, { listing "mine", listing "yours" })
+      assert.are.same({ "log\n", "thing\n", "0123456789abcdef.json\n", "lock\n" },
+        { listing "mine", listing "yours", listing "cache", listing "theirs" })
       assert.are.equal(0, #org:requests())
     end)
 

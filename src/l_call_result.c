@@ -92,7 +92,10 @@ void bj_explain_state(lua_State *L, const struct call *c, int ci)
                         shown);
         lua_setfield(L, -2, "message");
     }
-    if (!c->run.gone) {
+    if (c->run.gone) {
+        lua_pushboolean(L, 1);
+        lua_setfield(L, -2, "not_found");
+    } else {
         lua_pushstring(L, state);
         lua_setfield(L, -2, "state");
         add_reason(L, job);

@@ -298,6 +298,10 @@ static void take_response(lua_State *L, struct call *c, int ci)
             lua_pushboolean(L, 1);
             lua_setfield(L, -2, "contents");
         }
+        if (a.not_found) {
+            lua_pushboolean(L, 1);
+            lua_setfield(L, -2, "not_found");
+        }
         bj_name_job(L, ci);
     }
     bj_report_request(L, c, ci, error);

@@ -45,7 +45,7 @@ end
 local function reuse_job(extract, id)
   local earlier = extract.client:job(id, "query")
   local info, err = earlier:info()
-  check(info or err.status == 404, err)
+  check(info or job.is_gone(earlier, err), err)
   extract.job = info and info.state ~= "Failed" and info.state ~= "Aborted" and earlier or nil
 end
 
@@ -112,7 +112,8 @@ end
 local function resume(extract)
   local this = extract.run
   local last = this.pages[#this.pages]
-  extract.parallel = this.head.plan.parallel
+  -- The listed pages are those without `max_records`, also where only the call at hand has that.
+  extract.parallel = extract.parallel and this.head.plan.parallel
   for i, noted in ipairs(this.pages) do
     extract.fetched[i] = noted
     extract.rows = extract.rows + noted.rows
@@ -130,16 +131,18 @@ local function resume(extract)
 end
 
 -- Refuses what can be refused before there is a job.
-local function check_file(path)
+local function check_file(path, journal)
+  local directory = path:match "^(.+)/[^/]*$" or path:match "^/" or "."
   check(not core.list_directory(path), path .. ": it is a directory")
+  check(not journal or not core.same_file(directory, journal), path .. ": it is in the directory of the journal")
   if not core.is_direct(path) then
-    check(core.can_make(path:match "^(.+)/[^/]*$" or path:match "^/" or "."))
+    check(core.can_make(directory))
   end
 end
 
 local function begin(extract)
   local given, client = extract.options, extract.client
-  check_file(given.file)
+  check_file(given.file, given.journal)
   -- Without a journal all is beside the file, if that is to be a file: it cannot be moved from elsewhere in one step.
   local part, direct = given.file .. ".part", core.is_direct(given.file)
   extract.run = check(run.open {
@@ -148,7 +151,7 @@ local function begin(extract)
   })
   check(token_renewal.sign_in(client))
   local situation = check(extract.run:begin({
-    kind = "extract", org = run.org(client), operation = extract.operation, query = given.query,
+    kind = "extract", org = token_renewal.org(client), operation = extract.operation, query = given.query,
     columnDelimiter = given.columnDelimiter, lineEnding = given.lineEnding, api_version = core.api_version(client),
   }, function()
     return { parallel = extract.parallel }
@@ -171,10 +174,16 @@ local function fetch_all(extract)
     extract.parallel = false -- each page tells where the next one is
     fetch_pages(extract)
   end
-  check(not extract.pool.err, extract.pool.err)
-  check(page.check_total(extract.job, "/results", extract.rows, function()
-    return extract.info
-  end))
+  local ok, err = not extract.pool.err, extract.pool.err
+  if ok then
+    ok, err = page.check_total(extract.job, "/results", extract.rows, function()
+      return extract.info
+    end)
+  end
+  if err and err.wrong_pages then -- a later call must not go on behind these
+    begin_job(extract, extract.job.id)
+  end
+  check(ok, err)
   check(extract.run:note { whole = extract.info })
 end
 

@@ -99,6 +99,19 @@ methods.delete = verb(function(self)
   return run(self, core.delete(self))
 end)
 
+--- Does an error about this job mean that it is gone? Only when the service itself says so, not a proxy, and says it twice: one of its
+--- servers may not know a job that another has made.
+---@param self bulkjob.Job
+---@param err bulkjob.Error
+---@return boolean
+function job.is_gone(self, err)
+  local info, why
+  if err.not_found then
+    info, why = look(self)
+  end
+  return info == nil and why ~= nil and why.not_found == true
+end
+
 --- Lists an error among what failed beside another.
 function job.add_also(err, another)
   err.also = err.also or {}

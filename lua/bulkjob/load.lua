@@ -151,14 +151,18 @@ local function go(load)
   return outcome.report(load)
 end
 
--- What an error leaves, part by part: without a journal nobody else knows it.
+-- What an error leaves, part by part: without a journal nobody else knows it. One of the second pass has listed the jobs of that.
 local function list_jobs(load, err)
-  err.jobs = {}
+  local list = {}
   for _, part in ipairs(load.parts) do
     if part.job then
-      table.insert(err.jobs, { id = part.job, state = part.handle and part.handle.state or nil })
+      list[#list + 1] = { id = part.job, state = part.handle and part.handle.state or nil }
     end
   end
+  for _, entry in ipairs(err.jobs or {}) do
+    list[#list + 1] = entry
+  end
+  err.jobs = list
 end
 
 local function clean_up(load, err)

@@ -981,8 +981,8 @@ changed in between, the job is aborted instead of closed, and the error has the 
 ---`results`, and `wait`.
 ---Default: `false`
 ---@field join? boolean
----Rows whose error holds this text, such as `"UNABLE_TO_LOCK_ROW"`, are loaded once more, and both passes are put together. Needs
----`results`, and `wait`.
+---Rows whose error holds this text, such as `"UNABLE_TO_LOCK_ROW"`, are loaded once more, and both passes are put together. Not where the
+---failed rows may lack values (`report.blank`). Needs `results`, and `wait`.
 ---Default: none
 ---@field retry_failed? string
 ---First look whether the object has the columns.
@@ -1092,8 +1092,8 @@ is [Runs](runs.md).
 ---@field left_open? string[]
 ---Why rows failed, the most frequent cause first. Nil with `wait = false`, and where the failed rows cannot be had.
 ---@field errors? bulkjob.Reason[]
----`true`: the service gave the failed rows back without their values, as it does when the header has other letter cases than the fields.
----Such a `failed.csv` cannot be loaded again.
+---`true`: the service gave the failed rows back without their values, or without those of a column, as it does when the header has other
+---letter cases than the fields. Such a `failed.csv` cannot be loaded again.
 ---@field blank? boolean
 
 ---@class bulkjob.LoadedJob: bulkjob.JobInfo

@@ -53,7 +53,7 @@ local function broken(set, message, more)
   return nil, core.error("protocol", message, fields)
 end
 
--- A page of a query that is not there, or is a page of something else, may come right the next time: so many tries, with such pauses.
+-- A page that is not there, or of a query one of something else, may come right the next time: so many tries, with such pauses.
 local TRIES, PAUSE = 3, 0.2
 
 --- Takes `step(set)`, the answer of which is that of a page, until the page has come right. `let_go`, between two tries, ends what is
@@ -62,7 +62,7 @@ local TRIES, PAUSE = 3, 0.2
 function page.try(set, step, let_go)
   for try = 1, TRIES do
     local ok, err = step(set)
-    local may_come = err and set.job.kind == "query" and (err.status == 404 or err.other_columns)
+    local may_come = err and (err.status == 404 or err.other_columns and set.job.kind == "query")
     if ok or not may_come or try == TRIES then
       return ok, err
     end
@@ -84,6 +84,17 @@ local function explain(set, err)
   return nil, err
 end
 
+--- Pages without a row that may follow each other. A list of pages that never ends has to end somewhere.
+page.MOST_EMPTY = 1000
+
+--- The error of more.
+---@param job bulkjob.Job
+---@return bulkjob.Error
+function page.no_end(job)
+  return core.error("protocol", ("more than %d pages without a row came one behind the other"):format(page.MOST_EMPTY),
+    { job_id = job.id, wrong_pages = true })
+end
+
 --- What the service says of a page that has come: { locator =, records =, rows =, header = }, or nil, err.
 function page.finish(set)
   local facts, err = set.call:result()
@@ -102,19 +113,26 @@ function page.next_locator(set, facts, rows)
   end
   local expected = tonumber(facts.records)
   if rows and expected and rows ~= expected then
-    return broken(set, string.format("a page of results holds %d rows, and Sforce-NumberOfRecords says %d", rows, expected))
+    return broken(set, ("a page of results holds %d rows, and Sforce-NumberOfRecords says %s"):format(rows, facts.records))
   elseif facts.locator == "null" or set.options.single then
     return false
   elseif set.seen[facts.locator] then
-    return broken(set, "the locator " .. facts.locator .. " came twice")
+    return broken(set, "the locator " .. facts.locator .. " came twice", { wrong_pages = true })
   end
   set.seen[facts.locator] = true
+  set.empty_pages = (rows or facts.rows) == 0 and (set.empty_pages or 0) + 1 or 0
+  if set.empty_pages > page.MOST_EMPTY then
+    return nil, page.no_end(set.job)
+  end
   return facts.locator
 end
 
---- Every page repeats the header. One that differs is a page of something else: nil, err.
+--- Every page repeats the header. One that differs is a page of something else: nil, err. Of an ingest job without such rows the service
+--- may send nothing at all.
 function page.check_header(set, header)
-  if set.header and set.header ~= header then
+  if header == "" and set.job.kind == "ingest" then
+    return true
+  elseif set.header and set.header ~= header then
     return broken(set, "a page of results has other columns than the page before it", { other_columns = true })
   end
   set.header = header
@@ -133,6 +151,22 @@ local TOTALS = {
     return info.numberRecordsFailed
   end,
 }
+
+local function wrong_total(job, count, rows)
+  return nil, core.error("protocol", ("rows that the job counts: %d; rows in its results: %d"):format(count, rows),
+    { job_id = job.id, wrong_pages = true })
+end
+
+--- Are these, as far as is known, not more rows than there can be? Pages that never end would fill the disk.
+---@return true|nil ok, bulkjob.Error|nil err
+function page.check_so_far(job, tail, rows)
+  local info = core.job_facts(job).info
+  local total = TOTALS[tail] and info.state == "JobComplete" and TOTALS[tail](info)
+  if total and rows > total then
+    return wrong_total(job, total, rows)
+  end
+  return true
+end
 
 --- Compares the number of rows of a whole resource with what the complete job says. A handle that does not know asks the service, and
 --- so does one that knows something else: that may be older than the rows.
@@ -153,8 +187,7 @@ function page.check_total(job, tail, rows, ask_info)
   end
   local count = fresh.state == "JobComplete" and total(fresh)
   if count and count ~= rows then
-    return nil, core.error("protocol", ("rows that the job counts: %d; rows in its results: %d"):format(count, rows),
-      { job_id = job.id })
+    return wrong_total(job, count, rows)
   end
   return true
 end

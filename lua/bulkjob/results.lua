@@ -227,13 +227,29 @@ local function fail(self, err)
   raise.error(err)
 end
 
+
+-- Adds the rows of a page to those before it. The locator of the page behind it, or nil, err when that must not be asked for.
+local function go_on(self, locator, rows)
+  self.rows_before = self.rows_before + (rows or 0)
+  local ok, err = true, nil
+  if locator then
+    ok, err = page.check_so_far(self.job, self.tail, self.rows_before)
+  end
+  if not ok then
+    return nil, err
+  end
+  return locator
+end
+
 -- Behind the last row of a page: on to the next one, or to the end.
 local function leave_page(self)
   local locator, err = page.next_locator(self, self.facts, self.count)
+  if locator ~= nil then
+    locator, err = go_on(self, locator, self.count)
+  end
   if locator == nil then
     fail(self, err)
   end
-  self.rows_before = self.rows_before + self.count
   close_page(self)
   self.locator = locator
   if not locator then
@@ -357,6 +373,9 @@ local function next_piece(self)
     if facts then
       locator, err = page.next_locator(self, facts)
     end
+    if locator ~= nil then
+      locator, err = go_on(self, locator, facts.rows)
+    end
     if locator == nil then
       return nil, err
     end
@@ -369,7 +388,6 @@ local function next_piece(self)
   end
   if ended then
     self.call, self.locator = nil, locator
-    self.rows_before = self.rows_before + (facts.rows or 0)
     self.ended = not locator
   end
   return piece
@@ -499,8 +517,10 @@ local function save_pages(self, out, append)
     if not saved then
       return nil, err
     end
-    self.locator = saved.next
-    self.rows_before = self.rows_before + (saved.rows or 0)
+    self.locator, err = go_on(self, saved.next, saved.rows)
+    if self.locator == nil then
+      return nil, err
+    end
     append = true
   until not self.locator
   return check_total(self)
@@ -508,9 +528,7 @@ end
 
 -- A pipe or the like gets the text as it comes. `before`: the set whose text is in it already.
 local function pass_on(self, out, before)
-  if before then
-    self.header, self.last_byte = before.header, before.last_byte
-  end
+  self.last_byte = before and before.last_byte
   while true do
     local piece, err = next_chunk(self)
     if not piece then
@@ -527,6 +545,7 @@ end
 local function save_sets(sets, out)
   for i, set in ipairs(sets) do
     local ok, err
+    set.header = i > 1 and sets[i - 1].header or nil
     if out:is_direct() then
       ok, err = pass_on(set, out, sets[i - 1])
     else
@@ -543,7 +562,8 @@ end
 --- is followed; what is no regular file, such as a pipe, is written to as the text comes.
 ---@param sets bulkjob.ResultSet[] at least one
 ---@param path string
----@return true|nil ok, bulkjob.Error|nil err
+---@return true|nil ok
+---@return bulkjob.Error|nil err `other_columns`: the sets have not the same columns in the same order
 function results.save_all(sets, path)
   local out, begun = core.begin_output(path)
   if not out then

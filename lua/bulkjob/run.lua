@@ -12,6 +12,7 @@
 --- Without a journal there is no log, and the files are in a temporary directory that goes at the end.
 local core = require "bulkjob.core"
 local file = require "bulkjob.file"
+local job = require "bulkjob.job"
 
 ---@class bulkjob.Run
 ---@field id string
@@ -79,15 +80,18 @@ local function read_text(directory, last)
   return false
 end
 
--- Refuses a directory that was not made here, before anything in it is touched.
+-- Refuses a directory that was not made here, before anything in it is touched. Names alone say little where there is no log: other
+-- programs have files of such names. But whatever a crash of ours has left without a log, its lock is beside it, and that is empty.
 local function check_directory(path)
   local names, err = core.list_directory(path)
   if not names then
     return nil, err
   end
+  local lock = core.stat(path .. "/lock")
+  local locked = lock and lock.size == 0
   local other
   for _, name in ipairs(names) do
-    other = other or not is_ours(name) and name
+    other = other or not (locked and is_ours(name)) and name
   end
   local mark = "" -- of what is no file, such as a pipe, nothing is read
   if not core.is_direct(path .. "/log") then
@@ -254,13 +258,6 @@ function methods:file(name)
   return self.directory .. "/" .. self.id .. "." .. name
 end
 
---- The org that the client is of: its id, of 15 characters, where the token has it, else the host of its URL.
----@return string|nil org nil as long as nobody has signed in
-function run.org(client)
-  local token, url = core.token(client), core.org(client)
-  return token and token:match("^(00D" .. ("%w"):rep(12) .. ")%w*!") or (token and url and url:match "^%w+://([^/]+)")
-end
-
 local LABELS = {
   { "kind", "the kind of work" }, { "org", "the org" }, { "object", "object" }, { "operation", "operation" },
   { "externalIdFieldName", "externalIdFieldName" }, { "assignmentRuleId", "assignmentRuleId" }, { "query", "query" },
@@ -328,12 +325,13 @@ end
 local function end_job(self, part, left_open)
   local handle = self.client:job(part.job, self.head.identity.kind == "extract" and "query" or "ingest")
   local info, err = handle:info()
-  if info and (info.state == "Open" or not FINAL[info.state] and (self.said.restart or handle.kind == "query")) then
+  local aborting = info and (info.state == "Open" or not FINAL[info.state] and (self.said.restart or handle.kind == "query"))
+  if aborting then
     info, err = handle:abort()
   end
-  if info or err.status == 404 or FINAL[err.state] then
+  if info or job.is_gone(handle, err) or FINAL[err.state] then
     return true
-  elseif is_refused(err) then
+  elseif aborting and is_refused(err) then
     left_open[#left_open + 1] = part.job
     return true
   end

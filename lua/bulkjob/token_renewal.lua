@@ -218,6 +218,28 @@ local function renew(client, auth, way, asking)
   end
 end
 
+-- The org that a token is of, by its 15 characters, or else by the host of a URL.
+local function org_of(token, url)
+  return token:match("^(00D" .. ("%w"):rep(12) .. ")%w*!") or url and url:match "^%w+://([^/]+)"
+end
+
+--- The org that the client is of: its id, of 15 characters, where the token has it, else the host of its URL.
+---@return string|nil org nil as long as nobody has signed in
+function token_renewal.org(client)
+  local token = core.token(client)
+  return token and org_of(token, core.org(client))
+end
+
+-- Why the client cannot go on with this token: its jobs, and what a run has noted, are of the org that it has signed in to. Nil: it can.
+local function check_org(client, token, url)
+  local before = token_renewal.org(client)
+  local now = before and type(token) == "string" and org_of(token, url or core.org(client))
+  if now and now ~= before and now:find "^00D" == before:find "^00D" then
+    return core.error("auth", ("the auth source has signed in to another org, %s, and this client is of %s: make a client for each org")
+      :format(now, before))
+  end
+end
+
 --- Gets the client a token that the call `this` was not refused with yet, or ends the call.
 function token_renewal.get_token(client, this, way)
   local auth = core.client_option(client, "auth")
@@ -226,11 +248,15 @@ function token_renewal.get_token(client, this, way)
   if answer then
     -- Where the user says where the org is, a source of ours only says who asks.
     local url = not (source and core.org(client)) and answer.instance_url or nil
-    local good, why = pcall(core.set_token, client, answer.access_token, url)
+    local good, why
+    err = check_org(client, answer.access_token, url)
+    if not err then
+      good, why = pcall(core.set_token, client, answer.access_token, url)
+    end
     if good then
       return
     end
-    err = core.error("auth", (tostring(why):gsub("^bulkjob%.client: ", "")))
+    err = err or core.error("auth", (tostring(why):gsub("^bulkjob%.client: ", "")))
     if source and source.held == answer then
       source.held = nil
     end

@@ -143,7 +143,7 @@ local function print_report(report, options)
   print_jobs(report)
   print_errors(report.errors or {})
   if report.blank then
-    output.line(wrap("failed.csv holds no values, for the service gave none back: it cannot be loaded again. The names in the header may "
+    output.line(wrap("failed.csv lacks values that the service did not give back: it cannot be loaded again. The names in the header may "
       .. "be in another case than those of the fields; --describe tells", 0))
   end
   if report.failed > 0 and not report.results then

@@ -2,6 +2,7 @@
 local core = require "bulkjob.core"
 local links = require "bulkjob.extract.links"
 local results = require "bulkjob.results"
+local check_so_far = require("bulkjob.page").check_so_far
 local wait = require "bulkjob.wait"
 
 local file = {}
@@ -94,6 +95,9 @@ local function put_together(extract)
       extract.rows = extract.rows + page.rows
       extract.head = extract.head + 1
       page.header, page.path = nil, nil
+      if page.next then
+        ok, err = check_so_far(extract.job, "/results", extract.rows)
+      end
       page = extract.fetched[extract.head]
     end
   end

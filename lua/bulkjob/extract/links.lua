@@ -1,5 +1,6 @@
 --- Which page comes next: by the links that the service gives for all of them, or by what each page says of the one behind it.
 local core = require "bulkjob.core"
+local page_of_results = require "bulkjob.page"
 local pages = require "bulkjob.pages"
 local task = require "bulkjob.task"
 
@@ -45,10 +46,14 @@ function links.follow(extract)
   elseif not page.next then
     extract.complete = true
   elseif extract.seen[page.next] then
-    return nil, core.error("protocol", "the locator " .. page.next .. " came twice", { job_id = extract.job.id })
+    return nil, core.error("protocol", "the locator " .. page.next .. " came twice", { job_id = extract.job.id, wrong_pages = true })
   else
     extract.seen[page.next] = true
     extract.locators[last + 1] = page.next
+    extract.empty_pages = page.rows == 0 and (extract.empty_pages or 0) + 1 or 0
+    if extract.empty_pages > page_of_results.MOST_EMPTY then
+      return nil, page_of_results.no_end(extract.job)
+    end
   end
   links.wake(extract)
   return true

@@ -4,9 +4,10 @@ local core = require "bulkjob.core"
 local csv = require "bulkjob.csv"
 local describe = require "bulkjob.describe"
 local files = require "bulkjob.load.files"
-local run = require "bulkjob.run"
 local source = require "bulkjob.source"
+local token_renewal = require "bulkjob.token_renewal"
 local wait = require "bulkjob.wait"
+local yieldable = require "bulkjob.yieldable"
 
 local input = {}
 
@@ -78,27 +79,55 @@ function input.open(load)
   end
   load.facts = facts
   return {
-    kind = "load", org = run.org(load.client), object = options.object, operation = options.operation,
+    kind = "load", org = token_renewal.org(load.client), object = options.object, operation = options.operation,
     externalIdFieldName = options.externalIdFieldName, assignmentRuleId = options.assignmentRuleId,
     columnDelimiter = facts.columnDelimiter, lineEnding = facts.lineEnding, size = facts.bytes, content = facts.sha256,
   }
 end
 
+-- Looks through the bytes of a part with the header before them. The facts, or nil, err.
+local function check_part(load, part, part_bytes)
+  local source_file = files.check(core.open_input(load.file))
+  local at = 0
+  local facts, err = csv.check(function()
+    at = at + 1
+    local from = part.first - 1 + (at - 2) * PIECE
+    if at == 1 then
+      return load.header
+    end
+    return source_file:read(math.min(PIECE, math.max(0, part.last - from)), from)
+  end, { part_bytes = part_bytes, delimiter = load.plan.columnDelimiter }, wait.yielder(load.client))
+  source_file:close()
+  return facts, err
+end
+
 --- Cuts a part once more.
 ---@return { first: integer, last: integer, records: integer, digest: string }[]
 function input.cut(load, part)
-  local source_file = files.check(core.open_input(load.file))
-  local at = 0
-  local facts = files.check(csv.check(function()
-    at = at + 1
-    local from = part.first - 1 + (at - 2) * PIECE
-    return at == 1 and load.header or source_file:read(math.min(PIECE, math.max(0, part.last - from)), from)
-  end, { part_bytes = load.part_bytes, delimiter = load.plan.columnDelimiter }, wait.yielder(load.client)))
-  source_file:close()
+  local facts = files.check(check_part(load, part, load.part_bytes))
   for _, piece in ipairs(facts.parts) do
     piece.first, piece.last = piece.first + part.first - 1 - #load.header, piece.last + part.first - 1 - #load.header
   end
   return facts.parts
+end
+
+--- Raises an error if the input is no longer what was loaded. Each part was compared while it went up, but not since.
+function input.check_unchanged(load)
+  local stat = not load.is_spooled and files.check(core.stat(load.file))
+  if not stat then
+    return
+  end
+  local same = stat.size == load.facts.bytes
+  for _, part in ipairs(same and load.parts or {}) do
+    local facts, err = check_part(load, part)
+    if err and err.kind ~= "csv" then -- it cannot be read
+      error(err, 0)
+    end
+    same = same and facts ~= nil and facts.parts[1] ~= nil and facts.parts[1].digest == part.digest
+  end
+  if not same then
+    error(core.error("io", load.file .. ": it was changed since it was checked", { code = "CONTENT_CHANGED" }), 0)
+  end
 end
 
 -- The service finds a field in any letter case, and then gives its values back empty in results.
@@ -156,10 +185,11 @@ local function check_column(load, description, name, look_up)
   return check_case(name, field.name)
 end
 
--- Does the object have the columns? True, or nil, err. Raises what the service answers.
-local function compare_describe(load)
+-- What is wrong with the first of these columns that the object does not have, or not spelt so, and its name; or nil. Raises what the
+-- service answers.
+local function find_wrong_column(load, names)
   if load.options.object:find "[^%w_]" then
-    return nil, core.error("csv", "'" .. load.options.object .. "' is no name of an object")
+    return "'" .. load.options.object .. "' is no name of an object"
   end
   local known = {}
   local function look_up(object)
@@ -167,15 +197,37 @@ local function compare_describe(load)
     return known[object:lower()]
   end
   local description = look_up(load.options.object)
-  for _, name in ipairs(load.facts.columns) do
+  for _, name in ipairs(names) do
     local problem = check_column(load, description, name, look_up)
     if problem then
-      local err = core.error("csv", (load.options.file or "rows") .. ": line 1: " .. problem)
-      err.line, err.column = 1, name
-      return nil, err
+      return problem, name
     end
   end
-  return true
+end
+
+-- Does the object have the columns? True, or nil, err.
+local function compare_describe(load)
+  local problem, name = find_wrong_column(load, load.facts.columns)
+  if not problem then
+    return true
+  elseif not name then
+    return nil, core.error("csv", problem)
+  end
+  local err = core.error("csv", (load.options.file or "rows") .. ": line 1: " .. problem)
+  err.line, err.column = 1, name
+  return nil, err
+end
+
+--- Does the service surely give back the values of these columns? Of those that are spelt as its fields are. When it does not say how
+--- that is, nobody knows.
+---@param names string[]
+---@return boolean
+function input.comes_back(load, names)
+  local good, problem = yieldable.pcall(find_wrong_column, load, names)
+  if not good and not (core.is_error(problem) and problem.kind ~= "cancelled") then
+    error(problem, 0)
+  end
+  return problem == nil
 end
 
 -- The guide, Limits: a batch has 10,000 rows, and is what the day's limit counts. A request for each step of a job, and some for

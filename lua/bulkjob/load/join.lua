@@ -61,9 +61,19 @@ local function split(this)
       end)
     end
   end)
+  local columns = this.columns
+  local all_compared = #columns == #this.compared.input
   with_buckets(this, "rows", files.create, function(rows)
-    walk(this, this.file, this.compared.input, function(_, class, values, bucket)
-      rows[bucket].write(core.json_encode { class, core.json_encode(values) } .. "\n")
+    walk(this, this.file, this.compared.input, function(row, class, values, bucket)
+      local whole
+      if not all_compared then
+        whole = {}
+        for i, name in ipairs(columns) do
+          whole[i] = row[name]
+        end
+        whole = core.json_encode(whole)
+      end
+      rows[bucket].write(core.json_encode { class, core.json_encode(values), whole } .. "\n")
     end)
   end)
 end
@@ -75,7 +85,7 @@ local function read_bucket(this, kind, i)
   for text in file.line do
     local line = core.json_decode(text)
     local class = line[1]
-    local one = { text = line[2], values = core.json_decode(line[2]), line = text }
+    local one = { text = line[2], values = core.json_decode(line[2]), whole = line[3], line = text }
     all[#all + 1] = one
     classes[class] = classes[class] or {}
     table.insert(classes[class], one)

@@ -163,7 +163,7 @@ end
 
 local function are_the_same(rows)
   for _, row in ipairs(rows) do
-    if row.text ~= rows[1].text then
+    if row.text ~= rows[1].text or row.whole ~= rows[1].whole then
       return false
     end
   end
@@ -191,7 +191,8 @@ local function assign(rows, outcomes, steps, at)
 end
 
 --- Gives rows of one class their outcomes: sets `row.outcome`, or leaves it nil where no outcome is surely that of the row.
----@param rows { text: string, values: string[] }[] `text`: the same for the same values, and for no others
+---@param rows { text: string, values: string[], whole: string|nil }[] `text`: the same for the same values, and for no others; `whole`:
+---  where rows have columns that are not compared, the same with those
 ---@param outcomes { text: string, values: string[] }[] those of the class
 ---@param key integer|nil the place of the key among the values
 ---@param exact_columns fun(): boolean[]|nil which values the service gives back as they were sent, if that is known; asked for only

@@ -3,6 +3,7 @@ local columns = require "bulkjob.load.columns"
 local core = require "bulkjob.core"
 local file = require "bulkjob.file"
 local files = require "bulkjob.load.files"
+local input = require "bulkjob.load.input"
 local join = require "bulkjob.load.join"
 local outfile = require "bulkjob.outfile"
 local reasons = require "bulkjob.load.reasons"
@@ -33,22 +34,11 @@ function outcome.open(load)
   end
   for _, name in ipairs(ALL) do
     local path = directory .. "/" .. name .. ".csv"
-    files.check(not core.is_direct(path), path .. ": a regular file expected")
+    files.check(not core.is_direct(path) and not core.list_directory(path), path .. ": a regular file expected")
+    files.check(not source or not core.same_file(path, source), "results: " .. path .. " is the input")
   end
   load.results_lock = files.check(core.lock(directory .. "/."))
   files.check(core.can_make(directory))
-end
-
--- A header has at most 32,000 characters (the guide, Prepare CSV Files), of at most four bytes, and quotes.
-local HEADER_BYTES = 256 * 1024
-
--- The names in the header of a file.
-local function read_columns(path)
-  local check = core.csv_check {}
-  check:feed(files.check(file.read(path, 1, HEADER_BYTES)))
-  local names = check:facts().columns
-  check:close()
-  return files.check(names, core.error("protocol", path .. ": no header"))
 end
 
 local NAMES = { "successful", "failed", "unprocessed" }
@@ -72,8 +62,26 @@ local function first_file(load, name)
   return load.run:file("first." .. name .. ".csv")
 end
 
+-- Sets that have not the same columns in the same order.
+local function save_apart(load, sets, path)
+  local paths = {}
+  for i, set in ipairs(sets) do
+    paths[i] = path .. "." .. i
+    local ok, err = results.save_all({ set }, paths[i])
+    if not ok then
+      return nil, err
+    end
+  end
+  files.merge(load.client, paths, path, load.plan)
+  for _, from in ipairs(paths) do
+    core.remove(from)
+  end
+  return true
+end
+
 local function save(load, name)
   local path, sets = first_file(load, name), {}
+  core.remove(path) -- it may be of a part whose results were lost since
   for _, part in ipairs(load.parts) do
     if not part.lost then
       local handle = part.handle or load.client:job(part.job, "ingest")
@@ -82,6 +90,9 @@ local function save(load, name)
   end
   if sets[1] then
     local ok, err = results.save_all(sets, path)
+    if err and err.other_columns then
+      ok, err = save_apart(load, sets, path)
+    end
     if not ok then
       return nil, err
     end
@@ -108,7 +119,7 @@ local function fetch_all(load)
     local ok, err = save(load, name)
     if not ok then
       for _, part in ipairs(load.parts) do
-        if err.status == 404 and part.job == err.job_id and not part.lost then
+        if err.not_found and part.job == err.job_id and not part.lost then
           part.lost = true
           return fetch_all(load)
         end
@@ -169,13 +180,35 @@ local function fetch(load)
   return paths
 end
 
--- Loads once more what failed for a reason that may be gone, and puts both passes together: a run inside the run.
+-- Have these rows of results all that was sent? `names`: of all their columns; `empty`: of those without a value in any row.
+local function are_complete(load, names, empty)
+  local there = {}
+  for _, name in ipairs(names) do
+    there[name:lower()] = true
+  end
+  for _, name in ipairs(columns.to_load(load.plan.columns)) do
+    if not there[name:lower()] then
+      return false
+    end
+  end
+  return not empty[1] or input.comes_back(load, empty)
+end
+
+-- Loads once more what failed for a reason that may be gone, and puts both passes together: a run inside the run. Which rows these are
+-- is noted, for a later call may name another reason, or none.
 local function retry_failed(load, sums, paths)
-  local options = load.options
+  local options, noted = load.options, load.run.said.second
   local again, kept = load.run:file "again.csv", load.run:file "kept.csv"
-  local count = second_pass.split(load.client, paths.failed, read_columns(paths.failed), load.plan, options.retry_failed, again, kept)
-  sums.retried = count
-  if count == 0 then
+  local names = files.read_header(paths.failed, load.plan.columnDelimiter)
+  local text = noted and noted.text or options.retry_failed
+  local count, empty = second_pass.split(load.client, paths.failed, names, load.plan, text, again, kept)
+  if not noted then
+    noted = { text = text, blank = count > 0 and not are_complete(load, names, empty) }
+    files.check(load.run:note { second = noted })
+  end
+  sums.blank = noted.blank or nil
+  sums.retried = noted.blank and 0 or count
+  if sums.retried == 0 then
     return paths
   end
   local second = files.check(load.client:load {
@@ -186,7 +219,7 @@ local function retry_failed(load, sums, paths)
   local merged = {}
   for name, path in pairs(paths) do
     merged[name] = load.run:file(name .. ".csv")
-    second_pass.merge(load.client, name == "failed" and kept or path, second.results[name], merged[name])
+    files.merge(load.client, { name == "failed" and kept or path, second.results[name] }, merged[name], load.plan)
   end
   for _, info in ipairs(second.jobs) do
     sums.jobs[#sums.jobs + 1] = info
@@ -210,16 +243,18 @@ local function join_results(load, paths)
   local options = load.options
   local path, result_columns = load.run:file "joined.csv", {}
   for name, from in pairs(paths) do
-    result_columns[name] = read_columns(from)
+    result_columns[name] = files.read_header(from, load.plan.columnDelimiter)
   end
-  files.check(join.files {
-    client = load.client, file = load.file, columns = read_columns(load.file), key = options.externalIdFieldName or KEYS[options.operation],
+  local ok, err = join.files {
+    client = load.client, file = load.file, columns = load.plan.columns, key = options.externalIdFieldName or KEYS[options.operation],
     delimiter = load.plan.columnDelimiter, line_ending = load.plan.lineEnding, records = load.plan.records, results = paths,
     result_columns = result_columns, path = path,
     exact_columns = function(names)
       return (types.exact(load.client, options.object, names))
     end,
-  })
+  }
+  input.check_unchanged(load) -- whatever came of it
+  files.check(ok, err)
   paths.joined = path
 end
 
@@ -228,7 +263,7 @@ local function tell_reasons(load, sums, paths)
   local tally = reasons.new()
   files.walk(load.client, paths.failed, load.plan.columnDelimiter, tally.add)
   sums.errors = tally.list()
-  sums.blank = tally.is_blank or nil
+  sums.blank = sums.blank or tally.is_blank or nil
   if sums.uncounted then
     sums.failed = tally.count
     sums.processed = tally.count + count_rows(load, paths.successful)
@@ -302,8 +337,10 @@ local function publish(load, going_on)
   -- A relative path may lead elsewhere by now.
   local directory = core.list_directory(noted.directory) and noted.directory or load.options.results
   for _, name in ipairs(ALL) do
-    if not noted.files[name] or core.stat(load.run:file(noted.files[name].name)) then
-      core.remove(directory .. "/" .. name .. ".csv")
+    local path = directory .. "/" .. name .. ".csv"
+    local is_to_come = not noted.files[name] or core.stat(load.run:file(noted.files[name].name))
+    if is_to_come and not core.list_directory(path) then
+      core.remove(path)
     end
   end
   noted.report.results, noted.report.resumed = {}, load.resumed
@@ -321,7 +358,7 @@ end
 local function assemble(load)
   local paths = fetch(load)
   local sums = sum_up(load)
-  if load.options.retry_failed then
+  if load.options.retry_failed or load.run.said.second then
     paths = retry_failed(load, sums, paths)
   end
   tell_reasons(load, sums, paths)

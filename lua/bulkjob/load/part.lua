@@ -1,23 +1,24 @@
 --- One part of a load, from create to the end of its job. What to do is decided in next_step; here it is done.
 local core = require "bulkjob.core"
+local job = require "bulkjob.job"
 local next_step = require "bulkjob.load.next_step"
 
 local part_of_load = {}
-
--- What a job is found to be by a request that failed: what next_step.after takes, or nil where nobody can say.
-local function found_by(err)
-  if err.status == 404 then
-    return { gone = true }
-  elseif err.state then
-    return { state = err.state }
-  end
-end
 
 local function handle_of(load, part)
   if not part.handle or part.handle.id ~= part.job then
     part.handle = load.client:job(part.job, "ingest")
   end
   return part.handle
+end
+
+-- What a job is found to be by a request that failed: what next_step.after takes, or nil where nobody can say.
+local function found_by(load, part, err)
+  if job.is_gone(handle_of(load, part), err) then
+    return { gone = true }
+  elseif err.state then
+    return { state = err.state }
+  end
 end
 
 local actions = {}
@@ -54,14 +55,14 @@ function actions.close(load, part)
   elseif err.contents then
     return { contents = true }
   end
-  local found = found_by(err)
+  local found = found_by(load, part, err)
   return found and found.state ~= "Open" and found or nil, err
 end
 
 function actions.read(load, part)
   local info, err = handle_of(load, part):info()
   if not info then
-    return found_by(err), err
+    return found_by(load, part, err), err
   end
   return { state = info.state, processed = info.numberRecordsProcessed }
 end
@@ -76,10 +77,12 @@ function actions.abort(load, part)
     return actions.read(load, part)
   elseif info then
     return { state = info.state }
-  elseif err.kind == "api" and not err.in_doubt and not found_by(err) and (err.status or 500) < 500 then
+  end
+  local found = found_by(load, part, err)
+  if not found and err.kind == "api" and not err.in_doubt and not err.not_found and (err.status or 500) < 500 then
     return { refused = true }
   end
-  return found_by(err), err
+  return found, err
 end
 
 function actions.wait(load, part)
@@ -87,7 +90,7 @@ function actions.wait(load, part)
     part.info = seen
   end }
   if not info then
-    return err.status == 404 and { gone = true } or nil, err
+    return job.is_gone(handle_of(load, part), err) and { gone = true } or nil, err
   end
   return { state = info.state }
 end

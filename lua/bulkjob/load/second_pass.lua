@@ -1,8 +1,6 @@
 --- The failed rows of a load that may do better the second time, such as those that met a lock.
 local columns = require "bulkjob.load.columns"
-local core = require "bulkjob.core"
 local files = require "bulkjob.load.files"
-local wait = require "bulkjob.wait"
 
 local second_pass = {}
 
@@ -16,38 +14,27 @@ local second_pass = {}
 ---@param again string path
 ---@param kept string path
 ---@return integer count of rows to be loaded again
+---@return string[] empty the columns in which none of them has a value
 function second_pass.split(client, failed, names, format, pattern, again, kept)
   local first, rest = files.new_writer(again, columns.to_load(names), format), files.new_writer(kept, names, format)
-  local count = 0
+  local count, empty, filled = 0, {}, {}
   files.walk(client, failed, format.columnDelimiter, function(row)
     if (row.sf__Error or ""):find(pattern, 1, true) then
       count = count + 1
       first.add(row)
+      for name, value in pairs(row) do
+        filled[name] = filled[name] or value ~= ""
+      end
     else
       rest.add(row)
     end
   end)
   first.close()
   rest.close()
-  return count
-end
-
---- Writes `first` and, without its header, `second` to `path`. Raises an error table.
-function second_pass.merge(client, first, second, path)
-  local out = files.begin(path)
-  files.check(core.end_last_line(first))
-  for _, from in ipairs { first, second } do
-    local file = files.open(from)
-    if from == second then
-      file.line()
-    end
-    for piece in file.piece do
-      out.write(piece)
-      wait.yield(client)
-    end
-    file.close()
+  for _, name in ipairs(columns.to_load(names)) do
+    empty[#empty + 1] = not filled[name] and name or nil
   end
-  out.publish()
+  return count, empty
 end
 
 return second_pass
