@@ -227,7 +227,6 @@ local function fail(self, err)
   raise.error(err)
 end
 
-
 -- Adds the rows of a page to those before it. The locator of the page behind it, or nil, err when that must not be asked for.
 local function go_on(self, locator, rows)
   self.rows_before = self.rows_before + (rows or 0)
