@@ -52,7 +52,7 @@ function M.open(path, keep)
   if C.sqlite3_open(path, out) ~= 0 then
     error("cannot open " .. path)
   end
-  local self = setmetatable({ handle = out[0], statements = {}, count = 0, walks = {} }, Database)
+  local self = setmetatable({ handle = out[0], statements = {}, count = 0, walks = {}, endings = 0 }, Database)
   self:run "PRAGMA synchronous = OFF"
   self:run "PRAGMA locking_mode = EXCLUSIVE"
   self:run(keep and "PRAGMA journal_mode = WAL" or "PRAGMA journal_mode = MEMORY")
@@ -183,8 +183,9 @@ function Database:rows(sql, params)
   end, finish
 end
 
---- Ends all walks. A table that somebody walks through cannot be dropped.
+--- Ends all walks. A table that somebody walks through cannot be dropped. `endings` counts how often that was done.
 function Database:finish_rows()
+  self.endings = self.endings + 1
   for finish in pairs(self.walks) do
     finish()
   end

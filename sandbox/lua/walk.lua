@@ -91,6 +91,7 @@ end
 -- Each piece is sorted by itself, and then they are merged.
 local function sorted(plan, pause)
   local heads, all = nil, {}
+  local endings = records.db.endings
   local function finish()
     for _, one in ipairs(all) do
       one.finish()
@@ -111,6 +112,9 @@ local function sorted(plan, pause)
         push(all[#all])
         pause()
       end
+    end
+    if records.db.endings ~= endings then
+      return nil -- the rows at hand are of an org that was emptied since
     end
     local top = heads.n > 0 and heads:pop()
     local row = top and top.row
