@@ -579,6 +579,23 @@ describe("signing in", function()
       assert.are.equal("cancelled", err.kind)
     end)
 
+    it("is of no use to a client that is closed as it comes: cancelled", function()
+      local another, err
+      local first = client_with(source, { on_event = function(event)
+        if event.type == "request" and event.url:find("oauth2/token", 1, true) then
+          another:close()
+        end
+      end })
+      another = client_with(source)
+      first:spawn(first.limits, first)
+      first:spawn(function()
+        err = select(2, another:limits())
+      end)
+      assert(first:run())
+      assert.are.equal("cancelled", err.kind)
+      first:close()
+    end)
+
     it("comes to the other tasks when the one that went for it is cancelled", function()
       org:fault { path = "oauth2/token", stall = 1 }
       local begun = false

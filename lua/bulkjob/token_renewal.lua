@@ -245,7 +245,7 @@ function token_renewal.get_token(client, this, way)
   local auth = core.client_option(client, "auth")
   local source = sources[auth]
   local answer, err = renew(client, auth, way, this)
-  if answer then
+  if answer and is_open(client) then -- it may have been closed as the token came
     -- Where the user says where the org is, a source of ours only says who asks.
     local url = not (source and core.org(client)) and answer.instance_url or nil
     local good, why
