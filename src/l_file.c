@@ -149,16 +149,24 @@ static int fail_output(lua_State *L, int i, int why)
     return fail(L, lua_tostring(L, -1), why);
 }
 
-/* core.begin_output(path) -> output | nil, err: a file that is being written (files.h); when it is collected, it is
- * discarded */
-static int begin_output(lua_State *L)
+/* Pushes an output for the path at 1, the only argument, without a file yet. */
+static struct output *push_output(lua_State *L)
 {
-    const char *path = luaL_checkstring(L, 1);
+    luaL_checkstring(L, 1);
     lua_settop(L, 1);
     struct output *o = bj_new_object(L, OUTPUT_CLASS, sizeof *o);
     o->fd = -1;
     lua_pushvalue(L, 1);
     bj_keep(L, 2, "path");
+    return o;
+}
+
+/* core.begin_output(path) -> output | nil, err: a file that is being written (files.h); when it is collected, it is
+ * discarded */
+static int begin_output(lua_State *L)
+{
+    struct output *o = push_output(L);
+    const char *path = lua_tostring(L, 1);
     int why = output_begin(o, path);
     return why ? fail(L, path, why) : 1;
 }
@@ -167,13 +175,9 @@ static int begin_output(lua_State *L)
  * however it ends. One that is there is emptied. */
 static int create_output(lua_State *L)
 {
-    const char *path = luaL_checkstring(L, 1);
+    struct output *o = push_output(L);
+    const char *path = lua_tostring(L, 1);
     int why;
-    lua_settop(L, 1);
-    struct output *o = bj_new_object(L, OUTPUT_CLASS, sizeof *o);
-    o->fd = -1;
-    lua_pushvalue(L, 1);
-    bj_keep(L, 2, "path");
     o->fd = file_open_own(path, 0666, &why);
     o->direct = true;
     if (o->fd >= 0 && ftruncate(o->fd, 0) != 0)

@@ -5,8 +5,8 @@ local options = {}
 options.DELIMITERS = { "BACKQUOTE", "CARET", "COMMA", "PIPE", "SEMICOLON", "TAB" }
 options.LINE_ENDINGS = { "LF", "CRLF" }
 
--- Up to here a number of Lua is a whole number, and can be written as one.
-local MOST = 2 ^ 53
+--- Up to here a number of Lua is a whole number, and can be written as one.
+options.MOST_WHOLE = 2 ^ 53
 
 -- Kinds of values that are no types of Lua: their type, what they are called, and which values of the type they are.
 local KINDS = {
@@ -14,7 +14,7 @@ local KINDS = {
     return value ~= ""
   end },
   count = { "number", "a whole number from 1 on", function(value)
-    return value >= 1 and value % 1 == 0 and value <= MOST
+    return value >= 1 and value % 1 == 0 and value <= options.MOST_WHOLE
   end },
   seconds = { "number", "a number of seconds", function(value)
     return value >= 0

@@ -87,12 +87,17 @@ end
 --- Pages without a row that may follow each other. A list of pages that never ends has to end somewhere.
 page.MOST_EMPTY = 1000
 
---- The error of more.
----@param job bulkjob.Job
----@return bulkjob.Error
-function page.no_end(job)
-  return core.error("protocol", ("more than %d pages without a row came one behind the other"):format(page.MOST_EMPTY),
-    { job_id = job.id, wrong_pages = true })
+--- Counts the pages without a row that came one behind the other: nil, err when they are too many.
+---@param at { job: bulkjob.Job, empty_pages: integer|nil } who goes from page to page
+---@param rows integer|nil of the page that has come
+---@return true|nil ok, bulkjob.Error|nil err
+function page.count_empty(at, rows)
+  at.empty_pages = rows == 0 and (at.empty_pages or 0) + 1 or 0
+  if at.empty_pages > page.MOST_EMPTY then
+    return nil, core.error("protocol", ("more than %d pages without a row came one behind the other"):format(page.MOST_EMPTY),
+      { job_id = at.job.id, wrong_pages = true })
+  end
+  return true
 end
 
 --- What the service says of a page that has come: { locator =, records =, rows =, header = }, or nil, err.
@@ -120,11 +125,8 @@ function page.next_locator(set, facts, rows)
     return broken(set, "the locator " .. facts.locator .. " came twice", { wrong_pages = true })
   end
   set.seen[facts.locator] = true
-  set.empty_pages = (rows or facts.rows) == 0 and (set.empty_pages or 0) + 1 or 0
-  if set.empty_pages > page.MOST_EMPTY then
-    return nil, page.no_end(set.job)
-  end
-  return facts.locator
+  local ok, err = page.count_empty(set, rows or facts.rows)
+  return ok and facts.locator, err
 end
 
 --- Every page repeats the header. One that differs is a page of something else: nil, err. Of an ingest job without such rows the service

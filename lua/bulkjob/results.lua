@@ -230,12 +230,11 @@ end
 -- Adds the rows of a page to those before it. The locator of the page behind it, or nil, err when that must not be asked for.
 local function go_on(self, locator, rows)
   self.rows_before = self.rows_before + (rows or 0)
-  local ok, err = true, nil
   if locator then
-    ok, err = page.check_so_far(self.job, self.tail, self.rows_before)
-  end
-  if not ok then
-    return nil, err
+    local ok, err = page.check_so_far(self.job, self.tail, self.rows_before)
+    if not ok then
+      return nil, err
+    end
   end
   return locator
 end

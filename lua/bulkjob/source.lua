@@ -12,9 +12,6 @@ local NAMED_ROWS = 100
 local SHARED = { rows = 8, bytes = 16 * 1024 }
 local ALONE = { rows = 1000, bytes = 1024 * 1024 }
 
--- Up to here a number of Lua is a whole number.
-local MOST = 2 ^ 53
-
 local FORMS = {
   file = { file = "string", first = "number", last = "number", header = "string", digest = "string" },
   rows = { rows = "table or function", columns = "table" },
@@ -24,7 +21,7 @@ local function check_fields(s, form)
   options.check("source", s, FORMS[form], { form }, 0)
   for _, key in ipairs { "first", "last" } do
     local value = s[key] or 1
-    if not (value % 1 == 0 and math.abs(value) <= MOST) then
+    if not (value % 1 == 0 and math.abs(value) <= options.MOST_WHOLE) then
       error("bulkjob: source: " .. key .. ": a whole number of bytes expected, got " .. tostring(value), 0)
     end
   end

@@ -1,16 +1,14 @@
 --- The command line: what there is, and what it means.
 local argparse = require "argparse"
 local bulkjob = require "bulkjob"
+local MOST_WHOLE = require("bulkjob.options").MOST_WHOLE
 
 local FACTORS = { [""] = 1, k = 1e3, M = 1e6, G = 1e9 }
-
--- Beyond it not every number is a whole one.
-local MOST_BYTES = 2 ^ 53
 
 local function size(text)
   local number, unit = text:match "^(%d+)([kMG]?)$"
   local bytes = number and tonumber(number) * FACTORS[unit]
-  if not bytes or bytes < 1 or bytes > MOST_BYTES then
+  if not bytes or bytes < 1 or bytes > MOST_WHOLE then
     return nil, "'" .. text .. "' is no size, such as 500k, 100M or 100000000"
   end
   return bytes

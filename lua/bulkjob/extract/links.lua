@@ -1,6 +1,6 @@
 --- Which page comes next: by the links that the service gives for all of them, or by what each page says of the one behind it.
 local core = require "bulkjob.core"
-local page_of_results = require "bulkjob.page"
+local count_empty = require("bulkjob.page").count_empty
 local pages = require "bulkjob.pages"
 local task = require "bulkjob.task"
 
@@ -50,9 +50,9 @@ function links.follow(extract)
   else
     extract.seen[page.next] = true
     extract.locators[last + 1] = page.next
-    extract.empty_pages = page.rows == 0 and (extract.empty_pages or 0) + 1 or 0
-    if extract.empty_pages > page_of_results.MOST_EMPTY then
-      return nil, page_of_results.no_end(extract.job)
+    local ok, err = count_empty(extract, page.rows)
+    if not ok then
+      return nil, err
     end
   end
   links.wake(extract)

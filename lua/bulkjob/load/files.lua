@@ -19,8 +19,7 @@ end
 
 --- Opens a file of the run.
 ---@param path string
----@return { line: (fun(): string|nil), piece: (fun(): string|nil), close: fun() } `line` gives the next line without its end, `piece` the
----  next few bytes; nil at the end
+---@return { line: (fun(): string|nil), close: fun() } `line` gives the next line without its end; nil at the end
 function files.open(path)
   local input = files.check(core.open_input(path))
   local text, at = "", 1 -- what has been read, and where in it that begins which was not given yet
@@ -47,13 +46,6 @@ function files.open(path)
       local line = text:sub(at, stop - 1)
       at = stop + 1
       return before and table.concat(before) .. line or line
-    end,
-    piece = function()
-      if at <= #text or read() then
-        local piece = text:sub(at)
-        at = #text + 1
-        return piece
-      end
     end,
     close = function()
       input:close()
