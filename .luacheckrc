@@ -25,3 +25,4 @@ files["examples/in_neovim.lua"] = { read_globals = { "vim" } }
 files["tools"] = { std = "lua54" }
 files["standalone"] = { std = "lua54" }
 files["spec/oom"] = { globals = { "arm", "disarm" } }
+files["spec/host/loading.lua"] = { globals = { "coroutine", "ngx" } }

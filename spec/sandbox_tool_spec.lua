@@ -4,6 +4,7 @@ local cjson = require "cjson"
 local control = require "sandbox.control"
 local helper = require "spec.helper"
 local lfs = require "lfs"
+local programs = require "spec.programs"
 local server = require "spec.server"
 local socket = require "socket"
 
@@ -514,5 +515,19 @@ describe("the sandbox as a tool", function()
     assert.are.same({}, org:faults())
     assert.are.equal("", org:errors())
     org:stop()
+  end)
+
+  -- See sandbox/lua/jobs.lua: with the LuaJIT of Debian 12 such a function may break the garbage collector.
+  it("and the library call no function while a module is loaded that sets locals of the module", function()
+    for dir, paths in pairs {
+      ["sandbox/lua"] = "env -u LUA_CPATH LUA_PATH='sandbox/lua/?.lua;;'",
+      lua = "env " .. programs.luajit_environment(),
+    } do
+      local out, status = helper.shell(([[
+        %s luajit spec/host/loading.lua $(cd %s && find . -name '*.lua' ! -name meta.lua | sed 's,^\./,,; s,\.lua$,,; s,/,.,g')
+      ]]):format(paths, dir))
+      assert.are.equal(0, status, out)
+      assert.is_not_nil(out:find "^%d%d modules\n$", out)
+    end
   end)
 end)

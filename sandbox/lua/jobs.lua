@@ -8,7 +8,10 @@ local store = require "store"
 
 local M = {}
 
-local by_id, order, walks, walk_count
+-- They are made here, and M.reset is not called before this file is loaded: the LuaJIT of Debian 12 compiles a function that sets locals
+-- which are still on the stack to one that never tells the garbage collector of their later values (LuaJIT's issue 1085), and it then frees
+-- what is in use.
+local by_id, order, walks, walk_count = {}, {}, {}, 0
 M.dir = nil -- where job files live
 
 local TERMINAL = { JobComplete = true, Failed = true, Aborted = true }
@@ -16,8 +19,6 @@ local TERMINAL = { JobComplete = true, Failed = true, Aborted = true }
 function M.reset()
   by_id, order, walks, walk_count = {}, {}, {}, 0
 end
-
-M.reset()
 
 function M.is_terminal(job)
   return TERMINAL[job.state] == true
