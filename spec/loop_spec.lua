@@ -402,6 +402,15 @@ describe("the way to wait", function()
     assert.are.equal(bulkjob.loop.block, chosen())
   end)
 
+  it("says that those of nginx and HAProxy need them", function()
+    for name, host in pairs { ngx = "nginx", haproxy = "a task, a service or an action of HAProxy" } do
+      local client = helper.client(org, { loop = bulkjob.loop[name] })
+      assert.has_error(function()
+        client:limits()
+      end, ("bulkjob: loop = bulkjob.loop.%s goes with %s only, and this is none. Without `loop` the library finds what there is"):format(name, host))
+    end
+  end)
+
   it("says that luv's needs a coroutine", function()
     local client = helper.client(org, { loop = bulkjob.loop.luv })
     local limits, err = client:limits()

@@ -56,11 +56,21 @@ local function in_copas()
   return copas and copas.running and this and not is_main -- copas 1 does not tell, and has to be named
 end
 
+-- These two wait with what only their host has.
+local function check_host(wanted, ngx)
+  local name = wanted == ngx_wait and not ngx and "ngx" or wanted == haproxy.wait and not haproxy.is_running() and "haproxy"
+  if name then
+    error(("bulkjob: loop = bulkjob.loop.%s goes with %s only, and this is none. Without `loop` the library finds what there is")
+      :format(name, name == "ngx" and "nginx" or "a task, a service or an action of HAProxy"), 0)
+  end
+end
+
 --- The way to wait for who calls now. `wanted` is the one the user has named. Raises where nobody may wait.
 ---@param wanted fun(waiting: bulkjob.Waiting)|nil
 ---@return fun(waiting: bulkjob.Waiting)
 function loop.choose(wanted)
   local ngx = core.host "ngx"
+  check_host(wanted, ngx)
   if ngx and ngx.get_phase and not in_worker_thread(ngx) then
     check_phase(ngx.get_phase(), wanted)
     return wanted or ngx_wait
