@@ -84,22 +84,6 @@ local function explain(set, err)
   return nil, err
 end
 
---- Pages without a row that may follow each other. A list of pages that never ends has to end somewhere.
-page.MOST_EMPTY = 1000
-
---- Counts the pages without a row that came one behind the other: nil, err when they are too many.
----@param at { job: bulkjob.Job, empty_pages: integer|nil } who goes from page to page
----@param rows integer|nil of the page that has come
----@return true|nil ok, bulkjob.Error|nil err
-function page.count_empty(at, rows)
-  at.empty_pages = rows == 0 and (at.empty_pages or 0) + 1 or 0
-  if at.empty_pages > page.MOST_EMPTY then
-    return nil, core.error("protocol", ("more than %d pages without a row came one behind the other"):format(page.MOST_EMPTY),
-      { job_id = at.job.id, wrong_pages = true })
-  end
-  return true
-end
-
 --- What the service says of a page that has come: { locator =, records =, rows =, header = }, or nil, err.
 function page.finish(set)
   local facts, err = set.call:result()
@@ -107,6 +91,28 @@ function page.finish(set)
     return explain(set, err)
   end
   return facts
+end
+
+--- Pages without a row that may follow each other. A list of pages that never ends has to end somewhere.
+page.MOST_EMPTY = 1000
+
+--- Goes on to the page at this locator: nil, err when it is one that was there before, or when too many pages without a row came one
+--- behind the other.
+---@param at { job: bulkjob.Job, seen: table<string, true>, empty_pages: integer|nil } who goes from page to page
+---@param locator string
+---@param rows integer|nil of the page before it
+---@return true|nil ok, bulkjob.Error|nil err
+function page.turn(at, locator, rows)
+  if at.seen[locator] then
+    return broken(at, "the locator " .. locator .. " came twice", { wrong_pages = true })
+  end
+  at.seen[locator] = true
+  at.empty_pages = rows == 0 and (at.empty_pages or 0) + 1 or 0
+  if at.empty_pages > page.MOST_EMPTY then
+    return broken(at, ("more than %d pages without a row came one behind the other"):format(page.MOST_EMPTY),
+      { wrong_pages = true })
+  end
+  return true
 end
 
 --- The locator of the page behind the one that these facts are of; false when there is none; or nil, err. Only a query has pages; its
@@ -121,11 +127,8 @@ function page.next_locator(set, facts, rows)
     return broken(set, ("a page of results holds %d rows, and Sforce-NumberOfRecords says %s"):format(rows, facts.records))
   elseif facts.locator == "null" or set.options.single then
     return false
-  elseif set.seen[facts.locator] then
-    return broken(set, "the locator " .. facts.locator .. " came twice", { wrong_pages = true })
   end
-  set.seen[facts.locator] = true
-  local ok, err = page.count_empty(set, rows or facts.rows)
+  local ok, err = page.turn(set, facts.locator, rows or facts.rows)
   return ok and facts.locator, err
 end
 

@@ -1,8 +1,8 @@
 --- Which page comes next: by the links that the service gives for all of them, or by what each page says of the one behind it.
 local core = require "bulkjob.core"
-local count_empty = require("bulkjob.page").count_empty
 local pages = require "bulkjob.pages"
 local task = require "bulkjob.task"
+local turn = require("bulkjob.page").turn
 
 local links = {}
 
@@ -45,15 +45,12 @@ function links.follow(extract)
     return true
   elseif not page.next then
     extract.complete = true
-  elseif extract.seen[page.next] then
-    return nil, core.error("protocol", "the locator " .. page.next .. " came twice", { job_id = extract.job.id, wrong_pages = true })
   else
-    extract.seen[page.next] = true
-    extract.locators[last + 1] = page.next
-    local ok, err = count_empty(extract, page.rows)
+    local ok, err = turn(extract, page.next, page.rows)
     if not ok then
       return nil, err
     end
+    extract.locators[last + 1] = page.next
   end
   links.wake(extract)
   return true
