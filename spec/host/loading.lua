@@ -33,7 +33,7 @@ end
 local seen, loaded = {}, 0
 debug.sethook(function()
   local info = debug.getinfo(2, "fS")
-  if info.what == "Lua" and not seen[info.func] then
+  if info.what == "Lua" then
     seen[info.func] = info
   end
 end, "c")
